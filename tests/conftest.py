@@ -1,0 +1,31 @@
+"""Strict numerics and eight fake CPU devices for every test."""
+
+import os
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import pathlib
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A compilation cache for this run alone: many tests, and the programs they start, compile the same steps."""
+    folder = str(tmp_path_factory.getbasetemp().parent / "compilation_cache")
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_records() -> pathlib.Path:
+    """The folder of real recordings in PhysioNet's layout, or a skip that says why."""
+    folder = os.environ.get("LRHNET_REAL_RECORDS")
+    if not folder:
+        pytest.skip("LRHNET_REAL_RECORDS is not set: it names a folder of real recordings in PhysioNet's layout")
+    return pathlib.Path(folder)
