@@ -1,0 +1,214 @@
+import collections
+import hashlib
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+from data_builders import preprocess, records
+from data_builders.physionet2020 import catalogue, download, shards
+from lrhnet_jax import ecg
+from lrhnet_jax.errors import DataError
+from tests.data_builders.wfdb_files import NSR, OLD_RBBB, RBBB, comments, write_record
+
+# catalogue
+
+
+def test_catalogue(archive, ptbxl_database):
+    found = catalogue.read(archive, ptbxl_database)
+    assert len(found.entries) == 24
+    assert found.left_out == 2
+    assert found.rejected == []
+    assert collections.Counter(entry.source for entry in found.entries) == {"ptb-xl": 12, "georgia": 8, "ptb": 4}
+    patients = {entry.header.record_id: entry.patient for entry in found.entries}
+    assert {patients[f"HR0000{i}"] for i in range(1, 5)} == {"ptb-xl/patient-7"}
+    assert patients["HR00005"] == "ptb-xl/patient-105"
+    assert patients["HR00012"] == "ptb-xl/HR00012"
+    assert patients["E00001"] == "georgia/E00001"
+    assert len({entry.fold for entry in found.entries if entry.patient == "ptb-xl/patient-7"}) == 1
+    assert found == catalogue.read(archive, ptbxl_database)
+
+
+def test_records_of_ptbxl_without_a_table_are_warned_of(archive, caplog):
+    catalogue.read(archive)
+    assert "the patients of 12 records of PTB-XL are not known: see --ptbxl_database" in caplog.text
+
+
+def test_patient_of_a_header_counts(tmp_path):
+    for name in ("A1", "A2"):
+        write_record(tmp_path, name, comments=(*comments(NSR), "#Patient: 5"))
+    assert {entry.patient for entry in catalogue.read(tmp_path).entries} == {"unknown/patient-5"}
+
+
+def test_broken_and_repeated_headers_are_rejected(archive):
+    (archive / "training/georgia/g1/E00001.hea").write_text("E00001 twelve\n")
+    copy = write_record(archive / "training/georgia/g2", "E00002", comments=comments(NSR))
+    found = catalogue.read(archive)
+    assert len(found.entries) == 23
+    reasons = {pathlib.Path(path): reason for path, reason in found.rejected}
+    assert "unreadable header" in reasons[archive / "training/georgia/g1/E00001.hea"]
+    assert "the same record as" in reasons[copy]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "No such file.*physionet.org/content/ptb-xl"),
+        ("a,b\n1,2\n", "is not PTB-XL's table: columns ecg_id and patient_id"),
+        ("ecg_id,patient_id\none,two\n", "is not PTB-XL's table"),
+    ],
+)
+def test_another_table_is_refused(tmp_path, text, message):
+    path = tmp_path / "table.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(DataError, match=f"ptbxl_database .*table.csv.*{message}"):
+        catalogue.read_patients(path)
+
+
+# shards
+
+
+def test_example_of_a_record(archive):
+    entry = next(e for e in catalogue.read(archive).entries if e.header.record_id == "S0001")
+    result = shards.example(entry, preprocess.PAPER)
+    assert result["signal"].shape == (257, 12)  # 1,000 samples at 1,000 Hz
+    assert result["signal"].dtype == np.float16
+    assert [ecg.CLASSES[i] for i in np.flatnonzero(result["labels"])] == [RBBB]
+    np.testing.assert_allclose(result["demographics"], [0.56, 1, 0, 0, 0])
+    assert (result["rate"], result["length"]) == (1000.0, 1000)
+
+
+def test_equivalent_codes_are_merged(archive):
+    entry = next(e for e in catalogue.read(archive).entries if OLD_RBBB in e.header.codes)
+    assert shards.example(entry, preprocess.PAPER)["labels"][ecg.CLASSES.index(RBBB)]
+
+
+def test_samples_are_stored_in_two_bytes(archive, tmp_path):
+    """TFDS's default for float16 takes four."""
+    entries = tuple(catalogue.read(archive).entries)
+    result = shards.write(shards.Shard(str(tmp_path / "x"), entries, preprocess.PAPER))
+    assert (result.written, result.rejected) == (tuple(range(24)), ())
+    samples = sum(-(-e.header.samples * 257 // int(e.header.rate)) for e in entries)
+    assert 2 * 12 * samples < result.size < 2 * 12 * samples + 24 * 1000
+
+
+def test_plan_mixes_records_and_needs_no_more_shards_than_records():
+    entries = [catalogue.Entry(None, "a", str(i), 0) for i in range(600)]
+    parts = shards.plan(entries, None)
+    assert [len(part) for part in parts] == [200, 200, 200]
+    assert sorted(int(e.patient) for part in parts for e in part) == list(range(600))
+    assert [int(e.patient) for e in parts[0]] != list(range(200))
+    assert parts == shards.plan(entries, None)
+    assert len(shards.plan(entries[:3], 8)) == 3
+
+
+def test_unexpected_errors_reject_the_record(archive, tmp_path, monkeypatch):
+    read = records.read_signal
+
+    def strange(header, *arguments):
+        if header.record_id == "E00003":
+            raise ZeroDivisionError("strange")
+        return read(header, *arguments)
+
+    monkeypatch.setattr(records, "read_signal", strange)
+    entries = tuple(catalogue.read(archive).entries)
+    result = shards.write(shards.Shard(str(tmp_path / "x"), entries, preprocess.PAPER))
+    assert len(result.written) == 23
+    assert result.rejected[0][1] == "unexpected ZeroDivisionError: strange"
+
+
+def test_samples_that_leave_the_range_of_float16_are_rejected(archive, monkeypatch):
+    monkeypatch.setattr(preprocess, "preprocess", lambda *_: np.full((9, 12), np.inf, np.float16))
+    with pytest.raises(records.RecordError, match="non-finite samples after preprocessing"):
+        shards.example(catalogue.read(archive).entries[0], preprocess.PAPER)
+
+
+def _die(shard):
+    os._exit(9)
+
+
+def test_a_worker_that_dies_is_an_error(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "_write_in_worker", _die)
+    entries = tuple(catalogue.read(archive).entries)
+    work = [shards.Shard(str(tmp_path / str(i)), entries, preprocess.PAPER) for i in range(2)]
+    with pytest.raises(DataError, match="worker processes died, most likely for want of memory; try fewer"):
+        shards.write_all(work, workers=2)
+
+
+# download
+
+
+class FakeManager:
+    """Serves files as tfds.download.DownloadManager does: under other names, in one folder."""
+
+    def __init__(self, folder, files):
+        self.download_dir = folder
+        self.files = files
+        self.asked = []
+        self.stop_after = None
+
+    def download(self, urls):
+        if self.stop_after is not None and len(self.asked) >= self.stop_after:
+            raise ConnectionError("no route")
+        self.asked += urls.values()
+        paths = {}
+        for name, url in urls.items():
+            paths[name] = self.download_dir / hashlib.md5(url.encode()).hexdigest()
+            paths[name].write_bytes(self.files[url.removeprefix(download.FILES)])
+        return paths
+
+
+@pytest.fixture
+def manager(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "CHUNK", 10)
+    files = {str(p.relative_to(archive)): p.read_bytes() for p in archive.rglob("*") if p.is_file()}
+    files |= {"LICENSE.txt": b"a licence", "RECORDS": b"training/ptb-xl/g1/\n"}
+    sums = [f"{hashlib.sha256(data).hexdigest()} {name}" for name, data in sorted(files.items())]
+    files["SHA256SUMS.txt"] = ("\n".join(sums) + "\n").encode()
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    return FakeManager(folder, files)
+
+
+def test_download_lays_the_archive_out(manager, archive):
+    folder = download.fetch(manager)
+    assert folder == manager.download_dir / "challenge-2020-1.0.2"
+    expected = {p.relative_to(archive): p.read_bytes() for p in archive.rglob("*") if p.is_file()}
+    assert {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()} == expected
+    assert len(expected) == 52
+    assert len(manager.asked) == 53
+    assert not any("LICENSE" in url for url in manager.asked)
+    assert [path.name for path in manager.download_dir.iterdir() if path.is_dir()] == [folder.name]
+
+
+def test_download_goes_on_where_it_stopped(manager):
+    manager.stop_after = 21
+    with pytest.raises(DataError, match=r"stopped \(ConnectionError: no route\); run the same command again.*wget"):
+        download.fetch(manager)
+    manager.stop_after = None
+    folder = download.fetch(manager)
+    assert len(list(folder.rglob("*.*a*"))) == 52
+    assert max(collections.Counter(url for url in manager.asked if "SHA256" not in url).values()) == 1
+
+
+def test_download_refuses_files_with_wrong_checksums_and_asks_for_them_again(manager):
+    name = "training/ptb/g1/S0001.mat"
+    right, manager.files[name] = manager.files[name], b"something else"
+    with pytest.raises(DataError, match=f"1 files from .* have wrong checksums .the first is {name}.*again"):
+        download.fetch(manager)
+    assert not (manager.download_dir / "challenge-2020-1.0.2" / name).exists()
+    manager.files[name] = right
+    before = len(manager.asked)
+    folder = download.fetch(manager)
+    assert (folder / name).read_bytes() == right
+    assert [url.removeprefix(download.FILES) for url in manager.asked[before:]] == ["SHA256SUMS.txt", name]
+
+
+def test_checksums_name_no_file_outside_of_the_folder():
+    digest = "0" * 64
+    text = f"{digest} ../x.mat\n{digest} training/../../x.mat\n{digest} /training/a.mat\n{digest} training/a/g1/x.mat\n"
+    assert download.parse_checksums(text) == {"training/a/g1/x.mat": digest}
+    with pytest.raises(DataError, match="lists no training record"):
+        download.parse_checksums("<html>not found</html>")
