@@ -1,0 +1,6 @@
+"""The networks, in Flax linen: LRH-Net (the student), SE-ResNet (the teacher), and a 1D-CNN baseline."""
+
+from lrhnet_jax.models.layers import Output
+from lrhnet_jax.models.registry import NAMES, count_parameters, create, multiply_accumulates
+
+__all__ = ["NAMES", "Output", "count_parameters", "create", "multiply_accumulates"]

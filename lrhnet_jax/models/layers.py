@@ -1,0 +1,182 @@
+"""The layers that the networks are made of: PyTorch's arithmetic and initial distributions in Flax linen.
+
+Signals are (batch, time, channels). Parameters and BatchNorm statistics are kept in `param_dtype`; convolutions and
+what lies between them are computed in `dtype`. Padding is explicit: XLA's "SAME" differs from PyTorch where strided.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lrhnet_jax import ops
+from lrhnet_jax.errors import ConfigError
+
+Dtype = Any
+
+
+class Output(NamedTuple):
+    """What a network returns.
+
+    Attributes:
+      logits: (batch, classes), in `param_dtype`.
+      features: by name, from the stem to the pooled vector: (batch, time, channels), but "pooled" (batch, channels).
+        An OrderedDict, whose order survives jit.
+    """
+
+    logits: jax.Array
+    features: OrderedDict[str, jax.Array]
+
+
+def uniform_init(fan_in: int) -> nn.initializers.Initializer:
+    """PyTorch's default for weights and biases: uniform on +-1/sqrt(fan_in)."""
+    bound = fan_in**-0.5
+
+    def init(key: jax.Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+def kaiming_fan_out_init(fan_out: int) -> nn.initializers.Initializer:
+    """Kaiming's normal distribution for ReLU networks, in fan-out mode: N(0, 2/fan_out)."""
+    return nn.initializers.normal((2.0 / fan_out) ** 0.5)
+
+
+class Conv1D(nn.Module):
+    """Convolution over time; torch.nn.Conv1d with `padding` zeros before and after.
+
+    Attributes:
+      weight_init: "torch" (PyTorch's default) or "kaiming" (fan-out normal).
+    """
+
+    features: int
+    taps: int
+    stride: int = 1
+    padding: tuple[int, int] = (0, 0)
+    use_bias: bool = False
+    weight_init: str = "torch"
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
+        torch_init = uniform_init(self.taps * channels)
+        kernel_init = torch_init if self.weight_init == "torch" else kaiming_fan_out_init(self.taps * self.features)
+        kernel = self.param("kernel", kernel_init, (self.taps, channels, self.features), self.param_dtype)
+        x = ops.conv1d(x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride, padding=self.padding)
+        if self.use_bias:
+            bias = self.param("bias", torch_init, (self.features,), self.param_dtype)
+            x = x + bias.astype(self.dtype)[None, None, :]
+        return x
+
+
+class Dense(nn.Module):
+    """torch.nn.Linear on (batch, channels), computed in `param_dtype`: it is cheap, and the logits need it."""
+
+    features: int
+    use_bias: bool = True
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        init = uniform_init(x.shape[-1])
+        kernel = self.param("kernel", init, (x.shape[-1], self.features), self.param_dtype)
+        x = x.astype(self.param_dtype) @ kernel
+        if self.use_bias:
+            x = x + self.param("bias", init, (self.features,), self.param_dtype)[None, :]
+        return x
+
+
+class BatchNorm(nn.Module):
+    """torch.nn.BatchNorm1d: eps 1e-5, momentum .1, and a running variance that is the *unbiased* one.
+
+    Statistics are over batch and time, in `param_dtype`; with `axis_name` over all devices of that pmap axis too. Under
+    jit over a mesh they are global by themselves.
+    """
+
+    epsilon: float = 1e-5
+    momentum: float = 0.1
+    axis_name: str | None = None
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,), self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), self.param_dtype)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), self.param_dtype)
+        running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), self.param_dtype)
+
+        x = x.astype(self.param_dtype)
+        if not train:
+            scale = scale * lax.rsqrt(running_var.value + self.epsilon)
+            bias = bias - running_mean.value * scale
+            return (x * scale[None, None, :] + bias[None, None, :]).astype(self.dtype)
+
+        # One pass over x for both moments. About a point inside the data they do not cancel. Every point gives the same
+        # result, so that no gradient flows through it, and eight samples a record are enough to find one.
+        pivot = lax.stop_gradient(x[:, :: max(1, x.shape[1] // 8)].mean((0, 1)))
+        x = x - pivot[None, None, :]
+        mean = x.mean((0, 1))
+        var = jnp.square(x).mean((0, 1)) - jnp.square(mean)
+        count = x.shape[0] * x.shape[1]
+        if self.axis_name is not None and not self.is_initializing():
+            count *= lax.axis_size(self.axis_name)
+            global_mean = lax.pmean(mean + pivot, self.axis_name) - pivot
+            var = lax.pmean(var + jnp.square(mean - global_mean), self.axis_name)
+            mean = global_mean
+        if count < 2:
+            raise ConfigError("BatchNorm needs more than one value per channel to train: use a larger batch or window")
+        var = jnp.maximum(var, 0)  # rounding may leave a constant channel just below zero
+
+        if not self.is_initializing():
+            keep = 1 - self.momentum
+            running_mean.value = keep * running_mean.value + self.momentum * (mean + pivot)
+            running_var.value = keep * running_var.value + self.momentum * (count / (count - 1)) * var
+        scale = scale * lax.rsqrt(var + self.epsilon)
+        bias = bias - mean * scale
+        return (x * scale[None, None, :] + bias[None, None, :]).astype(self.dtype)
+
+
+class SqueezeExcite(nn.Module):
+    """Scales every channel by a gate, which two dense layers compute from the means over time (Hu et al. 2018)."""
+
+    reduction: int
+    param_dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
+        gate = mean_over_time(x, self.param_dtype)
+        gate = nn.relu(
+            Dense(channels // self.reduction, use_bias=False, param_dtype=self.param_dtype, name="fc_0")(gate)
+        )
+        gate = nn.sigmoid(Dense(channels, use_bias=False, param_dtype=self.param_dtype, name="fc_2")(gate))
+        return x * gate.astype(x.dtype)[:, None, :]
+
+
+def mean_over_time(x: jax.Array, dtype: Dtype) -> jax.Array:
+    """(batch, time, channels) -> (batch, channels), summed in `dtype`."""
+    return x.mean(1, dtype=dtype)
+
+
+def max_pool(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
+    """Maximum over `window` samples every `stride`; `padding` samples of -inf on either side; a short rest is left out.
+
+    Written as the maximum of shifted slices: fast backwards on CPUs, and exported without loss to ONNX.
+    """
+    if padding:
+        x = jnp.pad(x, ((0, 0), (padding, padding), (0, 0)), constant_values=-jnp.inf)
+    steps = (x.shape[1] - window) // stride + 1
+    end = (steps - 1) * stride + 1
+    pooled = x[:, :end:stride]
+    for shift in range(1, window):
+        pooled = jnp.maximum(pooled, x[:, shift : shift + end : stride])
+    return pooled

@@ -1,0 +1,85 @@
+"""Networks by name."""
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lrhnet_jax import ecg
+from lrhnet_jax.errors import ConfigError
+from lrhnet_jax.models import cnn1d, layers, lrhnet, seresnet
+
+_MODELS: dict[str, type[nn.Module]] = {"lrhnet": lrhnet.LRHNet, "seresnet": seresnet.SEResNet, "cnn1d": cnn1d.CNN1D}
+NAMES = tuple(_MODELS)
+
+
+def create(
+    name: str,
+    leads: Sequence[str] | int,
+    *,
+    num_classes: int = len(ecg.CLASSES),
+    dtype: layers.Dtype | None = None,
+    param_dtype: layers.Dtype = jnp.float32,
+    **options: Any,
+) -> nn.Module:
+    """Returns the network `name`, to be called as module.apply(variables, signal, demographics, train=...) -> Output.
+
+    Flax modules take the number of leads from the signal; `leads` is only checked here, before anything runs.
+
+    Args:
+      name: one of NAMES.
+      leads: lead names, or their number.
+      num_classes: outputs.
+      dtype: of the computation, an array type or its name ("bfloat16"); None means `param_dtype`.
+      param_dtype: of parameters, BatchNorm statistics and logits; float64 needs jax_enable_x64.
+      **options: `head_relu` (lrhnet), `dropout` (seresnet), `logit_dropout` (cnn1d), `axis_name` (all).
+
+    Raises:
+      ConfigError: for an unknown name or option, a number of leads below one, or float64 without jax_enable_x64.
+      ecg.LeadError: for an unknown or repeated lead.
+    """
+    if name not in _MODELS:
+        raise ConfigError(f"unknown model {name!r}; choose one of {', '.join(NAMES)}")
+    if isinstance(leads, int):
+        if leads < 1:
+            raise ConfigError(f"{name} needs at least one lead, not {leads}")
+    else:
+        ecg.check_leads(leads)
+    known = set(inspect.signature(_MODELS[name]).parameters) - {"num_classes", "dtype", "param_dtype", "parent", "name"}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise ConfigError(f"{name} has no option {', '.join(unknown)}; its options are {', '.join(sorted(known))}")
+    param_dtype = jnp.dtype(param_dtype)
+    if jax.dtypes.canonicalize_dtype(param_dtype) != param_dtype:
+        raise ConfigError(f"param_dtype {param_dtype} needs jax.config.update('jax_enable_x64', True)")
+    dtype = param_dtype if dtype is None else jnp.dtype(dtype)
+    return _MODELS[name](num_classes=num_classes, dtype=dtype, param_dtype=param_dtype, **options)
+
+
+def count_parameters(params: Mapping[str, Any]) -> int:
+    """Returns the number of trainable values in a tree of parameters."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def multiply_accumulates(name: str, leads: Sequence[str] | int, window: int) -> int:
+    """Returns the multiplications of one record's forward pass: those of its convolutions and dense layers."""
+    total = 0
+
+    def count(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        nonlocal total
+        output = call(*args, **kwargs)
+        layer = context.module
+        if isinstance(layer, layers.Conv1D | layers.Dense):
+            taps = layer.taps if isinstance(layer, layers.Conv1D) else 1
+            total += output.size * taps * args[0].shape[-1]
+        return output
+
+    channels = leads if isinstance(leads, int) else len(leads)
+    signal, demographics = jnp.zeros((1, window, channels)), jnp.zeros((1, len(ecg.DEMOGRAPHICS)))
+    with nn.intercept_methods(count):
+        jax.eval_shape(create(name, leads).init, jax.random.key(0), signal, demographics)
+    return total

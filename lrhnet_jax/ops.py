@@ -1,0 +1,131 @@
+"""Convolution over time, with a backward pass that is fast on CPUs too, and memory that stays with the process.
+
+XLA's CPU backend runs plain convolutions and matrix products near the machine's peak. What differentiation makes of
+them it does not: the input gradient of a strided convolution has a dilated input, for which it has only slow code; and
+the filter gradient reads both operands transposed, into which it fuses, and so repeats against the grain of memory, all
+elementwise work that made them. On CPUs the first is therefore written as a plain convolution, and the operands of the
+second are kept from fusion. Elsewhere the gradients are XLA's own.
+"""
+
+import ctypes
+import functools
+import sys
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+DIMENSIONS = ("NWC", "WIO", "NWC")
+# Of mallopt, in glibc's malloc.h: one arena, no maps of single blocks, no trimming, growth by 64 MiB.
+GLIBC_OPTIONS = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 64 << 20}
+
+
+def keep_freed_memory() -> bool:
+    """Lets this process keep the memory that it frees, for the next step to use; returns whether that can be had.
+
+    XLA's CPU backend allocates the buffers of a step, hundreds of megabytes, for every step anew. glibc by default
+    hands blocks of that size back to the system when they are freed, and the system clears them page by page at the
+    next use, which takes a fifth of LRH-Net's training step. For the main program, before arrays are made; the process
+    then never shrinks below its largest size. Without glibc nothing is changed.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and all(mallopt(option, value) == 1 for option, value in GLIBC_OPTIONS.items())
+
+
+def conv1d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: tuple[int, int] = (0, 0)) -> jax.Array:
+    """Cross-correlation over time, as torch.nn.Conv1d computes it. Differentiable once, in reverse mode.
+
+    Args:
+      x: (batch, time, in).
+      kernel: (taps, in, out).
+      stride: samples from one output to the next.
+      padding: zeros before and after the signal.
+
+    Returns:
+      (batch, (time + padding - taps) // stride + 1, out).
+    """
+    # Under shard_map the gradient of a replicated operand is a sum over devices, which this conversion's own adds.
+    x_axes, kernel_axes = _varying_axes(x), _varying_axes(kernel)
+    if kernel_axes - x_axes:
+        x = lax.pcast(x, tuple(kernel_axes - x_axes), to="varying")
+    if x_axes - kernel_axes:
+        kernel = lax.pcast(kernel, tuple(x_axes - kernel_axes), to="varying")
+    return _conv1d(x, kernel, stride, padding)
+
+
+def _varying_axes(x: jax.Array) -> frozenset[str]:
+    """The manual mesh axes along which x differs; JAX renamed the attribute between 0.10 and 0.12."""
+    aval = jax.typeof(x)
+    return aval.manual_axis_type.varying if hasattr(aval, "manual_axis_type") else aval.vma
+
+
+def _plain(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
+    return lax.conv_general_dilated(x, kernel, (stride,), (padding,), dimension_numbers=DIMENSIONS)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv1d(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
+    return _plain(x, kernel, stride, padding)
+
+
+def _forward(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    x = _unfused(x)
+    return _plain(x, kernel, stride, padding), (x, kernel)
+
+
+def _backward(
+    stride: int, padding: tuple[int, int], saved: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    gradient = _unfused(gradient)
+
+    def plain_x(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
+        return jax.vjp(lambda x: _plain(x, kernel, stride, padding), x)[1](gradient)[0]
+
+    def plain_kernel(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
+        return jax.vjp(lambda kernel: _plain(x, kernel, stride, padding), kernel)[1](gradient)[0]
+
+    def phase_x(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
+        return _input_gradient(gradient, kernel, x.shape[1], stride, padding[0])
+
+    gradient_x = (
+        lax.platform_dependent(x, kernel, gradient, cpu=phase_x, default=plain_x)
+        if stride > 1
+        else plain_x(x, kernel, gradient)
+    )
+    return gradient_x, plain_kernel(x, kernel, gradient)
+
+
+_conv1d.defvjp(_forward, _backward)
+
+
+def _unfused(x: jax.Array) -> jax.Array:
+    """x itself, but on CPUs as an array of its own: XLA does not repeat operations of two large operands in each use.
+
+    An optimisation barrier would say it better, but XLA's CPU backend drops those before it fuses.
+    """
+
+    def select(x: jax.Array) -> jax.Array:
+        return jnp.where(x == x, x, jnp.nan)
+
+    return lax.platform_dependent(x, cpu=select, default=lambda x: x)
+
+
+def _input_gradient(gradient: jax.Array, kernel: jax.Array, time: int, stride: int, before: int) -> jax.Array:
+    """The gradient by x of a strided convolution, as a plain convolution of the output's gradient.
+
+    Padded sample stride * m + phase met output m - q by tap stride * q + phase. So each phase is a convolution over m,
+    and all of them are one, with a channel per phase and input.
+    """
+    taps, inputs, outputs = kernel.shape
+    reach = -(-taps // stride)
+    kernel = jnp.pad(kernel, ((0, reach * stride - taps), (0, 0), (0, 0))).reshape(reach, stride, inputs, outputs)
+    kernel = kernel[::-1].transpose(0, 3, 1, 2).reshape(reach, outputs, stride * inputs)
+    first, last = before // stride, (before + time - 1) // stride
+    x = _plain(gradient, kernel, 1, (reach - 1 - first, last - (gradient.shape[1] - 1)))
+    x = x.reshape(*x.shape[:2], stride, inputs).reshape(x.shape[0], x.shape[1] * stride, inputs)
+    return x[:, before - first * stride :][:, :time]

@@ -1,0 +1,65 @@
+"""Our losses against PyTorch's: values and gradients in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lrhnet_jax import losses
+
+torch = pytest.importorskip("torch", reason="parity tests need PyTorch: pip install torch")
+
+
+def arrays(scale, teachers):
+    random = np.random.default_rng(teachers)
+    logits, *teacher_logits = random.normal(size=(1 + teachers, 5, 24)) * 3
+    if scale == "extreme":
+        logits, *teacher_logits = 1e4 * np.sign(random.normal(size=(1 + teachers, 5, 24)))
+    labels = (random.uniform(size=(5, 24)) < 0.2).astype(np.float64)
+    return logits, labels, np.stack(teacher_logits), random.dirichlet(np.ones(teachers))
+
+
+def reference(logits, labels, teachers, weights, alpha, temperature, t_squared):
+    """The multi-teacher loss in PyTorch, written with its own modules."""
+    logits = torch.tensor(logits, requires_grad=True)
+    divergence = torch.nn.KLDivLoss(reduction="batchmean")
+    student = torch.log_softmax(logits / temperature, dim=1)
+    factor = temperature**2 if t_squared else 1
+    bce = torch.nn.BCEWithLogitsLoss()(logits, torch.tensor(labels))
+    kl = sum(
+        weight * factor * divergence(student, torch.softmax(torch.tensor(teacher) / temperature, dim=1))
+        for weight, teacher in zip(weights, teachers, strict=True)
+    )
+    loss = alpha * bce + (1 - alpha) * kl
+    loss.backward()
+    return loss.item(), bce.item(), kl.item(), logits.grad.numpy()
+
+
+@pytest.mark.parametrize("t_squared", [False, True])
+@pytest.mark.parametrize("teachers", [1, 2, 3, 4])
+@pytest.mark.parametrize("scale", ["ordinary", "extreme"])
+def test_distillation(scale, teachers, t_squared):
+    logits, labels, teacher_logits, weights = arrays(scale, teachers)
+    options = {"alpha": 0.3, "temperature": 7.0, "t_squared": t_squared}
+    loss, bce, kl, gradient = reference(logits, labels, teacher_logits, weights, **options)
+    with jax.enable_x64(True):
+        function = jax.value_and_grad(lambda *arrays: losses.distillation(*arrays, **options), has_aux=True)
+        (ours, terms), our_gradient = function(*map(jnp.asarray, (logits, labels, teacher_logits, weights)))
+        assert ours.dtype == "float64"
+    for mine, theirs in ((ours, loss), (terms["bce"], bce), (terms["kl"], kl)):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(our_gradient, gradient, rtol=1e-12, atol=1e-12)
+    assert np.abs(gradient).max() > 1e-3
+
+
+@pytest.mark.parametrize("scale", ["ordinary", "extreme"])
+def test_bce_with_soft_labels(scale):
+    logits, labels, *_ = arrays(scale, 1)
+    labels = 0.1 + 0.8 * labels
+    tensor = torch.tensor(logits, requires_grad=True)
+    theirs = torch.nn.BCEWithLogitsLoss()(tensor, torch.tensor(labels))
+    theirs.backward()
+    with jax.enable_x64(True):
+        ours, gradient = jax.value_and_grad(losses.bce)(jnp.asarray(logits), jnp.asarray(labels))
+    np.testing.assert_allclose(ours, theirs.item(), rtol=1e-12)
+    np.testing.assert_allclose(gradient, tensor.grad.numpy(), rtol=1e-12, atol=1e-12)

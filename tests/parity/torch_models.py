@@ -1,0 +1,141 @@
+"""The three networks in PyTorch, with the reference's state_dict keys, to compare ours with.
+
+Signals are (batch, leads, time). `forward` returns the logits. Dropout is off unless asked for: random numbers differ.
+"""
+
+import torch
+from torch import nn
+
+
+def same_length(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return x[..., : like.shape[-1]]
+
+
+class SqueezeExcite(nn.Module):
+    def __init__(self, channels: int, reduction: int):
+        super().__init__()
+        self.fc = nn.Sequential(
+            nn.Linear(channels, channels // reduction, bias=False),
+            nn.ReLU(),
+            nn.Linear(channels // reduction, channels, bias=False),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x):
+        return x * self.fc(x.mean(-1)).unsqueeze(-1)
+
+
+class LRHBlock(nn.Module):
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        halve = inputs != outputs
+        self.conv1 = nn.Conv1d(inputs, outputs, 8, 2 if halve else 1, padding=3 if halve else "same")
+        self.bn1 = nn.BatchNorm1d(outputs)
+        self.conv2 = nn.Conv1d(outputs, outputs, 8, padding="same")
+        self.se = SqueezeExcite(outputs, 8)
+        self.bn2 = nn.BatchNorm1d(outputs)
+        self.downsample = nn.Conv1d(inputs, outputs, 1, 2) if halve else None
+
+    def forward(self, x):
+        y = self.bn1(self.conv1(x).relu())
+        y = self.se(self.conv2(y))
+        if self.downsample is not None:
+            x = same_length(self.downsample(x), y)
+        return self.bn2((x + y).relu())
+
+
+class LRHNet(nn.Module):
+    def __init__(self, leads: int, num_classes: int = 24, head_relu: bool = True):
+        super().__init__()
+        self.conv1 = nn.Conv1d(leads, 16, 8, padding="same")
+        self.layer1 = nn.Sequential(LRHBlock(16, 16))
+        self.layer2 = nn.Sequential(LRHBlock(16, 32))
+        self.layer3 = nn.Sequential(LRHBlock(32, 64))
+        self.fc = nn.Linear(5, 10)
+        self.fc1 = nn.Linear(74, 128)
+        self.fc2 = nn.Linear(128, num_classes)
+        self.head_relu = head_relu
+
+    def forward(self, signal, demographics):
+        x = self.layer3(self.layer2(self.layer1(self.conv1(signal).relu())))
+        x = self.fc1(torch.cat([self.fc(demographics), x.mean(-1)], 1))
+        return self.fc2(x.relu() if self.head_relu else x)
+
+
+class SEBlock(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int, dropout: float):
+        super().__init__()
+        self.conv1 = nn.Conv1d(inputs, outputs, 7, stride, 3, bias=False)
+        self.bn1 = nn.BatchNorm1d(outputs)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv1d(outputs, outputs, 7, 1, 3, bias=False)
+        self.bn2 = nn.BatchNorm1d(outputs)
+        self.se = SqueezeExcite(outputs, 16)
+        self.downsample = None
+        if inputs != outputs:
+            self.downsample = nn.Sequential(nn.Conv1d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm1d(outputs))
+
+    def forward(self, x):
+        y = self.dropout(self.bn1(self.conv1(x)).relu())
+        y = self.se(self.bn2(self.conv2(y)))
+        return (y + (x if self.downsample is None else self.downsample(x))).relu()
+
+
+class SEResNet(nn.Module):
+    def __init__(self, leads: int, num_classes: int = 24, dropout: float = 0.0):
+        super().__init__()
+        self.conv1 = nn.Conv1d(leads, 64, 15, 2, 7, bias=False)
+        self.bn1 = nn.BatchNorm1d(64)
+        self.maxpool = nn.MaxPool1d(3, 2, 1)
+        inputs = 64
+        for index, (outputs, stride) in enumerate([(64, 1), (128, 2), (256, 2), (512, 2)], start=1):
+            blocks = nn.Sequential(SEBlock(inputs, outputs, stride, dropout), SEBlock(outputs, outputs, 1, dropout))
+            setattr(self, f"layer{index}", blocks)
+            inputs = outputs
+        self.fc1 = nn.Linear(5, 10)
+        self.fc = nn.Linear(522, num_classes)
+        initialise_convolutions(self)
+
+    def forward(self, signal, demographics):
+        x = self.maxpool(self.bn1(self.conv1(signal)).relu())
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(torch.cat([self.fc1(demographics), x.mean(-1)], 1))
+
+
+class CNNStage(nn.Module):
+    def __init__(self, inputs: int, outputs: int, taps: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv1d(inputs, outputs, taps, stride, 3, bias=False)
+        self.bn1 = nn.BatchNorm1d(outputs)
+        self.maxpool = nn.MaxPool1d(4)
+
+    def forward(self, x):
+        return self.maxpool(self.bn1(self.conv1(x))).relu()
+
+
+class CNN1D(nn.Module):
+    def __init__(self, leads: int, num_classes: int = 24, logit_dropout: float = 0.0):
+        super().__init__()
+        self.layer1 = nn.Sequential(CNNStage(leads, 128, 80, 8))
+        self.layer2 = nn.Sequential(CNNStage(128, 256, 4, 1))
+        self.layer3 = nn.Sequential(CNNStage(256, 256, 4, 1))
+        self.layer4 = nn.Sequential(CNNStage(256, 512, 4, 1))
+        self.avgpool = nn.AvgPool1d(2)
+        self.fc1 = nn.Linear(5, 10)
+        self.fc = nn.Linear(522, num_classes)
+        self.dropout = nn.Dropout(logit_dropout)
+        initialise_convolutions(self)
+
+    def forward(self, signal, demographics):
+        x = self.layer4(self.layer3(self.layer2(self.layer1(signal))))
+        x = self.avgpool(x).flatten(1)
+        return self.dropout(self.fc(torch.cat([self.fc1(demographics), x], 1)))
+
+
+def initialise_convolutions(module: nn.Module) -> None:
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv1d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+
+MODELS = {"lrhnet": LRHNet, "seresnet": SEResNet, "cnn1d": CNN1D}
