@@ -1,0 +1,64 @@
+"""The LRH-Net paper's results, to print beside ours. In percent: Challenge metric and micro-F1.
+
+The paper scores one of five folds of Challenge 2020 (43,101 recordings, 24 classes), without seeds or intervals, and
+its reference code chooses thresholds and epoch on the fold that it scores.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lrhnet_jax import ecg
+
+NOTE = (
+    "Paper: LRH-Net, one fold of Challenge 2020 (43,101 recordings), no seeds or intervals, thresholds and epoch "
+    "chosen on the scored fold."
+)
+
+LABELLED_RECORDS = 37_749  # of the 43,101, those that carry a scored class
+
+# (method, lead set) -> (Challenge metric, micro-F1)
+RESULTS: dict[tuple[str, str], tuple[float, float]] = {
+    ("SE-ResNet", "12"): (67.43, 76.65),
+    ("SE-ResNet", "3"): (65.37, 75.42),
+    ("SE-ResNet", "2"): (63.34, 74.86),
+    ("1D-CNN", "12"): (58.66, 69.50),
+    ("1D-CNN", "3"): (56.92, 67.61),
+    ("1D-CNN", "2"): (55.87, 67.16),
+    ("LRH-Net", "12"): (60.46, 72.76),
+    ("LRH-Net", "3"): (58.49, 71.33),
+    ("LRH-Net", "2"): (56.66, 70.21),
+    ("Vanilla KD", "12"): (60.67, 73.41),
+    ("Vanilla KD", "3"): (59.49, 73.04),
+    ("Vanilla KD", "2"): (57.27, 71.18),
+    ("s-MLKD", "3"): (60.39, 73.44),
+    ("s-MLKD", "2"): (58.36, 71.43),
+    ("p-MLKD", "3"): (60.36, 72.51),
+    ("p-MLKD", "2"): (58.43, 72.66),
+}
+
+_ALONE = {"seresnet": "SE-ResNet", "cnn1d": "1D-CNN", "lrhnet": "LRH-Net"}
+
+
+def method(networks: Mapping[str, Any], name: str) -> str | None:
+    """Returns the paper's name for a network of a graph (results["networks"]), or None if the paper has no such one."""
+    network = networks[name]
+    if not network["teachers"]:
+        return _ALONE.get(network["model"])
+    teachers = [networks[teacher] for teacher in network["teachers"]]
+    others = [teacher for teacher in teachers if tuple(teacher["leads"]) != ecg.LEADS]
+    large = all(teacher["model"] == "seresnet" for teacher in teachers)
+    if network["model"] != "lrhnet" or not large or len(teachers) - len(others) != 1:
+        return None
+    if not others:
+        return "Vanilla KD"
+    if len(others) == 1 and others[0]["leads"] == network["leads"]:
+        return "s-MLKD" if others[0]["teachers"] else "p-MLKD"
+    return None
+
+
+def result(networks: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+    """Returns the paper's Challenge metric and micro-F1 (percent) of that method on the same leads, or None."""
+    leads = tuple(networks[name]["leads"])
+    size = next((size for size, of_size in ecg.LEAD_SETS.items() if of_size == leads), None)
+    known = method(networks, name)
+    return RESULTS.get((known, size)) if known and size else None

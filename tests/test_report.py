@@ -1,0 +1,285 @@
+import copy
+import importlib
+import json
+
+import numpy as np
+import pytest
+
+from lrhnet_jax import ecg, figures, paper, report, scoring
+
+HALF = np.full(24, 0.5)
+
+
+def make_results(folds=("0",), synthetic=False, experiment="pmlkd", leads="2", seed=0):
+    """Results of a run as experiment.py writes them, with scores of random networks."""
+    rng = np.random.default_rng(seed)
+    labels = rng.random((120, 24)) < np.geomspace(0.4, 0.01, 24)
+    labels[:, 7] = False
+    sources = np.array(["ptb-xl", "georgia"])[rng.integers(2, size=120)]
+    by_source = {
+        s: dict(zip(ecg.CLASSES, labels[sources == s].sum(0).tolist(), strict=True)) for s in ("ptb-xl", "georgia")
+    }
+    networks = {
+        "teacher12": {
+            "model": "seresnet",
+            "leads": list(ecg.LEADS),
+            "parameters": 8837060,
+            "macs": 1609e6,
+            "teachers": {},
+        },
+        "student": {
+            "model": "lrhnet",
+            "leads": list(ecg.parse_leads(leads)),
+            "parameters": 83236,
+            "macs": 95.7e6,
+            "teachers": {"teacher12": 1.0},
+        },
+    }
+    entries = {}
+    for fold in folds:
+        probabilities = {
+            name: 1 / (1 + np.exp(-(rng.normal(size=labels.shape) + skill * labels - 1)))
+            for name, skill in (("teacher12", 3.0), ("student", 2.0))
+        }
+        runs = {}
+        for name, p in probabilities.items():
+            score = scoring.score(labels, p, HALF, resamples=10)
+            history = [
+                {"epoch": e, "loss": 1 / e + rng.random() / 10, "validation_macro_average_precision": 0.5 - 1 / (e + 2)}
+                for e in range(1, 13)
+            ]
+            runs[name] = {"epochs": 12, "best_epoch": 9, "samples_per_second": 812.3, "history": history}
+            runs[name] |= {"thresholds": HALF.tolist(), "validation": score, "test": score}
+        differences = scoring.paired_difference(
+            labels, probabilities["teacher12"], HALF, probabilities["student"], HALF, resamples=10
+        )
+        entries[fold] = {
+            "records": {"train": 400, "validation": 44, "test": 120},
+            "networks": runs,
+            "comparisons": [{"a": "teacher12", "b": "student", "differences": differences}],
+        }
+    return {
+        "schema": 1,
+        "experiment": experiment,
+        "preset": "paper",
+        "created": "2026-01-02T03:04:05+00:00",
+        "versions": {"python": "3.11.14", "jax": "0.10.2"},
+        "device": "1 x cpu",
+        "dataset": {
+            "name": "synthetic" if synthetic else "physionet2020",
+            "synthetic": synthetic,
+            "notice": "SYNTHETIC DATA: every number below was measured on generated ECGs." if synthetic else "",
+            "path": "data/physionet2020/paper/1.0.0",
+            "records": 120,
+            "per_source": {s: int((sources == s).sum()) for s in by_source},
+            "per_class": dict(zip(ecg.CLASSES, labels.sum(0).tolist(), strict=True)),
+            "per_source_class": by_source,
+            "co_occurrence": (labels.T.astype(int) @ labels.astype(int)).tolist(),
+            "build_report": {"left_out_no_scored_class": 31, "rejected": [{"path": "g1/A1.hea", "reason": "short"}]},
+        },
+        "command": "python -m lrhnet_jax.main --config=configs/pmlkd.py --config.seed=4",
+        "config": {
+            "seed": 4,
+            "fold": "all" if len(folds) > 1 else folds[0],
+            "window": 4096,
+            "evaluation": {"protocol": "leak_free", "windows": "cover", "decision": "threshold"},
+        },
+        "networks": networks,
+        "folds": entries,
+        "summary": {},
+    }
+
+
+def section(text, title):
+    return text.split(f"## {title}")[1].split("\n## ")[0]
+
+
+def row(text, name):
+    return next(line for line in text.splitlines() if line.lstrip("| ").startswith(name))
+
+
+def percent(value):
+    return f"{100 * value:.1f}"
+
+
+def test_a_synthetic_run_says_so_first():
+    results = make_results(synthetic=True)
+    assert report.table(results).splitlines()[0].startswith("SYNTHETIC DATA: every number")
+    title, _, banner = report.markdown(results).splitlines()[:3]
+    assert title == "# pmlkd (paper preset)"
+    assert banner.startswith("> **SYNTHETIC DATA: every number")
+    del results["dataset"]["notice"]
+    assert report.table(results).startswith("SYNTHETIC DATA")
+    real = make_results()
+    assert "SYNTHETIC" not in report.table(real) + report.markdown(real)
+
+
+def test_numbers_of_other_data_are_not_set_against_the_papers():
+    results = make_results()
+    for text in (report.table(results), report.markdown(results)):
+        assert "not a comparison" in text
+        assert "120 of ptb-xl, georgia" in text
+    results["dataset"]["records"] = 37749
+    assert "not a comparison" not in report.table(results) + report.markdown(results)
+    results["dataset"]["synthetic"] = True
+    assert "not a comparison" in report.markdown(results)
+
+
+def test_table_holds_scores_and_the_papers_numbers():
+    results = make_results()
+    text = report.table(results)
+    headline = results["folds"]["0"]["networks"]["student"]["test"]["headline"]
+    line = row(text, "student")
+    metric = headline["challenge_metric"]
+    assert f"{percent(metric['value'])} [{percent(metric['low'])}, {percent(metric['high'])}]" in line
+    assert percent(headline["macro_average_precision"]["value"]) in line
+    assert "83,236" in line
+    assert line.endswith("57.27 (71.18)")
+    assert row(text, "teacher12").endswith("67.43 (76.65)")
+    assert all(len(line) <= report.WIDTH for line in text.splitlines())
+
+
+def test_the_decision_rule_of_the_config_is_the_headline():
+    results = make_results()
+    test = results["folds"]["0"]["networks"]["student"]["test"]
+    by_rule = {"threshold": test["headline"], "threshold_or_top1": test["headline_top1"]}
+    for rule, other in (("threshold", "threshold_or_top1"), ("threshold_or_top1", "threshold")):
+        results["config"]["evaluation"]["decision"] = rule
+        first, second = section(report.markdown(results), "Scores").split("Under the other rule")
+        assert percent(by_rule[rule]["micro_f1"]["value"]) in row(first, "student")
+        assert percent(by_rule[other]["micro_f1"]["value"]) in row(second, "student")
+    assert by_rule["threshold"] != by_rule["threshold_or_top1"]
+
+
+def test_all_folds_give_mean_and_standard_deviation():
+    results = make_results(folds=("0", "1", "2"))
+    values = [f["networks"]["student"]["test"]["headline"]["micro_f1"]["value"] for f in results["folds"].values()]
+    expected = f"{percent(np.mean(values))} ± {percent(np.std(values, ddof=1))}"
+    assert expected in row(report.table(results), "student")
+    text = report.markdown(results)
+    assert expected in row(section(text, "Scores"), "student")
+    assert "mean and standard deviation over 3 folds" in text
+    differences = [f["comparisons"][0]["differences"]["micro_f1"]["difference"] for f in results["folds"].values()]
+    *rows, last = [line for line in section(text, "Differences").splitlines() if "| teacher12 - student |" in line]
+    assert len(rows) == 3
+    assert last.startswith("| all |")
+    assert f"{100 * np.mean(differences):+.1f} ± {percent(np.std(differences, ddof=1))}" in last
+
+
+def test_report_describes_the_run():
+    results = make_results()
+    text = report.markdown(results, [("figures/training.png", "Training.")])
+    assert "| student | lrhnet | 2 | 83,236 | 95.7 | 1 teacher12 | 9 of 12 | 812 |" in text
+    difference = results["folds"]["0"]["comparisons"][0]["differences"]["micro_f1"]
+    assert f"+{percent(difference['difference'])} [" in section(text, "Differences")
+    assert f", p {difference['p']:.3f}" in section(text, "Differences")
+    entry = results["folds"]["0"]["networks"]["student"]["test"]["per_class"]["10370003"]
+    line = row(section(text, "Per class"), "PR ")
+    assert f"{percent(entry['f1'])} / {percent(entry['auroc'])} / {percent(entry['average_precision'])}" in line
+    assert row(section(text, "Per class"), "LPR").endswith("| 0 | - / - / - | - / - / - |")
+    assert "leave out the classes without a positive in a test fold: LPR" in text
+    assert "shares no patient with the scored fold" in text
+    assert "400 records to train, 44 to validate, 120 scored" in text
+    assert "for lack of a scored class: 31" in text
+    assert "`g1/A1.hea`: short" in text
+    assert "![Training.](figures/training.png)" in text
+    assert results["command"] in section(text, "Reproduce")
+    assert "jax 0.10.2" in text
+
+
+def test_thresholds_of_the_scored_fold_are_reported_when_made():
+    results = make_results()
+    assert "optimistic" not in report.markdown(results)
+    for run in results["folds"]["0"]["networks"].values():
+        run["test_reference"] = copy.deepcopy(run["test"])
+        run["test_reference"]["headline"]["micro_f1"]["value"] = 0.987
+    assert "98.7" in section(report.markdown(results), "Scores").split("(optimistic)")[1]
+    results["config"]["evaluation"]["protocol"] = "reference"
+    assert "chosen on the fold that is scored" in section(report.markdown(results), "How decisions were made")
+
+
+def test_numbers_that_do_not_exist_are_dashes():
+    results = make_results()
+    run = results["folds"]["0"]["networks"]["student"]
+    run["test"]["headline"]["macro_auroc"] = {"value": None, "low": None, "high": None}
+    differences = results["folds"]["0"]["comparisons"][0]["differences"]
+    differences["macro_auroc"] = {"difference": None, "low": None, "high": None, "p": None}
+    assert " -  " in row(report.table(results), "student")
+    assert "| - |" in row(section(report.markdown(results), "Scores"), "student")
+
+
+def test_a_loaded_teacher_and_optional_parts():
+    results = make_results()
+    results["folds"]["0"]["networks"]["teacher12"] |= {"history": [], "loaded_from": "runs/t", "best_epoch": 0}
+    del results["folds"]["0"]["networks"]["teacher12"]["samples_per_second"]
+    results["folds"]["0"]["comparisons"] = []
+    for key in ("per_source_class", "co_occurrence", "build_report"):
+        del results["dataset"][key]
+    text = report.markdown(results)
+    assert "loaded from runs/t" in row(section(text, "Networks"), "teacher12")
+    assert "No two networks" in text
+    assert "Records per source: ptb-xl" in text
+
+
+def test_write_makes_the_report_and_its_figures(tmp_path):
+    results = json.loads(json.dumps(make_results(folds=("0", "1"))))
+    path = report.write(results, tmp_path / "run")
+    assert path == tmp_path / "run" / "report.md"
+    text = path.read_text()
+    names = ["training", "per_class", "classes", "co_occurrence"]
+    assert sorted(p.stem for p in (tmp_path / "run" / "figures").iterdir()) == sorted(names)
+    for name in names:
+        assert f"](figures/{name}.png)" in text
+        assert (tmp_path / "run" / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_figures_show_the_numbers():
+    results = make_results()
+    (axes,) = figures.per_class(results).axes
+    by_class = results["folds"]["0"]["networks"]["student"]["test"]["per_class"]
+    shown = [code for code in ecg.CLASSES if by_class[code]["positives"]]
+    assert sorted(bar.get_height() for bar in axes.containers[1]) == pytest.approx(
+        sorted(by_class[code]["f1"] for code in shown)
+    )
+    (axes,) = figures.class_counts(results).axes
+    widths = sum(bar.get_width() for container in axes.containers for bar in container)
+    assert widths == sum(results["dataset"]["per_class"].values())
+    loss, *_ = figures.training_curves(results).axes
+    history = results["folds"]["0"]["networks"]["teacher12"]["history"]
+    assert loss.lines[0].get_ydata() == pytest.approx([entry["loss"] for entry in history])
+
+
+def test_figures_without_their_data_are_left_out(tmp_path):
+    results = make_results()
+    for run in results["folds"]["0"]["networks"].values():
+        run["history"] = []
+    del results["dataset"]["co_occurrence"], results["dataset"]["per_source_class"]
+    assert [path for path, _ in figures.write(results, tmp_path)] == [
+        f"{tmp_path.name}/per_class.png",
+        f"{tmp_path.name}/classes.png",
+    ]
+
+
+def graph_of(config: str, arg: str) -> dict:
+    networks = importlib.import_module(f"configs.{config}").get_config(arg).networks.to_dict()
+    return {name: {**fields, "leads": list(fields["leads"])} for name, fields in networks.items()}
+
+
+@pytest.mark.parametrize(
+    ("config", "leads", "name", "expected"),
+    [
+        ("pmlkd", "3", "student", (60.36, 72.51)),
+        ("smlkd", "2", "student", (58.36, 71.43)),
+        ("vanilla_kd", "12", "student", (60.67, 73.41)),
+        ("pmlkd", "2", "teacher2", (63.34, 74.86)),
+        ("cnn1d", "3", "cnn1d", (56.92, 67.61)),
+        ("table", "2", "smlkd3_1", (60.39, 73.44)),
+        ("table", "2", "alone2_0", (56.66, 70.21)),
+        ("smlkd", "3", "teacher3", None),  # a taught teacher has no number in the paper
+        ("pmlkd", "I+V5", "student", None),
+        ("pmlkd", "1", "student", None),
+        ("chain", "2", "student", None),
+    ],
+)
+def test_paper_numbers_belong_to_method_and_leads(config, leads, name, expected):
+    assert paper.result(graph_of(config, f"leads={leads}"), name) == expected

@@ -1,0 +1,130 @@
+import json
+
+import numpy as np
+import pytest
+
+from lrhnet_jax import challenge, ecg, metrics, scoring, thresholds
+
+HALF = np.full(24, 0.5)
+
+
+def simulate(seed=0, records=240, skill=2.0):
+    rng = np.random.default_rng(seed)
+    labels = rng.random((records, 24)) < 0.15
+    labels[:, 5] = False
+    logits = np.random.default_rng(seed + 100).normal(size=labels.shape) + skill * labels - 1
+    patients = [f"p{i}" for i in rng.integers(records // 2, size=records)]
+    return labels, 1 / (1 + np.exp(-logits)), patients
+
+
+def test_values_are_those_of_the_metrics():
+    labels, probabilities, patients = simulate()
+    result = scoring.score(labels, probabilities, HALF, patients, resamples=20)
+    outputs, top1 = (thresholds.decide(probabilities, HALF, top1) for top1 in (False, True))
+    area, precision = metrics.ranking(labels, probabilities)
+    expected = {
+        "challenge_metric": challenge.challenge_metric(labels, outputs),
+        "micro_f1": metrics.micro_f1(labels, outputs),
+        "macro_f1": metrics.macro_f1(labels, outputs),
+        "macro_auroc": metrics.macro(area),
+        "macro_average_precision": metrics.macro(precision),
+    }
+    assert {name: row["value"] for name, row in result["headline"].items()} == pytest.approx(expected)
+    assert result["headline_top1"]["micro_f1"]["value"] == pytest.approx(float(metrics.micro_f1(labels, top1)))
+    assert result["headline_top1"].keys() == {"challenge_metric", "micro_f1", "macro_f1"}
+    assert result["records"] == 240
+    assert result["patients"] == len(set(patients))
+    row = result["per_class"]["164889003"]
+    c = ecg.CLASSES.index("164889003")
+    assert row["abbreviation"] == "AF"
+    assert row["positives"] == labels[:, c].sum()
+    assert row["auroc"] == pytest.approx(area[c])
+    assert row["average_precision"] == pytest.approx(precision[c])
+
+
+def test_a_class_without_positives_is_named_and_has_no_numbers():
+    labels, probabilities, patients = simulate()
+    result = scoring.score(labels, probabilities, HALF, patients, resamples=5)
+    assert result["classes_without_positives"] == [ecg.CLASSES[5]]
+    row = result["per_class"][ecg.CLASSES[5]]
+    assert (row["positives"], row["f1"], row["auroc"], row["average_precision"]) == (0, None, None, None)
+    json.dumps(result, allow_nan=False)
+
+
+def test_intervals_hold_the_value_and_shrink_with_more_records():
+    wide, narrow = (
+        scoring.score(*simulate(records=records)[:2], HALF, resamples=100)["headline"] for records in (60, 2000)
+    )
+    for name in scoring.HEADLINE:
+        assert narrow[name]["low"] < narrow[name]["value"] < narrow[name]["high"]
+        assert narrow[name]["high"] - narrow[name]["low"] < wide[name]["high"] - wide[name]["low"]
+
+
+def test_intervals_equal_a_plain_bootstrap():
+    """Records are copied, and the metrics computed anew, for each resample."""
+    labels, probabilities, patients = simulate(records=60)
+    result = scoring.score(labels, probabilities, HALF, patients, resamples=30, seed=5)["headline"]
+    names = list(dict.fromkeys(patients))
+    rng = np.random.default_rng(5)
+    challenges, areas = [], []
+    for drawn in rng.integers(len(names), size=(30, len(names))):
+        rows = [i for patient in drawn for i in range(60) if patients[i] == names[patient]]
+        challenges.append(challenge.challenge_metric(labels[rows], probabilities[rows] >= HALF))
+        areas.append(metrics.macro(metrics.auroc(labels[rows], probabilities[rows])))
+    for name, values in (("challenge_metric", challenges), ("macro_auroc", areas)):
+        low, high = np.percentile(values, [2.5, 97.5])
+        assert (result[name]["low"], result[name]["high"]) == pytest.approx((low, high))
+
+
+def test_the_seed_fixes_the_intervals():
+    labels, probabilities, patients = simulate()
+    first, again, other = (
+        scoring.score(labels, probabilities, HALF, patients, resamples=20, seed=seed)["headline"] for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_records_of_one_patient_are_drawn_together():
+    labels, probabilities, _ = simulate(records=40)
+    one = scoring.score(labels, probabilities, HALF, ["same"] * 40, resamples=10)["headline"]["challenge_metric"]
+    assert one["low"] == one["high"] == pytest.approx(one["value"])
+    unknown = scoring.score(labels, probabilities, HALF, [""] * 40, resamples=10)
+    assert unknown == scoring.score(labels, probabilities, HALF, None, resamples=10)
+    assert unknown["patients"] == 40
+
+
+def test_paired_difference():
+    labels, good, patients = simulate(skill=3.0)
+    _, poor, _ = simulate(skill=1.0)
+    result = scoring.paired_difference(labels, good, HALF, poor, HALF, patients, resamples=199)
+    values = [scoring.score(labels, p, HALF, patients, resamples=1)["headline"] for p in (good, poor)]
+    for name in scoring.HEADLINE:
+        expected = values[0][name]["value"] - values[1][name]["value"]
+        assert result[name]["difference"] == pytest.approx(expected)
+        assert result[name]["low"] > 0
+        assert result[name]["p"] == pytest.approx(0.01)  # 2 / (199 + 1), the least that 199 resamples can show
+    back = scoring.paired_difference(labels, poor, HALF, good, HALF, patients, resamples=199)
+    assert back["micro_f1"]["low"] == pytest.approx(-result["micro_f1"]["high"])
+
+
+def test_a_network_does_not_differ_from_itself():
+    labels, probabilities, patients = simulate()
+    result = scoring.paired_difference(labels, probabilities, HALF, probabilities, HALF, patients, resamples=20)
+    for row in result.values():
+        assert row == {"difference": 0, "low": 0, "high": 0, "p": 1}
+
+
+def test_wrong_input_is_named():
+    labels, probabilities, patients = simulate(records=10)
+    with pytest.raises(ValueError, match="no record to score"):
+        scoring.score(labels[:0], probabilities[:0], HALF)
+    with pytest.raises(ValueError, match="10 patients for 9 records"):
+        scoring.score(labels[:9], probabilities[:9], HALF, patients)
+    with pytest.raises(ValueError, match="at least one resample, not 0"):
+        scoring.score(labels, probabilities, HALF, resamples=0)
+    with pytest.raises(ValueError, match="thresholds for probabilities"):
+        scoring.score(labels, probabilities, [0.5])
+    probabilities[0, 0] = np.inf
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        scoring.paired_difference(labels, probabilities, HALF, probabilities, HALF)
