@@ -1,0 +1,188 @@
+"""What the experiments share: the strict parser of `--config=FILE.py:KEY=VALUE,...`, the presets, and the base config.
+
+Keys:
+  leads   a lead set by its size (12, 6, 3, 2, 1) or names joined by '+': what the student reads
+  data    auto (Challenge 2020 if it is built, else the synthetic set) | physionet2020 | synthetic
+  preset  paper (the default) | reference (what the reference code does, faults included) | demo (minutes on two cores)
+  fold    0 to 4: the fold that is scored; all: every fold in turn
+
+Every other field is set as --config.FIELD=VALUE.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from lrhnet_jax import ecg
+from lrhnet_jax.data import DATASETS
+from lrhnet_jax.errors import ConfigError
+
+PRESETS = ("paper", "reference", "demo")
+FOLDS = ("0", "1", "2", "3", "4", "all")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The keys of a config string, checked."""
+
+    leads: tuple[str, ...]
+    data: str
+    preset: str
+    fold: str
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+def parse(arg: str | None, leads: str = "2", **counts: int) -> Options:
+    """Reads a config string.
+
+    Args:
+      arg: "key=value,key=value", or None.
+      leads: the experiment's default.
+      **counts: keys that only this experiment has, whole numbers above zero, with their defaults.
+
+    Raises:
+      ConfigError: for an unknown key or value, with the valid ones.
+    """
+    values = {"leads": leads, "data": "auto", "preset": "paper", "fold": "0"}
+    values |= {key: str(value) for key, value in counts.items()}
+    for item in filter(None, (arg or "").split(",")):
+        key, equals, value = item.partition("=")
+        if key not in values or not equals:
+            raise ConfigError(f"config string: {item!r} is not KEY=VALUE with a key among {', '.join(values)}")
+        values[key] = value
+    for key, valid in (("data", DATASETS), ("preset", PRESETS), ("fold", FOLDS)):
+        if values[key] not in valid:
+            raise ConfigError(f"config string: unknown {key} {values[key]!r}; choose {', '.join(valid)}")
+    for key in counts:
+        if not values[key].isdecimal() or int(values[key]) < 1:
+            raise ConfigError(f"config string: {key}={values[key]}: not a whole number above zero")
+    numbers = {key: int(values[key]) for key in counts}
+    try:
+        return Options(ecg.parse_leads(values["leads"]), values["data"], values["preset"], values["fold"], numbers)
+    except ecg.LeadError as error:
+        raise ConfigError(f"config string: leads={values['leads']}: {error}") from error
+
+
+def network(
+    model: str,
+    leads: Sequence[str],
+    teachers: Mapping[str, float] | None = None,
+    checkpoint: str = "",
+    options: Mapping[str, Any] | None = None,
+    **train: Any,
+) -> ConfigDict:
+    """Returns a node of the graph; see `lrhnet_jax.graph.Network`. Further arguments override `config.train`."""
+    return ConfigDict(
+        {
+            "model": model,
+            "leads": tuple(leads),
+            "teachers": dict(teachers or {}),
+            "checkpoint": checkpoint,
+            "options": dict(options or {}),
+            "train": train,
+        },
+        convert_dict=True,
+    )
+
+
+def own_teacher(options: Options) -> str:
+    """Returns the name of the multi-level teacher that reads the student's leads.
+
+    Raises:
+      ConfigError: on 12 leads, where both levels would be the same network.
+    """
+    if options.leads == ecg.LEADS:
+        raise ConfigError("config string: leads=12 leaves no second level; use configs/vanilla_kd.py, or fewer leads")
+    return f"teacher{len(options.leads)}"
+
+
+def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) -> ConfigDict:
+    """Returns the config of an experiment: the paper's recipe, with what the preset changes."""
+    config = ConfigDict(
+        {
+            "experiment": name,
+            "preset": options.preset,
+            "seed": 0,
+            "fold": options.fold,
+            # The data.
+            "data": options.data,
+            "data_dir": "data",
+            "preprocess": "paper",  # or "reference": band-passed, resampled by linear interpolation
+            "synthetic_records": 1000,  # generated once where the synthetic set is not built yet
+            "window": 4096,  # samples at 257 Hz
+            # Teachers: "precomputed" once on `windows_per_record` fixed windows a record, or "in_graph" in every step;
+            # windows_per_record = 0 draws a fresh window every time, which only in_graph can do.
+            "teacher_logits": "precomputed",
+            "windows_per_record": 8,
+            "dtype": "float32",  # of the computation; bfloat16 on accelerators
+            "steps_per_dispatch": 0,  # 0: one on a CPU, a whole epoch on an accelerator
+            "compilation_cache": "~/.cache/lrhnet_jax",  # empty: none
+            "train": {
+                "epochs": 90,
+                "batch_size": 64,
+                "optimizer": "adam",
+                "learning_rate": 1e-3,
+                "weight_decay": 5e-4,  # coupled: an L2 term in the gradient
+                "schedule": {
+                    "name": "step",
+                    "step_epochs": 20,
+                    "milestones": (20, 40, 70),
+                    "gamma": 0.1,
+                    "warmup_epochs": 0,
+                },
+                "alpha": 0.3,  # weight of BCE beside the teachers' KL
+                "temperature": 7.0,
+                "t_squared": False,
+                "keep": "best",  # the epoch with the best validation macro average precision, or "last"
+            },
+            "evaluation": {
+                "protocol": "leak_free",  # or "reference": epoch and thresholds chosen on the fold that is scored
+                "validation_parts": 10,  # one part in ten of the training folds is held out
+                "windows": "cover",  # deterministic and averaged; "random": one random window a record
+                "decision": "threshold",  # which rule the headline uses; "threshold_or_top1" is reported beside it
+                # Towards one threshold for all classes, in pseudo-positives: guards rare classes against a small part.
+                "threshold_shrinkage": 5.0,
+                "also_reference": False,  # beside the leak-free score, one with thresholds fitted on the scored fold
+                "resamples": 200,  # bootstrap, over patients
+                "batch_size": 64,
+            },
+            "networks": {},
+        }
+    )
+    config.networks = ConfigDict(dict(networks))
+    if options.preset == "reference":
+        _reference(config)
+    elif options.preset == "demo":
+        _demo(config)
+    return config
+
+
+def _reference(config: ConfigDict) -> None:
+    config.preprocess = "reference"
+    config.teacher_logits = "in_graph"
+    config.windows_per_record = 0
+    config.train.learning_rate = 3e-3
+    config.train.weight_decay = 1e-5
+    config.train.schedule.name = "multistep"
+    config.evaluation.protocol = "reference"
+    config.evaluation.windows = "random"
+    config.evaluation.threshold_shrinkage = 0.0
+    config.evaluation.decision = "threshold_or_top1"
+    faults: dict[str, dict[str, Any]] = {"lrhnet": {"head_relu": False}, "cnn1d": {"logit_dropout": 0.6}}
+    for fields in config.networks.values():
+        fields.options = ConfigDict(faults.get(fields.model, {}) | fields.options.to_dict())
+
+
+def _demo(config: ConfigDict) -> None:
+    config.synthetic_records = 600
+    # The 1D-CNN's pooling needs more than 2,146 samples.
+    config.window = 2560 if any(fields.model == "cnn1d" for fields in config.networks.values()) else 1024
+    config.windows_per_record = 4
+    config.train.learning_rate = 3e-3
+    config.train.batch_size = 32
+    config.train.schedule.name = "cosine"
+    for fields in config.networks.values():
+        if "epochs" not in fields.train:
+            fields.train.epochs = 6 if fields.model == "seresnet" else 12

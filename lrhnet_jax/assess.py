@@ -1,0 +1,148 @@
+"""Scores trained networks on a split: probabilities -> thresholds on the validation part -> metrics on the scored fold.
+
+A network's folder then holds predictions.npz, thresholds.json and evaluation.json (written last: a resumed run skips
+what has one).
+"""
+
+import logging
+import os
+import pathlib
+import statistics
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from lrhnet_jax import checkpoint, data, inference, metrics, scoring, steps, thresholds
+from lrhnet_jax.splits import Split
+from lrhnet_jax.teachers import Trained
+
+logger = logging.getLogger(__name__)
+
+EPOCH_SCORE = "validation_macro_average_precision"
+
+
+class Assessor:
+    """Scores networks by the config's protocol; one for each fold."""
+
+    def __init__(self, config: ConfigDict, records: data.Records, store: data.Store, split: Split):
+        self.config, self.records, self.store, self.split = config, records, store, split
+
+    def probabilities(self, reader: steps.Reader, variables: Any, rows: np.ndarray, progress: str = "") -> np.ndarray:
+        """Returns class probabilities of the records `rows`, (n, 24), on the windows that the config names."""
+        size = self.config.evaluation.batch_size
+        if self.config.evaluation.windows == "cover":
+            lengths = self.records.lengths[rows]
+            return inference.store_probabilities(
+                reader, variables, self.store, rows, lengths, self.config.window, size, progress
+            )
+        key = jax.random.fold_in(jax.random.key(self.config.seed), len(rows))
+        shifts = data.random_shifts(key, self.store.lengths[rows], self.config.window, 1)[:, 0]
+        index = np.asarray(rows, np.int32)
+        logits = inference.logits(
+            reader, variables, self.store, index, np.asarray(shifts), self.config.window, size, progress
+        )
+        return np.asarray(jax.nn.sigmoid(logits))
+
+    def epoch_score(self, reader: steps.Reader, variables: Any) -> float:
+        """Returns the macro average precision on the validation part, by which the best epoch is chosen."""
+        rows = self.split.validation
+        probabilities = self.probabilities(reader, variables, rows)
+        return float(metrics.macro(metrics.average_precision(self.records.labels[rows], probabilities)))
+
+    def network(self, name: str, trained: Trained, folder: pathlib.Path) -> dict[str, Any]:
+        """Scores a network, or returns what an earlier call wrote; adds its training log."""
+        path = folder / "evaluation.json"
+        if not path.exists():
+            logger.info("%s: scoring", name)
+            parts = {"validation": self.split.validation, "test": self.split.test}
+            found = {
+                part: self.probabilities(trained.reader, trained.variables, rows, f"{name} {part}")
+                for part, rows in parts.items()
+            }
+            self._save_predictions(folder, parts, found)
+            chosen = self._fit(parts["validation"], found["validation"], self.config.evaluation.threshold_shrinkage)
+            checkpoint.write_json(
+                folder / "thresholds.json",
+                {"thresholds": chosen.tolist(), "protocol": self.config.evaluation.protocol, "fitted_on": "validation"},
+            )
+            checkpoint.write_json(path, self._scores(parts, found, chosen))
+        return {**trained.log, **checkpoint.read_json(path)}
+
+    def _save_predictions(
+        self, folder: pathlib.Path, parts: dict[str, np.ndarray], found: dict[str, np.ndarray]
+    ) -> None:
+        """Writes predictions.npz: for each part NAME and NAME_records, the probabilities and whose they are."""
+        arrays: dict[str, Any] = {f"{part}_records": self.records.record_ids[rows] for part, rows in parts.items()}
+        scratch = folder / "predictions.tmp.npz"
+        np.savez(scratch, allow_pickle=False, **arrays, **found)
+        os.replace(scratch, folder / "predictions.npz")
+
+    def _scores(self, parts: dict[str, np.ndarray], found: dict[str, np.ndarray], chosen: np.ndarray) -> dict[str, Any]:
+        scores: dict[str, Any] = {"thresholds": chosen.tolist()}
+        for part, rows in parts.items():
+            scores[part] = self._score(rows, found[part], chosen)
+        if self.config.evaluation.also_reference:
+            leaky = self._fit(parts["test"], found["test"], shrinkage=0)
+            scores["test_reference"] = self._score(parts["test"], found["test"], leaky)
+        return scores
+
+    def _fit(self, rows: np.ndarray, probabilities: np.ndarray, shrinkage: float) -> np.ndarray:
+        return thresholds.fit(self.records.labels[rows], probabilities, seed=self.config.seed, shrinkage=shrinkage)
+
+    def _score(self, rows: np.ndarray, probabilities: np.ndarray, chosen: np.ndarray) -> dict[str, Any]:
+        return scoring.score(
+            self.records.labels[rows],
+            probabilities,
+            chosen,
+            self.records.patients[rows],
+            resamples=self.config.evaluation.resamples,
+            seed=self.config.seed,
+        )
+
+    def comparisons(self, pairs: list[tuple[str, str]], networks: pathlib.Path) -> list[dict[str, Any]]:
+        """Compares pairs of scored networks on the same records of the scored fold, by paired bootstrap."""
+        rows = self.split.test
+        compared = []
+        for a, b in pairs:
+            differences = scoring.paired_difference(
+                self.records.labels[rows],
+                *self._scored(networks / a),
+                *self._scored(networks / b),
+                self.records.patients[rows],
+                resamples=self.config.evaluation.resamples,
+                seed=self.config.seed,
+            )
+            compared.append({"a": a, "b": b, "differences": differences})
+        return compared
+
+    @staticmethod
+    def _scored(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+        """Returns a scored network's probabilities on the scored fold, and its thresholds."""
+        with np.load(folder / "predictions.npz") as predictions:
+            found = predictions["test"]
+        return found, np.array(checkpoint.read_json(folder / "thresholds.json")["thresholds"])
+
+
+def headline(score: dict[str, Any], decision: str) -> dict[str, Any]:
+    """Returns a score's main metrics under a decision rule, "threshold" or "threshold_or_top1"."""
+    return score["headline"] | (score["headline_top1"] if decision == "threshold_or_top1" else {})
+
+
+def summarize(folds: dict[str, Any], decision: str) -> dict[str, Any]:
+    """Returns, for each network and metric, the mean and standard deviation over the folds, and the folds' values."""
+    first = next(iter(folds.values()))["networks"]
+    summary: dict[str, Any] = {}
+    for name, row in first.items():
+        summary[name] = {}
+        for metric in row["test"]["headline"]:
+            tests = [fold["networks"][name]["test"] for fold in folds.values()]
+            values = [headline(test, decision)[metric]["value"] for test in tests]
+            known = [value for value in values if value is not None and np.isfinite(value)]
+            summary[name][metric] = {
+                "mean": statistics.fmean(known) if known else None,
+                "std": statistics.stdev(known) if len(known) > 1 else None,
+                "values": values,
+            }
+    return summary

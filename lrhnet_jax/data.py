@@ -1,0 +1,311 @@
+"""Records in memory, and the ragged device store that training cuts its windows from.
+
+A data set is loaded once into `Records` (host, NumPy) and copied once into a `Store` (device): the samples of all
+records one after another, with offsets and lengths. Windows are cut, zero-padded and cast on the device, inside the
+training step, so nothing crosses the host after loading.
+"""
+
+import dataclasses
+import json
+import logging
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from jax import lax
+
+from lrhnet_jax import ecg
+from lrhnet_jax.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+DATASETS = ("auto", "physionet2020", "synthetic")
+SYNTHETIC_NOTICE = (
+    "SYNTHETIC DATA: every number below was measured on generated ECGs. It shows that the software works; it says "
+    "nothing about patients and cannot be compared with published results."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """A data set on the host: n records at 257 Hz.
+
+    Attributes:
+      signals: (total samples, leads) float16, z-scored, all records one after another.
+      offsets, lengths: (n,) first sample and number of samples of each record.
+      labels: (n, 24) bool, in the order of `ecg.CLASSES`.
+      demographics: (n, 5) float32, see `ecg.demographics_vector`.
+      record_ids, sources, patients: (n,) str.
+      folds: (n,) int32, 0 to 4.
+      leads: the columns of `signals`.
+      name, synthetic, path, build_report: where the data comes from.
+    """
+
+    signals: np.ndarray
+    offsets: np.ndarray
+    lengths: np.ndarray
+    labels: np.ndarray
+    demographics: np.ndarray
+    record_ids: np.ndarray
+    sources: np.ndarray
+    patients: np.ndarray
+    folds: np.ndarray
+    leads: tuple[str, ...] = ecg.LEADS
+    name: str = "records"
+    synthetic: bool = False
+    path: str = ""
+    build_report: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        signals: Sequence[np.ndarray],
+        labels: np.ndarray | None = None,
+        demographics: np.ndarray | None = None,
+        record_ids: Sequence[str] | np.ndarray | None = None,
+        sources: Sequence[str] | np.ndarray | None = None,
+        patients: Sequence[str] | np.ndarray | None = None,
+        folds: np.ndarray | None = None,
+        **origin: Any,
+    ) -> "Records":
+        """Packs signals, each (time, leads), z-scored at 257 Hz; what is not given is unknown (zeros, own patient)."""
+        n = len(signals)
+        lengths = np.array([len(signal) for signal in signals], np.int32)
+        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[:n]
+        flat = np.concatenate(signals).astype(np.float16) if n else np.zeros((0, len(ecg.LEADS)), np.float16)
+        record_ids = [str(i) for i in range(n)] if record_ids is None else record_ids
+        return cls(
+            signals=flat,
+            offsets=offsets,
+            lengths=lengths,
+            labels=np.zeros((n, len(ecg.CLASSES)), bool) if labels is None else np.asarray(labels, bool),
+            demographics=np.zeros((n, 5), np.float32) if demographics is None else np.asarray(demographics, np.float32),
+            record_ids=np.array(record_ids, str),
+            sources=np.array([""] * n if sources is None else sources, str),
+            patients=np.array(record_ids if patients is None else patients, str),
+            folds=np.zeros(n, np.int32) if folds is None else np.asarray(folds, np.int32),
+            **origin,
+        )
+
+    def select(self, which: np.ndarray) -> "Records":
+        """Returns the records of a mask (n,) bool or of indices, with their signals copied together."""
+        indices = np.flatnonzero(which) if np.asarray(which).dtype == bool else np.asarray(which)
+        return Records.from_arrays(
+            [self.signals[self.offsets[i] : self.offsets[i] + self.lengths[i]] for i in indices],
+            self.labels[indices],
+            self.demographics[indices],
+            self.record_ids[indices],
+            self.sources[indices],
+            self.patients[indices],
+            self.folds[indices],
+            leads=self.leads,
+            name=self.name,
+            synthetic=self.synthetic,
+            path=self.path,
+            build_report=self.build_report,
+        )
+
+    def columns(self, leads: Sequence[str]) -> tuple[int, ...]:
+        """Returns the columns of `signals` that hold `leads`; raises DataError if the data lacks one."""
+        missing = [lead for lead in leads if lead not in self.leads]
+        if missing:
+            raise DataError(
+                f"the data set {self.name} has no lead {', '.join(missing)}; it has {', '.join(self.leads)}"
+            )
+        return tuple(self.leads.index(lead) for lead in leads)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what results.json says of the data: name, notice, counts per source and class, co-occurrence."""
+        sources = sorted(set(self.sources.tolist()))
+        per_source = {s: self.labels[self.sources == s] for s in sources}
+        counts = self.labels.astype(np.int64)
+        return {
+            "name": self.name,
+            "synthetic": self.synthetic,
+            "notice": SYNTHETIC_NOTICE if self.synthetic else "",
+            "path": self.path,
+            "records": len(self),
+            "per_source": {s: len(rows) for s, rows in per_source.items()},
+            "per_class": dict(zip(ecg.CLASSES, counts.sum(0).tolist(), strict=True)),
+            "per_source_class": {
+                s: dict(zip(ecg.CLASSES, rows.sum(0).tolist(), strict=True)) for s, rows in per_source.items()
+            },
+            "co_occurrence": (counts.T @ counts).tolist(),
+            "build_report": self.build_report,
+        }
+
+
+def find(name: str, data_dir: str, preprocess: str = "paper") -> pathlib.Path | None:
+    """Returns the folder of a built data set, DATA_DIR/NAME/PREPROCESS/VERSION (the newest), or None."""
+    # A build that was killed leaves incomplete.*: not a version.
+    versions = pathlib.Path(data_dir).expanduser().glob(f"{name}/{preprocess}/[0-9]*/dataset_info.json")
+    return max((path.parent for path in versions), default=None)
+
+
+def load(path: pathlib.Path) -> Records:
+    """Reads a built data set into memory: about 60 KB a 10 s record.
+
+    Raises:
+      DataError: if the folder holds no readable data set, or an empty one.
+    """
+    import tensorflow_datasets as tfds  # slow to import, and evaluation of raw records does not need it
+
+    try:
+        source = tfds.builder_from_directory(path).as_data_source("train")
+        n = len(source)
+    except Exception as error:
+        raise DataError(f"{path}: not a readable data set ({error}); build it again") from error
+    if not n:
+        raise DataError(f"{path}: the data set is empty; build it again from a folder with labelled records")
+    rows = [source[i] for i in tqdm.trange(n, desc=f"load {path.parts[-3]}", unit="record", disable=None)]
+    report = path / "report.json"
+
+    def column(key: str) -> list:
+        return [row[key].decode() if isinstance(row[key], bytes) else row[key] for row in rows]
+
+    return Records.from_arrays(
+        [row.pop("signal") for row in rows],
+        np.array(column("labels"), bool),
+        np.array(column("demographics"), np.float32),
+        column("record_id"),
+        column("source"),
+        column("patient"),
+        np.array(column("fold"), np.int32),
+        name=path.parts[-3],
+        synthetic=path.parts[-3] == "synthetic",
+        path=str(path),
+        build_report=json.loads(report.read_text()) if report.exists() else {},
+    )
+
+
+def resolve(name: str, data_dir: str, preprocess: str, synthetic_records: int) -> Records:
+    """Loads the data set that a config names; 'auto' takes Challenge 2020 if it is built, else the synthetic set.
+
+    The synthetic set is generated and built on first use.
+
+    Raises:
+      DataError: if Challenge 2020 is asked for and not built; the message says how to get it.
+    """
+    if name not in DATASETS:
+        raise DataError(f"unknown data set {name!r}; choose {', '.join(DATASETS)}")
+    if name != "synthetic":
+        path = find("physionet2020", data_dir, preprocess)
+        if path:
+            return load(path)
+        if name == "physionet2020":
+            raise DataError(
+                f"Challenge 2020 is not built under {data_dir!r} with preprocess={preprocess!r}. Download it from "
+                "https://physionet.org/content/challenge-2020/1.0.2/ and run: python -m data_builders.build "
+                f"physionet2020 --raw_dir=FOLDER --data_dir={data_dir} --preprocess={preprocess} (without --raw_dir it "
+                "downloads the archive itself), or point --config.data_dir at a built copy"
+            )
+    path = find("synthetic", data_dir, preprocess)
+    if path is None:
+        from data_builders import build
+
+        logger.info("building %d synthetic records under %s (once)", synthetic_records, data_dir)
+        path = build.build_synthetic(data_dir, synthetic_records, seed=0, preprocess=preprocess)
+    return load(path)
+
+
+class Store(flax.struct.PyTreeNode):
+    """A data set on the device, as one ragged buffer.
+
+    Attributes:
+      signals: (margin + total samples + margin, leads) float16; the zero margins of one window let a slice run over.
+      offsets: (n,) int32, first row of each record in `signals`.
+      lengths: (n,) int32.
+      labels: (n, 24) float32.
+      demographics: (n, 5) float32.
+    """
+
+    signals: jax.Array
+    offsets: jax.Array
+    lengths: jax.Array
+    labels: jax.Array
+    demographics: jax.Array
+
+
+def make_store(records: Records, window: int, round_up: bool = False) -> Store:
+    """Copies `records` to the default device, ready for windows of `window` samples.
+
+    Args:
+      round_up: pad every array to a power of two, so that stores of many sizes share a few compiled programs.
+    """
+
+    def size(n: int) -> int:
+        return 1 << (n - 1).bit_length() if round_up else n
+
+    def padded(rows: np.ndarray, dtype: Any) -> jax.Array:
+        filled = np.zeros((size(len(rows)), *rows.shape[1:]), dtype)
+        filled[: len(rows)] = rows
+        return jnp.asarray(filled)
+
+    rows = size(len(records.signals) + 2 * window)
+    if rows >= 2**31:
+        raise DataError(f"{rows} samples do not fit the store's 32-bit offsets; split the data set")
+    signals = np.zeros((rows, records.signals.shape[1]), np.float16)
+    signals[window : window + len(records.signals)] = records.signals
+    return Store(
+        signals=jnp.asarray(signals),
+        offsets=padded(records.offsets + window, np.int32),
+        lengths=padded(records.lengths, np.int32),
+        labels=padded(records.labels, np.float32),
+        demographics=padded(records.demographics, np.float32),
+    )
+
+
+def cut_windows(store: Store, index: jax.Array, shift: jax.Array, window: int) -> jax.Array:
+    """Cuts one window a record; what lies outside its record is zero.
+
+    Args:
+      index: (batch,) int32, which records.
+      shift: (batch,) int32, first sample of the window relative to the record's; negative pads in front.
+      window: length, static.
+
+    Returns:
+      (batch, window, leads) float16.
+    """
+
+    def one(i: jax.Array, s: jax.Array) -> jax.Array:
+        rows = lax.dynamic_slice_in_dim(store.signals, store.offsets[i] + s, window)
+        position = s + jnp.arange(window)
+        inside = (position >= 0) & (position < store.lengths[i])
+        return jnp.where(inside[:, None], rows, 0)
+
+    return jax.vmap(one)(index, shift)
+
+
+def random_shifts(key: jax.Array, lengths: jax.Array, window: int, count: int) -> jax.Array:
+    """Draws `count` window positions a record: a random crop, or random zero padding of a short record.
+
+    Returns:
+      (n, count) int32, in [0, length - window] for long and [length - window, 0] for short records.
+    """
+    slack = (lengths - window)[:, None]
+    draw = jax.random.uniform(key, (len(lengths), count))
+    steps = jnp.floor(draw * (jnp.abs(slack) + 1)).astype(jnp.int32)
+    return jnp.sign(slack) * jnp.minimum(steps, jnp.abs(slack))
+
+
+def covering_windows(lengths: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the fewest evenly spread windows that cover each record; a short record sits in the middle of one.
+
+    Returns:
+      record: (windows,) int32, which record; shift: (windows,) int32, as `cut_windows` takes it.
+    """
+    record, shift = [], []
+    for i, length in enumerate(np.asarray(lengths).tolist()):
+        count = max(1, -(-length // window))
+        starts = [-((window - length) // 2)] if length <= window else np.linspace(0, length - window, count).round()
+        record += [i] * count
+        shift += [int(start) for start in starts]
+    return np.array(record, np.int32), np.array(shift, np.int32)

@@ -1,0 +1,291 @@
+"""Runs a trained network on any folder of WFDB records, and scores it where they carry scored diagnoses.
+
+    python -m lrhnet_jax.evaluate --checkpoint=WORKDIR/networks/NAME --raw_dir=DIR --output=OUT
+
+Writes OUT/predictions.csv, one row a record, and OUT/metrics.json. The data that the network was trained on is not
+needed; whether DIR holds some of it, nothing here can tell.
+"""
+
+import csv
+import dataclasses
+import logging
+import os
+import pathlib
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tqdm
+from absl import app, flags
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from data_builders import preprocess as preprocessing
+from data_builders import records as wfdb_records
+from lrhnet_jax import checkpoint, data, ecg, inference, log, models, scoring, thresholds
+from lrhnet_jax.errors import CheckpointError, DataError, UserError
+
+NOTICE = "This network was trained on SYNTHETIC ECGs. Its answers say nothing about patients."
+CHUNK_RECORDS = 256
+CHUNK_SAMPLES = 2**20  # at 257 Hz: over an hour; what bounds the memory, with the longest record
+UNFITTED = 0.5
+
+logger = logging.getLogger("lrhnet_jax.evaluate")  # not __name__, which is "__main__" on the command line
+
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A trained network: WORKDIR/networks/NAME.", required=True)
+_RAW_DIR = flags.DEFINE_string("raw_dir", None, "A folder of WFDB records, at any depth.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Where metrics.json and predictions.csv go.", required=True)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Windows that the network sees at once.", lower_bound=1)
+_PTBXL = flags.DEFINE_string(
+    "ptbxl_database", None, "PTB-XL's ptbxl_database.csv: intervals then know which records share a patient."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A record that was read: its header, and its signal as the network wants it, (time, leads) float16."""
+
+    header: wfdb_records.Header
+    signal: np.ndarray
+
+
+def evaluate(
+    folder: str | os.PathLike[str],
+    raw_dir: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    batch_size: int = 64,
+    ptbxl_database: str | os.PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """Predicts and scores; writes predictions.csv and metrics.json below `output`.
+
+    Args:
+      folder: WORKDIR/networks/NAME.
+      raw_dir: a folder of WFDB records in any layout. They need to have the network's leads only.
+      output: a folder; made if need be.
+      batch_size: windows that the network sees at once.
+      ptbxl_database: PTB-XL's table of patients, for the bootstrap over patients.
+
+    Returns:
+      What metrics.json holds.
+
+    Raises:
+      UserError: if the network or the records are missing, or no record can be used.
+    """
+    meta, variables = checkpoint.load_model(pathlib.Path(folder))
+    options = preprocessing.OPTIONS.get(meta["preprocess"])
+    if options is None or tuple(meta["classes"]) != ecg.CLASSES:
+        raise CheckpointError(f"{folder}: its preprocessing or its classes are not those of this version")
+    patient_of = _patients(ptbxl_database)
+    paths = _find(raw_dir)
+    output = pathlib.Path(output)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output {str(output)!r} cannot be made a folder ({error.strerror})") from error
+    headers, probabilities, rejected = _predict(meta, variables, paths, options, batch_size)
+    for reason in rejected:
+        logger.warning("rejected %s", reason)
+    if not headers:
+        reasons = "; ".join(map(str, rejected[:3]))
+        raise DataError(f"none of the {len(paths)} records in {raw_dir} can be used by this network: {reasons}")
+    if not np.isfinite(probabilities).all():
+        raise CheckpointError(f"{folder}: the network answers NaN; its training diverged, train it again")
+
+    limits = np.full(len(ecg.CLASSES), UNFITTED) if meta["thresholds"] is None else np.array(meta["thresholds"])
+    labels = np.stack([ecg.encode_labels(header.codes) for header in headers])
+    labelled = np.asarray(labels.any(axis=1))
+    score = None
+    if labelled.any():
+        patients = [patient_of(headers[i]) for i in np.flatnonzero(labelled)]
+        score = scoring.score(labels[labelled], probabilities[labelled], limits, patients)
+    places = [os.path.relpath(header.path, raw_dir) for header in headers]
+    _write_predictions(output / "predictions.csv", headers, places, labels, probabilities, limits)
+    keys = ("name", "model", "leads", "window", "preprocess", "parameters", "trained_on", "synthetic")
+    metrics = {
+        "schema": 1,
+        "checkpoint": str(folder),
+        "network": {key: meta.get(key) for key in keys},
+        "notice": NOTICE if meta["synthetic"] else "",
+        "raw_dir": str(raw_dir),
+        "records": {
+            "found": len(paths),
+            "predicted": len(headers),
+            "scored": int(labelled.sum()),
+            "without_scored_class": int((~labelled).sum()),
+            "rejected": [{"path": os.path.relpath(e.path, raw_dir), "reason": e.reason} for e in rejected],
+        },
+        "thresholds": {
+            "source": _threshold_source(meta),
+            "values": dict(zip(ecg.CLASSES, limits.tolist(), strict=True)),
+        },
+        "score": score,
+    }
+    checkpoint.write_json(output / "metrics.json", metrics)
+    return metrics
+
+
+def summary(metrics: Mapping[str, Any], output: str | os.PathLike[str]) -> str:
+    """Returns what the command line prints."""
+    counts, network = metrics["records"], metrics["network"]
+    lines = [metrics["notice"]] if metrics["notice"] else []
+    lines += [
+        f"{network['name']} ({network['model']}, leads {', '.join(network['leads'])})",
+        f"{counts['found']} records found: {counts['predicted']} predicted, {len(counts['rejected'])} rejected; "
+        f"{counts['scored']} scored, {counts['without_scored_class']} predicted without a scored class",
+        f"thresholds: {metrics['thresholds']['source']}",
+    ]
+    score = metrics["score"]
+    if score is None:
+        lines.append("no record has a scored class: nothing to score")
+    else:
+        for key, rule in (("headline", "threshold"), ("headline_top1", "threshold or top-1")):
+            for name, row in score[key].items():
+                if row["value"] is not None:
+                    by = rule if name in scoring.DECISION_METRICS else ""
+                    lines.append(f"  {name:25} {row['value']:.4f} [{row['low']:.4f}, {row['high']:.4f}]  {by}".rstrip())
+        if score["classes_without_positives"]:
+            absent = ", ".join(ecg.DIAGNOSES[code][0] for code in score["classes_without_positives"])
+            lines.append(f"  classes without a positive record, left out of macro figures: {absent}")
+    return "\n".join([*lines, f"written: {pathlib.Path(output) / 'metrics.json'}, predictions.csv"])
+
+
+def _find(raw_dir: str | os.PathLike[str]) -> list[pathlib.Path]:
+    if not pathlib.Path(raw_dir).is_dir():
+        raise DataError(
+            f"raw_dir {str(raw_dir)!r} is no folder; give one that holds WFDB records (NAME.hea and its signal)"
+        )
+    paths = wfdb_records.find_headers(raw_dir)
+    if not paths:
+        raise DataError(f"raw_dir {str(raw_dir)!r} holds no WFDB header (*.hea) at any depth")
+    return paths
+
+
+def _predict(
+    meta: Mapping[str, Any],
+    variables: Any,
+    paths: list[pathlib.Path],
+    options: preprocessing.Preprocess,
+    batch_size: int,
+) -> tuple[list[wfdb_records.Header], np.ndarray, list[wfdb_records.RecordError]]:
+    """Returns the headers and probabilities, (n, 24), of the usable records, and what is wrong with the others."""
+    leads = tuple(meta["leads"])
+    model = models.create(meta["model"], leads, num_classes=len(ecg.CLASSES), **meta["options"])
+    rejected: list[wfdb_records.RecordError] = []
+    headers: list[wfdb_records.Header] = []
+    parts = [np.zeros((0, len(ecg.CLASSES)), np.float32)]
+    with tqdm.tqdm(total=len(paths), desc="evaluate", unit="record", disable=None) as bar:
+        for chunk in _chunks(_read(paths, leads, options, rejected)):
+            batch = data.Records.from_arrays(
+                [record.signal for record in chunk],
+                demographics=np.stack([ecg.demographics_vector(r.header.age, r.header.sex) for r in chunk]),
+                leads=leads,
+            )
+            parts.append(inference.probabilities(model, variables, batch, leads, meta["window"], batch_size))
+            headers += [record.header for record in chunk]
+            bar.update(len(headers) + len(rejected) - bar.n)
+        bar.update(len(paths) - bar.n)
+    return headers, np.concatenate(parts), rejected
+
+
+def _read(
+    paths: Iterable[pathlib.Path],
+    leads: tuple[str, ...],
+    options: preprocessing.Preprocess,
+    rejected: list[wfdb_records.RecordError],
+) -> Iterator[Record]:
+    """Yields the records that can be used; appends an error for each of the others."""
+    for path in paths:
+        try:
+            header = wfdb_records.read_header(path)
+            signal = preprocessing.preprocess(wfdb_records.read_signal(header, leads), header.rate, options)
+            if not np.isfinite(signal).all():
+                raise wfdb_records.RecordError(path, "non-finite samples after preprocessing")
+        except wfdb_records.RecordError as error:
+            rejected.append(error)
+        else:
+            yield Record(header, signal)
+
+
+def _chunks(found: Iterable[Record]) -> Iterator[list[Record]]:
+    chunk: list[Record] = []
+    for record in found:
+        chunk.append(record)
+        if len(chunk) == CHUNK_RECORDS or sum(len(r.signal) for r in chunk) >= CHUNK_SAMPLES:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _patients(ptbxl_database: str | os.PathLike[str] | None) -> Callable[[wfdb_records.Header], str]:
+    """Returns what names a record's patient, "" where that is unknown."""
+    table: dict[int, str] = {}
+    if ptbxl_database is not None:
+        from data_builders.physionet2020 import catalogue  # imports TFDS, which evaluation has no other need of
+
+        table = catalogue.read_patients(ptbxl_database)
+
+    def patient_of(header: wfdb_records.Header) -> str:
+        number = re.fullmatch(r"HR(\d+)", header.record_id)
+        known = header.patient or (table.get(int(number[1])) if number else None)
+        return f"{header.source}/{known}" if known else ""
+
+    return patient_of
+
+
+def _threshold_source(meta: Mapping[str, Any]) -> str:
+    if meta["thresholds"] is None:
+        return f"none were fitted to this network: {UNFITTED} for every class"
+    return "fitted when the network was trained (the checkpoint's thresholds.json), not to these records"
+
+
+def _write_predictions(
+    path: pathlib.Path,
+    headers: list[wfdb_records.Header],
+    places: list[str],
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    limits: np.ndarray,
+) -> None:
+    names = ecg.ABBREVIATIONS
+    decisions = thresholds.decide(probabilities, limits).astype(int)
+    scratch = path.with_name(path.name + ".tmp")
+    with scratch.open("w", newline="") as file:
+        writer = csv.writer(file)
+        prefixed = [f"{prefix}_{name}" for prefix in ("probability", "decision") for name in names]
+        writer.writerow(["record", "path", "labels", "top1", *prefixed])
+        for i, header in enumerate(headers):
+            own = ";".join(name for name, positive in zip(names, labels[i], strict=True) if positive)
+            top1 = names[probabilities[i].argmax()]
+            values = [f"{probability:.6g}" for probability in probabilities[i]]
+            writer.writerow([header.record_id, places[i], own, top1, *values, *decisions[i]])
+    os.replace(scratch, path)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise UserError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
+    metrics = evaluate(
+        _CHECKPOINT.value,
+        _RAW_DIR.value,
+        _OUTPUT.value,
+        batch_size=_BATCH_SIZE.value,
+        ptbxl_database=_PTBXL.value,
+    )
+    print(summary(metrics, _OUTPUT.value))
+
+
+def entry() -> None:
+    """Runs `main`; a UserError is printed without a traceback, and the exit status is 1."""
+    log.configure(logging.WARNING)
+    try:
+        with logging_redirect_tqdm(log.LOGGERS):
+            app.run(main)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,229 @@
+"""An experiment: the graph's networks trained in order, teachers first, on one fold or all; then scored, reported."""
+
+import dataclasses
+import datetime
+import logging
+import pathlib
+import zlib
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from lrhnet_jax import (
+    assess,
+    checkpoint,
+    data,
+    ecg,
+    graph,
+    interrupt,
+    models,
+    optim,
+    provenance,
+    report,
+    splits,
+    state,
+    steps,
+)
+from lrhnet_jax import teachers as teaching
+from lrhnet_jax import train as training
+from lrhnet_jax.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: ConfigDict, workdir: pathlib.Path) -> str:
+    """Runs or resumes an experiment; writes results.json, report.md and figures.
+
+    Args:
+      config: see configs/common.py.
+      workdir: holds networks/NAME (one fold) or foldF/networks/NAME (fold=all).
+
+    Returns:
+      The report's table and where the report lies.
+
+    Raises:
+      UserError: for a config, data set, or earlier work in `workdir` that does not fit.
+    """
+    interrupt.install()
+    networks = graph.parse(config.networks.to_dict(), config.train.to_dict())
+    _check(config)
+    for network in networks:
+        _create(network, config.dtype)
+    if config.compilation_cache:
+        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(config.compilation_cache).expanduser()))
+    records = data.resolve(config.data, config.data_dir, config.preprocess, config.synthetic_records)
+    for network in networks:
+        records.columns(network.leads)
+    provenance.claim(workdir, config, records)
+    if records.synthetic:
+        logger.warning("%s", data.SYNTHETIC_NOTICE)
+    logger.info("%d records of %s on %s", len(records), records.name, jax.devices()[0].device_kind)
+    store = data.make_store(records, config.window)
+    results = provenance.describe(config, networks, records)
+    folds = splits.NUM_FOLDS if config.fold == "all" else None
+    for fold in range(folds) if folds else [int(config.fold)]:
+        folder = workdir / f"fold{fold}" if folds else workdir
+        results["folds"][str(fold)] = Fold(config, networks, records, store, fold, folder).run()
+    results["summary"] = assess.summarize(results["folds"], config.evaluation.decision)
+    results["created"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    checkpoint.write_json(workdir / "results.json", results)
+    page = report.write(results, workdir)
+    return f"{report.table(results)}\n\nreport: {page}\nresults: {workdir / 'results.json'}"
+
+
+@dataclasses.dataclass
+class Fold:
+    """The graph on one fold: which records train, validate and are scored, and the networks trained so far."""
+
+    config: ConfigDict
+    networks: list[graph.Network]
+    records: data.Records
+    store: data.Store
+    fold: int
+    folder: pathlib.Path
+
+    def __post_init__(self) -> None:
+        evaluation = self.config.evaluation
+        self.split = splits.make(self.records, self.fold, evaluation.protocol, evaluation.validation_parts)
+        self.key = jax.random.fold_in(jax.random.key(self.config.seed), self.fold)
+        count = self.config.windows_per_record
+        # One draw for all networks: teacher and student see the same windows.
+        window_key = jax.random.fold_in(self.key, zlib.crc32(b"windows"))
+        self.shifts = data.random_shifts(window_key, self.store.lengths, self.config.window, count)[self.split.train]
+        self.trained: dict[str, teaching.Trained] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Trains or loads every network, scores it, and compares those that read the same leads or teach each other."""
+        logger.info("fold %d: %s", self.fold, self.split.sizes())
+        rows = {}
+        for network in self.networks:
+            folder = self.folder / "networks" / network.name
+            self.trained[network.name] = self._obtain(network, folder)
+        assessor = assess.Assessor(self.config, self.records, self.store, self.split)
+        for network in self.networks:
+            folder = self.folder / "networks" / network.name
+            rows[network.name] = assessor.network(network.name, self.trained[network.name], folder)
+        pairs = [
+            (a.name, b.name)
+            for i, a in enumerate(self.networks)
+            for b in self.networks[i + 1 :]
+            if a.leads == b.leads or a.name in b.teachers
+        ]
+        return {
+            "records": self.split.sizes(),
+            "networks": rows,
+            "comparisons": assessor.comparisons(pairs, self.folder / "networks"),
+        }
+
+    def _obtain(self, network: graph.Network, folder: pathlib.Path) -> teaching.Trained:
+        model = _create(network, self.config.dtype)
+        reader = steps.Reader(model, self.records.columns(network.leads))
+        if checkpoint.is_finished(folder):
+            _, variables = checkpoint.load_model(folder)
+            return teaching.Trained(reader, variables, checkpoint.read_json(folder / "training.json"))
+        folder.mkdir(parents=True, exist_ok=True)
+        if network.checkpoint:
+            variables = teaching.load(network, reader, self.config.preprocess, self.config.window)
+            log = {"epochs": 0, "best_epoch": 0, "history": [], "loaded_from": network.checkpoint}
+        else:
+            variables, log = self._train(network, reader, folder)
+        checkpoint.write_json(folder / "training.json", log)
+        checkpoint.save_model(folder, variables, self._meta(network, variables))
+        return teaching.Trained(reader, variables, log)
+
+    def _train(self, network: graph.Network, reader: steps.Reader, folder: pathlib.Path) -> tuple[Any, dict[str, Any]]:
+        fields = network.train
+        key = jax.random.fold_in(self.key, zlib.crc32(network.name.encode()))
+        init_key, train_key = jax.random.split(key)
+        train_records = np.asarray(self.split.train, np.int32)
+        per_epoch = max(1, len(train_records) // fields["batch_size"])
+        inputs = teaching.make_inputs(
+            self.store,
+            train_records,
+            self.shifts,
+            [(name, self.trained[name]) for name in network.teachers],
+            precompute=self.config.teacher_logits == "precomputed",
+            window=self.config.window,
+            batch_size=self.config.evaluation.batch_size,
+            cache=self.folder / "teacher_logits",
+        )
+        result = training.run(
+            training.Job(
+                name=network.name,
+                reader=reader,
+                variables=state.init_variables(reader.model, init_key, len(network.leads), self.config.window),
+                teachers=tuple(self.trained[name].reader for name in network.teachers),
+                inputs=inputs,
+                optimizer=optim.make(fields, per_epoch),
+                schedule=optim.schedule(fields, per_epoch),
+                distillation=steps.Distillation(
+                    tuple(network.teachers.values()), fields["alpha"], fields["temperature"], fields["t_squared"]
+                ),
+                epochs=fields["epochs"],
+                batch_size=fields["batch_size"],
+                window=self.config.window,
+                key=train_key,
+                score=self._validation_score(reader) if fields["keep"] == "best" else None,
+                score_name=assess.EPOCH_SCORE,
+                folder=folder,
+                steps_per_dispatch=self.config.steps_per_dispatch,
+            )
+        )
+        rates = sorted(row["samples_per_second"] for row in result.history)
+        return result.variables, {
+            "epochs": fields["epochs"],
+            "best_epoch": result.best_epoch,
+            "samples_per_second": rates[len(rates) // 2],
+            "history": result.history,
+        }
+
+    def _validation_score(self, reader: steps.Reader):
+        assessor = assess.Assessor(self.config, self.records, self.store, self.split)
+        return lambda variables: assessor.epoch_score(reader, variables)
+
+    def _meta(self, network: graph.Network, variables: Any) -> dict[str, Any]:
+        return {
+            "name": network.name,
+            "model": network.model,
+            "options": dict(network.options),
+            "leads": list(network.leads),
+            "classes": list(ecg.CLASSES),
+            "window": self.config.window,
+            "preprocess": self.config.preprocess,
+            "trained_on": self.records.name,
+            "synthetic": self.records.synthetic,
+            "parameters": models.count_parameters(variables["params"]),
+            "teachers": dict(network.teachers),
+        }
+
+
+def _create(network: graph.Network, dtype: str) -> Any:
+    try:
+        return models.create(network.model, network.leads, dtype=dtype, **network.options)
+    except ValueError as error:
+        raise ConfigError(f"config.networks.{network.name}: {error}") from error
+
+
+def _check(config: ConfigDict) -> None:
+    choices = {
+        "teacher_logits": (config.teacher_logits, ("precomputed", "in_graph")),
+        "dtype": (config.dtype, ("float32", "bfloat16")),
+        "preprocess": (config.preprocess, ("paper", "reference")),
+        "train.keep": (config.train.keep, ("best", "last")),
+        "evaluation.protocol": (config.evaluation.protocol, ("leak_free", "reference")),
+        "evaluation.windows": (config.evaluation.windows, ("cover", "random")),
+        "evaluation.decision": (config.evaluation.decision, ("threshold", "threshold_or_top1")),
+        "fold": (config.fold, (*map(str, range(splits.NUM_FOLDS)), "all")),
+    }
+    for field, (value, valid) in choices.items():
+        if value not in valid:
+            raise ConfigError(f"config.{field}: unknown value {value!r}; choose {', '.join(valid)}")
+    if config.window < 64:
+        raise ConfigError(f"config.window: {config.window} samples are less than a heartbeat; the paper has 4096")
+    if config.windows_per_record < 0 or (config.teacher_logits == "precomputed" and config.windows_per_record == 0):
+        raise ConfigError(
+            "config.windows_per_record: precomputed teacher logits need at least 1 fixed window a record; with "
+            "--config.teacher_logits=in_graph, 0 draws a fresh window every time"
+        )

@@ -1,0 +1,99 @@
+"""The distillation graph: which networks there are, what they read, and who teaches whom.
+
+An experiment's config names networks; this module checks them and orders them so that teachers come first. It knows
+no file and no array.
+"""
+
+import dataclasses
+import graphlib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lrhnet_jax import ecg, models
+from lrhnet_jax.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """One node of the graph.
+
+    Attributes:
+      name: unique in the experiment.
+      model: one of `models.NAMES`.
+      leads: the leads it reads, in the order of `ecg.LEADS`.
+      teachers: name -> weight, summing to one; empty for a network that learns from labels alone.
+      options: further arguments of `models.create`.
+      train: its training fields: the experiment's, with the network's own over them.
+      checkpoint: a trained network's folder, or a .pth file of the reference, to load instead of training.
+    """
+
+    name: str
+    model: str
+    leads: tuple[str, ...]
+    teachers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    train: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    checkpoint: str = ""
+
+
+def parse(networks: Mapping[str, Mapping[str, Any]], train: Mapping[str, Any]) -> list[Network]:
+    """Checks the networks of a config and returns them in training order, teachers first.
+
+    Raises:
+      ConfigError: for a cycle, an unknown teacher, model, lead or field, or weights that do not sum to one.
+    """
+    if not networks:
+        raise ConfigError("config.networks is empty: name at least one network")
+    known = {field.name for field in dataclasses.fields(Network)} - {"name"}
+    parsed = {}
+    for name, fields in networks.items():
+        fields = dict(fields)
+        where = f"config.networks.{name}"
+        if not set(fields) <= known:
+            unknown = ", ".join(sorted(set(fields) - known))
+            raise ConfigError(f"{where}: unknown field {unknown}; the fields are {', '.join(sorted(known))}")
+        if fields.get("model") not in models.NAMES:
+            raise ConfigError(f"{where}.model: unknown model {fields.get('model')!r}; choose {', '.join(models.NAMES)}")
+        own = dict(fields.get("train", {}))
+        if not set(own) <= set(train):
+            unknown = ", ".join(sorted(set(own) - set(train)))
+            raise ConfigError(f"{where}.train: unknown field {unknown}; the fields are {', '.join(sorted(train))}")
+        try:
+            leads = ecg.check_leads(fields.get("leads", ()))
+        except ecg.LeadError as error:
+            raise ConfigError(f"{where}.leads: {error}") from error
+        parsed[name] = Network(
+            name=name,
+            model=fields["model"],
+            leads=leads,
+            teachers={teacher: float(weight) for teacher, weight in dict(fields.get("teachers", {})).items()},
+            options=dict(fields.get("options", {})),
+            train={**train, **own},
+            checkpoint=fields.get("checkpoint", ""),
+        )
+        _check_teachers(parsed[name], set(networks))
+    return _order(parsed)
+
+
+def _check_teachers(network: Network, names: set[str]) -> None:
+    where = f"config.networks.{network.name}.teachers"
+    for teacher, weight in network.teachers.items():
+        if teacher not in names:
+            raise ConfigError(f"{where}: no network is called {teacher!r}; there are {', '.join(sorted(names))}")
+        if not (math.isfinite(weight) and weight > 0):
+            raise ConfigError(f"{where}.{teacher}: the weight {weight} is not a positive number")
+    total = sum(network.teachers.values())
+    if network.teachers and abs(total - 1) > 1e-6:
+        raise ConfigError(f"{where}: the weights sum to {total:g}, not to 1")
+    if network.teachers and network.checkpoint:
+        raise ConfigError(f"config.networks.{network.name}: it is loaded from a checkpoint, so it cannot have teachers")
+
+
+def _order(parsed: dict[str, Network]) -> list[Network]:
+    sorter = graphlib.TopologicalSorter({name: list(network.teachers) for name, network in parsed.items()})
+    try:
+        return [parsed[name] for name in sorter.static_order()]
+    except graphlib.CycleError as error:
+        cycle = " -> ".join(reversed(error.args[1]))
+        raise ConfigError(f"config.networks: the teachers form a cycle: {cycle}") from error

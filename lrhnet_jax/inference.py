@@ -1,0 +1,91 @@
+"""A trained network over whole records: deterministic windows, batched, averaged."""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+
+from lrhnet_jax import data, steps
+
+
+@functools.partial(jax.jit, static_argnames=("reader", "window"))
+def _window_logits(
+    variables: Any, store: data.Store, index: jax.Array, shift: jax.Array, *, reader: steps.Reader, window: int
+) -> jax.Array:
+    signal = data.cut_windows(store, index, shift, window)
+    return steps.predict_logits(reader, variables, signal, store.demographics[index])
+
+
+def logits(
+    reader: steps.Reader,
+    variables: Any,
+    store: data.Store,
+    index: np.ndarray,
+    shift: np.ndarray,
+    window: int,
+    batch_size: int,
+    progress: str = "",
+) -> np.ndarray:
+    """Returns a network's logits on the given windows, (windows, classes) float32.
+
+    Args:
+      index, shift: (windows,) int32, as `data.cut_windows` takes them.
+      progress: the label of a progress bar; none if empty.
+    """
+    n = len(index)
+    size = min(batch_size, n)
+    results, waiting = [], None
+    with tqdm.tqdm(total=n, desc=progress, unit="window", disable=None if progress else True) as bar:
+        for start in range(0, n, size):
+            # The last batch is filled up with the first windows: one shape, one compilation.
+            rows = np.arange(start, start + size) % n
+            batch = _window_logits(
+                variables, store, jnp.asarray(index[rows]), jnp.asarray(shift[rows]), reader=reader, window=window
+            )
+            # One batch stays in flight while the one before it is fetched.
+            if waiting is not None:
+                results.append(np.asarray(waiting))
+            waiting = batch
+            bar.update(min(size, n - start))
+        results.append(np.asarray(waiting))
+    return np.concatenate(results)[:n]
+
+
+def store_probabilities(
+    reader: steps.Reader,
+    variables: Any,
+    store: data.Store,
+    records: np.ndarray,
+    lengths: np.ndarray,
+    window: int,
+    batch_size: int,
+    progress: str = "",
+) -> np.ndarray:
+    """Returns each record's class probabilities, averaged over the windows that cover it.
+
+    Args:
+      records: (n,) rows of the store.
+      lengths: (n,) their lengths in samples.
+
+    Returns:
+      (n, classes) float32.
+    """
+    row, shift = data.covering_windows(lengths, window)
+    index = np.asarray(records, np.int32)[row]
+    per_window = jax.nn.sigmoid(logits(reader, variables, store, index, shift, window, batch_size, progress))
+    sums = np.zeros((len(records), per_window.shape[1]))
+    np.add.at(sums, row, np.asarray(per_window))
+    return (sums / np.bincount(row, minlength=len(records))[:, None]).astype(np.float32)
+
+
+def probabilities(
+    model: nn.Module, variables: Any, records: data.Records, leads: tuple[str, ...], window: int, batch_size: int = 64
+) -> np.ndarray:
+    """Returns the class probabilities of every record, (n, classes) float32; see `store_probabilities`."""
+    reader = steps.Reader(model, records.columns(leads))
+    store = data.make_store(records, window, round_up=True)
+    return store_probabilities(reader, variables, store, np.arange(len(records)), records.lengths, window, batch_size)

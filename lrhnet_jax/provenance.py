@@ -1,0 +1,87 @@
+"""What a run is and where it comes from: its hold on a folder, and the head of results.json."""
+
+import hashlib
+import importlib.metadata
+import pathlib
+import platform
+import shlex
+import sys
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from lrhnet_jax import checkpoint, data, graph, models, state
+from lrhnet_jax.errors import CheckpointError
+
+# Fields that change where a run reads or how fast it goes, but not its numbers.
+_FREE_FIELDS = ("data_dir", "steps_per_dispatch", "compilation_cache")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "lrhnet-jax")
+
+
+def claim(workdir: pathlib.Path, config: ConfigDict, records: data.Records) -> None:
+    """Makes `workdir` this run's, or checks that it already is: resuming under another config mixes two experiments."""
+    digest = hashlib.sha256("\n".join(records.record_ids).encode() + records.lengths.tobytes()).hexdigest()
+    mine = {"data": digest, "config": {k: v for k, v in config.to_dict().items() if k not in _FREE_FIELDS}}
+    path = workdir / "run.json"
+    if path.exists():
+        theirs = checkpoint.read_json(path)
+        changed = _differences(theirs, _as_json(mine))
+        if changed:
+            raise CheckpointError(
+                f"{workdir} holds a run that differs in {', '.join(changed)}; choose another --workdir, or delete it"
+            )
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_json(path, mine)
+
+
+def _differences(a: Any, b: Any, path: str = "") -> list[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = sorted(set(a) | set(b))
+        return [d for key in keys for d in _differences(a.get(key), b.get(key), f"{path}.{key}".lstrip("."))]
+    return [] if a == b else [path]
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_json(item) for key, item in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def describe(config: ConfigDict, networks: list[graph.Network], records: data.Records) -> dict[str, Any]:
+    """Returns results.json without its results: command, versions, device, data, config, and networks' sizes."""
+    return {
+        "schema": 1,
+        "experiment": config.experiment,
+        "preset": config.preset,
+        "command": shlex.join(["python", "-m", "lrhnet_jax.main", *sys.argv[1:]]),
+        "versions": _versions(),
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "dataset": records.describe(),
+        "config": config.to_dict(),
+        "networks": {network.name: _describe_network(network, config.window) for network in networks},
+        "folds": {},
+    }
+
+
+def _describe_network(network: graph.Network, window: int) -> dict[str, Any]:
+    model = models.create(network.model, network.leads, **network.options)
+    variables = state.variable_shapes(model, len(network.leads), window)
+    return {
+        "model": network.model,
+        "leads": list(network.leads),
+        "teachers": dict(network.teachers),
+        "parameters": models.count_parameters(variables["params"]),
+        "macs": models.multiply_accumulates(network.model, network.leads, window),
+    }

@@ -1,0 +1,190 @@
+"""Pure steps: arrays in, arrays out. They know no files and no config, and run the same under jit, pmap or a mesh."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from lrhnet_jax import data, losses
+from lrhnet_jax.state import TrainState
+
+METRICS = ("loss", "bce", "kl")
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """A network and the columns of the 12-lead window that it reads."""
+
+    model: nn.Module
+    columns: tuple[int, ...]
+
+    def read(self, signal: jax.Array) -> jax.Array:
+        """Returns this network's leads of a window (batch, time, all leads), as float32."""
+        if self.columns != tuple(range(signal.shape[-1])):
+            signal = jnp.stack([signal[..., column] for column in self.columns], axis=-1)
+        return signal.astype(jnp.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Distillation:
+    """How a student learns from its teachers; see `losses.distillation`. No weights: from labels alone."""
+
+    weights: tuple[float, ...] = ()
+    alpha: float = 0.3
+    temperature: float = 7.0
+    t_squared: bool = False
+
+
+class Batch(flax.struct.PyTreeNode):
+    """What one step sees.
+
+    Attributes:
+      signal: (batch, window, all leads).
+      demographics: (batch, 5) float32.
+      labels: (batch, classes) float32.
+      teacher_logits: (teachers, batch, classes) float32; no teachers: (0, batch, classes).
+    """
+
+    signal: jax.Array
+    demographics: jax.Array
+    labels: jax.Array
+    teacher_logits: jax.Array
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    reader: Reader,
+    optimizer: optax.GradientTransformation,
+    distillation: Distillation,
+) -> TrainState:
+    """Takes one optimiser step on `batch` and adds its metrics to `state.totals`; `key` drives dropout."""
+
+    def loss_fn(params: Any) -> tuple[jax.Array, tuple[dict[str, jax.Array], Any]]:
+        output, mutated = reader.model.apply(
+            {"params": params, "batch_stats": state.batch_stats},
+            reader.read(batch.signal),
+            batch.demographics,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": key},
+        )
+        if distillation.weights:
+            loss, parts = losses.distillation(
+                output.logits,
+                batch.labels,
+                batch.teacher_logits,
+                jnp.asarray(distillation.weights, output.logits.dtype),
+                alpha=distillation.alpha,
+                temperature=distillation.temperature,
+                t_squared=distillation.t_squared,
+            )
+        else:
+            loss = losses.bce(output.logits, batch.labels)
+            parts = {"bce": loss, "kl": jnp.zeros_like(loss)}
+        return loss, ({"loss": loss, **parts}, mutated["batch_stats"])
+
+    (_, (metrics, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    return state.replace(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        totals={name: total + metrics[name] for name, total in state.totals.items()},
+    )
+
+
+def predict_logits(reader: Reader, variables: Any, signal: jax.Array, demographics: jax.Array) -> jax.Array:
+    """Returns a network's logits (batch, classes) in evaluation mode for windows (batch, time, all leads)."""
+    output: Any = reader.model.apply(variables, reader.read(signal), demographics, train=False)
+    return output.logits
+
+
+class Inputs(flax.struct.PyTreeNode):
+    """All that training reads, on the device.
+
+    Attributes:
+      store: the data set.
+      records: (n,) int32, the training records' rows in the store.
+      shifts: (n, K) int32, each record's K fixed window positions; K = 0: a fresh random window at every draw.
+      teacher_logits: (n, K, teachers, classes) precomputed on those windows; or (n, 0, ...) to compute in the step.
+      teachers: variables of the teachers, () when their logits are precomputed.
+    """
+
+    store: data.Store
+    records: jax.Array
+    shifts: jax.Array
+    teacher_logits: jax.Array
+    teachers: Any = ()
+
+
+def draw_batch(inputs: Inputs, picks: jax.Array, key: jax.Array, teachers: Sequence[Reader], window: int) -> Batch:
+    """Cuts a window of each picked training record and fetches or computes its teachers' logits.
+
+    Args:
+      picks: (batch,) int32, rows of `inputs.records`.
+      key: draws the windows.
+      teachers: the networks of `inputs.teachers`, in the order of the distillation weights.
+    """
+    store, index = inputs.store, inputs.records[picks]
+    if inputs.shifts.shape[1]:
+        which = jax.random.randint(key, picks.shape, 0, inputs.shifts.shape[1])
+        shift = inputs.shifts[picks, which]
+    else:
+        shift = data.random_shifts(key, store.lengths[index], window, 1)[:, 0]
+    signal, demographics = data.cut_windows(store, index, shift, window), store.demographics[index]
+    if inputs.teacher_logits.shape[1]:
+        logits = jnp.swapaxes(inputs.teacher_logits[picks, which], 0, 1)
+    elif inputs.teachers:
+        pairs = zip(teachers, inputs.teachers, strict=True)
+        logits = jnp.stack([predict_logits(reader, v, signal, demographics) for reader, v in pairs])
+    else:
+        logits = jnp.zeros((0, *picks.shape, store.labels.shape[1]))
+    return Batch(signal, demographics, store.labels[index], lax.stop_gradient(logits))
+
+
+def epoch_order(key: jax.Array, epoch: jax.Array, n: int) -> jax.Array:
+    """Returns the order of the n training records in an epoch, (n,) int32: a function of the key and the epoch."""
+    return jax.random.permutation(jax.random.fold_in(key, epoch), n).astype(jnp.int32)
+
+
+def make_steps(
+    batch_size: int,
+    window: int,
+    count: int,
+    key: jax.Array,
+    reader: Reader,
+    teachers: Sequence[Reader],
+    optimizer: optax.GradientTransformation,
+    distillation: Distillation,
+) -> jax.stages.Wrapped:
+    """Returns the jitted function (state, inputs, order) -> state that takes `count` steps in one dispatch.
+
+    The state is donated. `order` is `epoch_order`'s; a step reads its place in the epoch from `state.step`. What does
+    not fill a batch at the end of an epoch is left out, other records in every epoch.
+    """
+
+    def step(state: TrainState, inputs: Inputs, order: jax.Array) -> TrainState:
+        place = state.step % (len(order) // batch_size)
+        picks = lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)
+        window_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
+        batch = draw_batch(inputs, picks, window_key, teachers, window)
+        # An epoch's metrics start at zero, so that an interrupted epoch resumes with what it had summed.
+        state = state.replace(totals={name: jnp.where(place == 0, 0, total) for name, total in state.totals.items()})
+        return train_step(state, batch, dropout_key, reader=reader, optimizer=optimizer, distillation=distillation)
+
+    def steps(state: TrainState, inputs: Inputs, order: jax.Array) -> TrainState:
+        if count == 1:
+            return step(state, inputs, order)
+        return lax.scan(lambda s, _: (step(s, inputs, order), None), state, length=count)[0]
+
+    return jax.jit(steps, donate_argnums=0)

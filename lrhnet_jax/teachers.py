@@ -1,0 +1,109 @@
+"""Trained networks as teachers: loaded from elsewhere, and their logits on the student's windows."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from lrhnet_jax import checkpoint, data, graph, inference, steps, torch_weights
+from lrhnet_jax.errors import CheckpointError
+from lrhnet_jax.state import variable_shapes
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A network that can teach and be scored, and the log of its training."""
+
+    reader: steps.Reader
+    variables: dict[str, Any]
+    log: dict[str, Any]
+
+
+def load(network: graph.Network, reader: steps.Reader, preprocess: str, window: int) -> dict[str, Any]:
+    """Loads the variables of a network from another run's folder, or from a .pth file of the reference.
+
+    Raises:
+      CheckpointError: if what is there is another model, reads other leads, or was trained on other preprocessing.
+    """
+    if network.checkpoint.endswith((".pth", ".pt")):
+        try:
+            variables = torch_weights.from_torch(network.model, torch_weights.load_pth(network.checkpoint))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"config.networks.{network.name}.checkpoint: {error}") from error
+        template = variable_shapes(reader.model, len(network.leads), window)
+        checkpoint.check_shapes(network.checkpoint, variables, template)
+        return variables
+    meta, variables = checkpoint.load_model(network.checkpoint)
+    wanted = {
+        "model": network.model,
+        "leads": list(network.leads),
+        "options": dict(network.options),
+        "preprocess": preprocess,
+    }
+    for field, value in wanted.items():
+        if meta[field] != value:
+            raise CheckpointError(
+                f"config.networks.{network.name}: {network.checkpoint} has {field} {meta[field]}, not {value}"
+            )
+    return variables
+
+
+def make_inputs(
+    store: data.Store,
+    records: np.ndarray,
+    shifts: Any,
+    teachers: Sequence[tuple[str, Trained]],
+    *,
+    precompute: bool,
+    window: int,
+    batch_size: int,
+    cache: pathlib.Path,
+) -> steps.Inputs:
+    """Returns what a student's training reads: windows, and its teachers' logits or variables.
+
+    Args:
+      records: (n,) int32 training rows; shifts: (n, K) their fixed windows.
+      precompute: run each teacher once over all n * K windows; the logits are kept in `cache`/NAME.npy, so that several
+        students and a resumed run share them.
+    """
+    classes = store.labels.shape[1]
+    if not (teachers and precompute):
+        return steps.Inputs(
+            store=store,
+            records=jnp.asarray(records),
+            shifts=shifts,
+            teacher_logits=jnp.zeros((len(records), 0, 0, classes)),
+            teachers=tuple(trained.variables for _, trained in teachers),
+        )
+    stacked = []
+    for name, trained in teachers:
+        path = cache / f"{name}.npy"
+        if path.exists():
+            logits = np.load(path)
+        else:
+            count = shifts.shape[1]
+            logits = inference.logits(
+                trained.reader,
+                trained.variables,
+                store,
+                np.repeat(records, count),
+                np.asarray(shifts).reshape(-1),
+                window,
+                batch_size,
+                progress=f"{name} teaches",
+            ).reshape(len(records), count, classes)
+            cache.mkdir(parents=True, exist_ok=True)
+            scratch = path.with_suffix(".tmp.npy")
+            np.save(scratch, logits)
+            os.replace(scratch, path)
+        stacked.append(logits)
+    return steps.Inputs(
+        store=store,
+        records=jnp.asarray(records),
+        shifts=shifts,
+        teacher_logits=jnp.asarray(np.stack(stacked, axis=2)),
+    )

@@ -1,0 +1,202 @@
+"""The training loop of one network: dispatch steps, score each epoch, keep the best, save, resume."""
+
+import dataclasses
+import json
+import logging
+import math
+import pathlib
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import tqdm
+
+from lrhnet_jax import checkpoint, interrupt, state, steps
+from lrhnet_jax.errors import ConfigError, DataError
+from lrhnet_jax.state import TrainState
+
+logger = logging.getLogger(__name__)
+
+SAVE_SECONDS = 120.0  # at most this much training is lost to a kill
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One network's training.
+
+    Attributes:
+      name: for the log.
+      reader: the network and the columns it reads.
+      variables: its variables before the first step.
+      teachers: the networks of `inputs.teachers`.
+      inputs: what training reads, on the device.
+      optimizer, schedule: from `optim`; `schedule` maps a step to a learning rate, for the log.
+      distillation: how it learns from its teachers.
+      epochs, batch_size, window: as in the config.
+      key: drives windows, order and dropout.
+      score: variables -> validation score; the epoch where it is highest is kept. None: the last epoch is kept.
+      score_name: what the log calls it.
+      folder: WORKDIR/networks/NAME.
+      steps_per_dispatch: 0: one on a CPU, a whole epoch elsewhere.
+    """
+
+    name: str
+    reader: steps.Reader
+    variables: dict[str, Any]
+    teachers: tuple[steps.Reader, ...]
+    inputs: steps.Inputs
+    optimizer: optax.GradientTransformation
+    schedule: Callable[[Any], Any]
+    distillation: steps.Distillation
+    epochs: int
+    batch_size: int
+    window: int
+    key: jax.Array
+    score: Callable[[dict[str, Any]], float] | None
+    score_name: str
+    folder: pathlib.Path
+    steps_per_dispatch: int = 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.inputs.records) // self.batch_size
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What training gave: the kept variables, the epoch they are from (counted from 1), and a row for each epoch."""
+
+    variables: dict[str, Any]
+    best_epoch: int
+    history: list[dict[str, Any]]
+
+
+class Diverged(DataError):
+    """The loss became NaN or infinite."""
+
+
+def run(job: Job) -> Result:
+    """Trains a network, or goes on where an earlier call was killed; both end with the same bits.
+
+    Saves every epoch and every `SAVE_SECONDS`. On SIGTERM it saves and raises SystemExit(0).
+
+    Raises:
+      DataError: if there are fewer training records than a batch holds, or the loss is no longer finite.
+      CheckpointError: if earlier progress cannot be restored.
+    """
+    if job.epochs < 1 or job.batch_size < 2:
+        raise ConfigError(f"{job.name}: needs at least 1 epoch and a batch of 2, got {job.epochs} and {job.batch_size}")
+    if job.steps_per_epoch < 1:
+        raise DataError(
+            f"{job.name}: {len(job.inputs.records)} training records do not fill a batch of {job.batch_size}; "
+            "lower config.train.batch_size"
+        )
+    progress = checkpoint.Progress(job.folder)
+    now = state.create(job.variables, job.optimizer, steps.METRICS)
+    restored = progress.restore(now)
+    history: list[dict[str, Any]] = []
+    if restored:
+        now, history = restored
+        logger.info("%s: resuming at step %d", job.name, int(now.step))
+    try:
+        with interrupt.deferred():
+            now = _loop(job, now, history, progress)
+    finally:
+        progress.close()
+    kept_best = job.score is not None
+    return Result(
+        variables=now.best_variables if kept_best else now.variables,
+        best_epoch=int(now.best_epoch) if kept_best else job.epochs,
+        history=history,
+    )
+
+
+def _loop(job: Job, now: TrainState, history: list[dict[str, Any]], progress: checkpoint.Progress) -> TrainState:
+    per_epoch = job.steps_per_epoch
+    on_cpu = jax.default_backend() == "cpu"
+    stride = min(job.steps_per_dispatch or (1 if on_cpu else per_epoch), per_epoch)
+    order_of = jax.jit(steps.epoch_order, static_argnums=2)
+    window_key, order_key = jax.random.split(job.key)
+    step = int(now.step)
+    compiled = {}
+    if step < job.epochs * per_epoch:
+        places = [*range(step % per_epoch, per_epoch, stride), *range(0, per_epoch, stride)]
+        counts = {min(stride, per_epoch - place) for place in places}
+        compiled = {count: _compile(job, count, window_key, now) for count in sorted(counts)}
+    order, order_epoch = None, -1
+    saved = started = time.monotonic()
+    counted = 0
+    with _progress_bar(job, step) as bar:
+        while step < job.epochs * per_epoch:
+            epoch, place = divmod(step, per_epoch)
+            if epoch != order_epoch:
+                order, order_epoch = order_of(order_key, epoch, len(job.inputs.records)), epoch
+            if place == 0:
+                started, counted = time.monotonic(), 0
+            count = min(stride, per_epoch - place)
+            now = compiled[count](now, job.inputs, order)
+            # Wait, so that the bar is honest and no queue of steps builds up; a dispatch costs far less than a step.
+            jax.block_until_ready(now.step)
+            step, counted = step + count, counted + count
+            bar.update(count * job.batch_size)
+            if step % per_epoch == 0:
+                now = _end_epoch(job, now, history, epoch + 1, counted, time.monotonic() - started)
+                bar.set_postfix(epoch=epoch + 1, loss=f"{history[-1]['loss']:.3g}")
+            if interrupt.requested() or step % per_epoch == 0 or time.monotonic() - saved > SAVE_SECONDS:
+                progress.save(now, history)
+                saved = time.monotonic()
+            if interrupt.requested():
+                progress.wait()
+                logger.info("%s: saved at step %d; run the same command to go on", job.name, step)
+                raise SystemExit(0)
+    return now
+
+
+def _compile(job: Job, count: int, key: jax.Array, now: TrainState) -> Any:
+    """Compiles `count` steps ahead of time, so that the log can tell compiling from training."""
+    started = time.monotonic()
+    jitted = steps.make_steps(
+        job.batch_size, job.window, count, key, job.reader, job.teachers, job.optimizer, job.distillation
+    )
+    order = jax.ShapeDtypeStruct(job.inputs.records.shape, job.inputs.records.dtype)
+    compiled = jitted.lower(now, job.inputs, order).compile()
+    logger.info("%s: compiled %d step(s) a dispatch in %.1f s", job.name, count, time.monotonic() - started)
+    return compiled
+
+
+def _end_epoch(
+    job: Job, now: TrainState, history: list[dict[str, Any]], epoch: int, counted: int, seconds: float
+) -> TrainState:
+    row: dict[str, Any] = {"epoch": epoch, "step": int(now.step)}
+    row |= {name: float(total) / job.steps_per_epoch for name, total in now.totals.items()}
+    if not math.isfinite(row["loss"]):
+        raise Diverged(
+            f"{job.name}: the loss is {row['loss']} in epoch {epoch}; lower config.train.learning_rate, or go back to "
+            "float32 if config.dtype is bfloat16"
+        )
+    row["learning_rate"] = float(job.schedule(np.int32(int(now.step) - 1)))
+    if job.score is not None:
+        row[job.score_name] = job.score(now.variables)
+        now = now.keep_if_best(row[job.score_name], epoch)
+    row["samples_per_second"] = counted * job.batch_size / max(seconds, 1e-9)
+    history.append(row)
+    lines = "".join(json.dumps(row) + "\n" for row in history)
+    checkpoint.write_text(job.folder / "metrics.jsonl", lines)
+    logger.info("%s: %s", job.name, ", ".join(f"{key} {value:.4g}" for key, value in row.items()))
+    return now
+
+
+def _progress_bar(job: Job, step: int) -> tqdm.tqdm:
+    total = job.epochs * job.steps_per_epoch * job.batch_size
+    return tqdm.tqdm(
+        total=total,
+        initial=step * job.batch_size,
+        desc=job.name,
+        unit="sample",
+        unit_scale=True,
+        mininterval=0.5 if sys.stderr.isatty() else 30,
+    )

@@ -1,0 +1,90 @@
+import importlib
+import pathlib
+
+import pytest
+
+import configs
+from configs import common
+from lrhnet_jax import ecg, graph
+from lrhnet_jax.errors import ConfigError
+
+NAMES = sorted(p.stem for p in pathlib.Path(configs.__path__[0]).glob("*.py") if p.stem not in ("common", "__init__"))
+
+
+def parse(name: str, arg: str | None = None):
+    config = importlib.import_module(f"configs.{name}").get_config(arg)
+    return config, {n.name: n for n in graph.parse(config.networks.to_dict(), config.train.to_dict())}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("preset", common.PRESETS)
+def test_every_experiment_is_a_sound_graph_in_every_preset(name, preset):
+    config, networks = parse(name, f"preset={preset},leads=3")
+    assert config.experiment == name and config.preset == preset
+    assert any(network.leads == ("I", "II", "V2") for network in networks.values())
+    assert f"configs/{name}.py" in importlib.import_module(f"configs.{name}").__doc__
+
+
+def test_the_papers_recipe_is_the_default():
+    config, networks = parse("pmlkd")
+    train = config.train
+    assert (train.epochs, train.batch_size, train.learning_rate, train.weight_decay) == (90, 64, 1e-3, 5e-4)
+    assert (train.schedule.name, train.schedule.step_epochs, train.alpha, train.temperature) == ("step", 20, 0.3, 7.0)
+    assert networks["student"].teachers == {"teacher12": 0.6, "teacher2": 0.4}
+    assert networks["teacher2"].teachers == {} and parse("smlkd")[1]["teacher2"].teachers == {"teacher12": 1.0}
+    assert config.evaluation.protocol == "leak_free"
+
+
+def test_the_reference_preset_turns_on_every_deviation():
+    config, networks = parse("pmlkd", "preset=reference")
+    train, evaluation = config.train, config.evaluation
+    assert (train.learning_rate, train.weight_decay, train.schedule.name) == (3e-3, 1e-5, "multistep")
+    assert train.schedule.milestones == (20, 40, 70)
+    assert (evaluation.protocol, evaluation.windows, evaluation.decision) == (
+        "reference",
+        "random",
+        "threshold_or_top1",
+    )
+    assert (config.preprocess, config.teacher_logits, config.windows_per_record) == ("reference", "in_graph", 0)
+    assert networks["student"].options == {"head_relu": False}
+    assert parse("cnn1d", "preset=reference")[1]["cnn1d"].options == {"logit_dropout": 0.6}
+
+
+def test_the_chain_gives_every_level_all_teachers_above_it():
+    _, networks = parse("chain")
+    assert [len(n.leads) for n in networks.values()] == [12, 6, 3, 2, 1]
+    assert [len(n.teachers) for n in networks.values()] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("arg", "message"),
+    [
+        ("lead=2", "'lead=2' is not KEY=VALUE with a key among leads, data, preset, fold"),
+        ("leads", "'leads' is not KEY=VALUE"),
+        ("leads=5", "no lead set of 5 leads; choose 12, 6, 3, 2, 1"),
+        ("leads=I+X", "unknown lead 'X'"),
+        ("data=mitbih", "unknown data 'mitbih'; choose auto, physionet2020, synthetic"),
+        ("preset=fast", "unknown preset 'fast'; choose paper, reference, demo"),
+        ("fold=5", "unknown fold '5'; choose 0, 1, 2, 3, 4, all"),
+        ("leads=12", "leaves no second level"),
+    ],
+)
+def test_config_strings_are_strict(arg, message):
+    with pytest.raises(ConfigError, match=message.replace("+", r"\+")):
+        parse("pmlkd", arg)
+
+
+def test_the_table_has_every_method_on_both_lead_sets_with_every_seed():
+    _, networks = parse("table", "seeds=2,teacher_epochs=4,student_epochs=7")
+    assert len(networks) == 5 + 2 * 4 * 2
+    assert networks["smlkd3_1"].teachers == {"teacher12": 0.6, "teacher3_taught": 0.4}
+    assert networks["teacher3_taught"].teachers == {"teacher12": 1.0} and networks["teacher3"].teachers == {}
+    assert networks["alone2_0"].teachers == {} and networks["alone2_0"].train["epochs"] == 7
+    assert networks["teacher12"].train["epochs"] == 4
+    with pytest.raises(ConfigError, match="seeds=none: not a whole number above zero"):
+        parse("table", "seeds=none")
+
+
+def test_leads_by_name():
+    assert parse("lrhnet", "leads=V1+II")[1]["lrhnet"].leads == ("II", "V1")
+    assert parse("lrhnet", "leads=6")[1]["lrhnet"].leads == ecg.LEADS[:6]

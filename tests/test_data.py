@@ -1,0 +1,113 @@
+import jax
+import numpy as np
+import pytest
+
+from lrhnet_jax import data, ecg
+from lrhnet_jax.errors import DataError
+from tests import fakes
+
+WINDOW = 256
+
+
+def window_of(records: data.Records, i: int, shift: int) -> np.ndarray:
+    """What `cut_windows` must return for one record, sample by sample."""
+    signal = records.signals[records.offsets[i] : records.offsets[i] + records.lengths[i]]
+    cut = np.zeros((WINDOW, signal.shape[1]), np.float16)
+    for t in range(WINDOW):
+        if 0 <= t + shift < len(signal):
+            cut[t] = signal[t + shift]
+    return cut
+
+
+@pytest.mark.parametrize("round_up", [False, True])
+def test_windows_are_the_records_samples_and_zero_outside_them(round_up):
+    records = fakes.records(6, shortest=100, longest=600)
+    store = data.make_store(records, WINDOW, round_up=round_up)
+    index = np.array([0, 0, 3, 5, 5, 2], np.int32)
+    last = records.lengths[5] - WINDOW
+    shift = np.array([0, -40, 7, last, min(last, 0) - 3, 11], np.int32)
+    windows = data.cut_windows(store, index, shift, WINDOW)
+    expected = np.stack([window_of(records, i, s) for i, s in zip(index, shift, strict=True)])
+    assert windows.dtype == np.float16
+    np.testing.assert_array_equal(windows, expected)
+
+
+def test_random_windows_stay_within_long_records_and_hold_all_of_short_ones():
+    lengths = np.array([100, 255, 256, 257, 1000], np.int32)
+    shifts = np.asarray(data.random_shifts(jax.random.key(0), lengths, WINDOW, 2000))
+    slack = lengths - WINDOW
+    assert (shifts.min(1) == np.minimum(slack, 0)).all()
+    assert (shifts.max(1) == np.maximum(slack, 0)).all()
+    # Every position is equally likely: the mean is the middle, to four standard errors.
+    error = np.abs(shifts.mean(1) - slack / 2)
+    assert (error <= 4 * (np.abs(slack) + 1) / np.sqrt(12 * 2000)).all()
+
+
+def test_covering_windows_cover_every_sample_once_or_more_and_are_as_few_as_can_be():
+    lengths = np.array([1, 200, 256, 257, 700, 1024])
+    record, shift = data.covering_windows(lengths, WINDOW)
+    for i, length in enumerate(lengths):
+        mine = shift[record == i]
+        assert len(mine) == max(1, -(-length // WINDOW))
+        covered = np.zeros(length, bool)
+        for start in mine:
+            covered[max(start, 0) : start + WINDOW] = True
+        assert covered.all()
+        if length >= WINDOW:
+            assert mine.min() == 0 and mine.max() == length - WINDOW
+        else:
+            front, back = -mine[0], WINDOW - length + mine[0]
+            assert abs(front - back) <= 1
+
+
+def test_selected_records_keep_everything_that_belongs_to_them():
+    records = fakes.records(10)
+    some = records.select(np.array([7, 2]))
+    assert some.record_ids.tolist() == ["R0007", "R0002"]
+    np.testing.assert_array_equal(some.labels, records.labels[[7, 2]])
+    start = records.offsets[7]
+    np.testing.assert_array_equal(some.signals[: some.lengths[0]], records.signals[start : start + records.lengths[7]])
+    np.testing.assert_array_equal(records.select(records.folds == 1).record_ids, records.record_ids[records.folds == 1])
+
+
+def test_description_counts_labels_by_source_and_together():
+    records = fakes.records(20)
+    described = records.describe()
+    assert described["records"] == 20 and described["per_source"] == {"a": 10, "b": 10}
+    code = ecg.CLASSES[3]
+    assert described["per_class"][code] == records.labels[:, 3].sum()
+    assert described["per_source_class"]["b"][code] == records.labels[1::2, 3].sum()
+    assert described["co_occurrence"][3][5] == (records.labels[:, 3] & records.labels[:, 5]).sum()
+
+
+def test_a_lead_that_the_data_lacks_is_named():
+    records = data.Records.from_arrays([np.zeros((9, 2), np.float16)], leads=("I", "II"))
+    assert records.columns(("II",)) == (1,)
+    with pytest.raises(DataError, match="no lead V2; it has I, II"):
+        records.columns(("I", "V2"))
+
+
+def test_a_missing_data_set_says_how_to_get_and_build_it(tmp_path):
+    with pytest.raises(
+        DataError, match=r"not built under .*physionet\.org.*python -m data_builders\.build physionet2020"
+    ):
+        data.resolve("physionet2020", str(tmp_path), "paper", 10)
+    with pytest.raises(DataError, match="unknown data set 'mitbih'; choose auto, physionet2020, synthetic"):
+        data.resolve("mitbih", str(tmp_path), "paper", 10)
+
+
+def test_an_unfinished_build_is_not_a_data_set(tmp_path):
+    for version in ("1.0.0", "incomplete.ABC_1.0.0"):
+        folder = tmp_path / "physionet2020/paper" / version
+        folder.mkdir(parents=True)
+        (folder / "dataset_info.json").write_text("{}")
+    assert data.find("physionet2020", str(tmp_path)) == tmp_path / "physionet2020/paper/1.0.0"
+    assert data.find("physionet2020", str(tmp_path), "reference") is None
+
+
+def test_a_broken_data_set_is_named(tmp_path):
+    folder = tmp_path / "physionet2020/paper/1.0.0"
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text("{")
+    with pytest.raises(DataError, match=r"1\.0\.0: not a readable data set .* build it again"):
+        data.resolve("auto", str(tmp_path), "paper", 10)

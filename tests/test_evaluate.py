@@ -1,0 +1,254 @@
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import wfdb
+
+from data_builders import preprocess, records
+from lrhnet_jax import checkpoint, ecg, evaluate, inference, models, scoring, state, thresholds
+from lrhnet_jax.data import Records
+from lrhnet_jax.errors import CheckpointError, DataError, UserError
+
+WINDOW = 512
+AF, NSR, UNSCORED = "164889003", "426783006", "55827005"
+LIMITS = np.linspace(0.4, 0.6, 24)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A network on leads I and V5, untrained but for its thresholds."""
+    folder = tmp_path_factory.mktemp("run") / "networks" / "student"
+    leads = ("I", "V5")
+    variables = state.init_variables(models.create("lrhnet", leads), jax.random.key(0), len(leads), WINDOW)
+    meta = {
+        "name": "student",
+        "model": "lrhnet",
+        "options": {},
+        "leads": list(leads),
+        "classes": list(ecg.CLASSES),
+        "window": WINDOW,
+        "preprocess": "paper",
+        "trained_on": "synthetic",
+        "synthetic": True,
+        "parameters": models.count_parameters(variables["params"]),
+    }
+    checkpoint.save_model(folder, variables, meta)
+    checkpoint.write_json(folder / "thresholds.json", {"thresholds": LIMITS.tolist()})
+    return folder
+
+
+def write(folder, name, codes="", leads=ecg.LEADS, seconds=3.0, rate=500, seed=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    signal = np.cumsum(np.random.default_rng(seed).normal(size=(int(seconds * rate), len(leads))), axis=0) / 100
+    comments = ["Age: 61", "Sex: Male", *([f"Dx: {codes}"] if codes else [])]
+    wfdb.wrsamp(
+        name,
+        fs=rate,
+        units=["mV"] * len(leads),
+        sig_name=list(leads),
+        p_signal=signal,
+        fmt=["16"] * len(leads),
+        comments=comments,
+        write_dir=str(folder),
+    )
+    return folder / f"{name}.hea"
+
+
+@pytest.fixture
+def raw_dir(tmp_path):
+    folder = tmp_path / "raw"
+    write(folder / "training" / "ptb-xl" / "g1", "HR00001", AF, seed=1)
+    write(folder / "training" / "ptb-xl" / "g1", "HR00002", f"{NSR},{UNSCORED}", seed=2)
+    write(folder / "training" / "ptb-xl" / "g1", "HR00003", UNSCORED, seed=3)
+    write(folder / "other", "two_leads", AF, leads=("V5", "I"), rate=257, seconds=8, seed=4)
+    write(folder / "other", "no_v5", NSR, leads=ecg.LEADS[:6], seed=5)
+    broken = write(folder / "other", "broken", NSR, seed=6)
+    signal = broken.with_suffix(".dat")
+    signal.write_bytes(signal.read_bytes()[:1000])
+    return folder
+
+
+def rows_of(output):
+    with (output / "predictions.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_record_is_predicted_scored_or_named(network, raw_dir, tmp_path):
+    metrics = evaluate.evaluate(network, raw_dir, tmp_path / "out")
+    assert metrics == json.loads((tmp_path / "out" / "metrics.json").read_text())
+    counts = metrics["records"]
+    assert (counts["found"], counts["predicted"], counts["scored"], counts["without_scored_class"]) == (6, 4, 3, 1)
+    reasons = {row["path"]: row["reason"] for row in counts["rejected"]}
+    assert reasons.keys() == {"other/no_v5.hea", "other/broken.hea"}
+    assert "V5" in reasons["other/no_v5.hea"]
+    assert metrics["score"]["records"] == 3
+    assert metrics["thresholds"]["values"] == dict(zip(ecg.CLASSES, LIMITS.tolist(), strict=True))
+    rows = rows_of(tmp_path / "out")
+    assert [row["record"] for row in rows] == ["two_leads", "HR00001", "HR00002", "HR00003"]
+    assert [row["labels"] for row in rows] == ["AF", "AF", "NSR", ""]
+    assert rows[0]["path"] == "other/two_leads.hea"
+
+
+def test_predictions_are_the_networks(network, raw_dir, tmp_path):
+    metrics = evaluate.evaluate(network, raw_dir, tmp_path / "out")
+    rows = rows_of(tmp_path / "out")
+    meta, variables = checkpoint.load_model(network)
+    headers = [records.read_header(raw_dir / row["path"]) for row in rows]
+    leads = ("I", "V5")
+    signals = [preprocess.preprocess(records.read_signal(h, leads), h.rate) for h in headers]
+    demographics = np.tile(ecg.demographics_vector(61, "Male"), (4, 1))
+    packed = Records.from_arrays(signals, demographics=demographics, leads=leads)
+    expected = inference.probabilities(models.create("lrhnet", leads), variables, packed, leads, meta["window"])
+    found = np.array([[float(row[f"probability_{name}"]) for name in ecg.ABBREVIATIONS] for row in rows])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    decided = np.array([[row[f"decision_{name}"] == "1" for name in ecg.ABBREVIATIONS] for row in rows])
+    np.testing.assert_array_equal(decided, thresholds.decide(expected, LIMITS))
+    assert decided.any() and not decided.all()
+    assert [row["top1"] for row in rows] == [ecg.ABBREVIATIONS[i] for i in expected.argmax(axis=1)]
+    labels = np.stack([ecg.encode_labels(header.codes) for header in headers])[:3]
+    expected_score = scoring.score(labels, expected[:3], LIMITS)
+    found_score = metrics["score"]
+    assert found_score["headline"]["macro_auroc"] == pytest.approx(expected_score["headline"]["macro_auroc"])
+    assert found_score["classes_without_positives"] == expected_score["classes_without_positives"]
+
+
+def test_chunks_change_nothing(network, raw_dir, tmp_path, monkeypatch):
+    evaluate.evaluate(network, raw_dir, tmp_path / "whole")
+    for field, value in (("CHUNK_RECORDS", 3), ("CHUNK_SAMPLES", 1000)):
+        with monkeypatch.context() as patch:
+            patch.setattr(evaluate, field, value)
+            evaluate.evaluate(network, raw_dir, tmp_path / field, batch_size=3)
+        for one, other in zip(rows_of(tmp_path / "whole"), rows_of(tmp_path / field), strict=True):
+            assert one["path"] == other["path"]
+            for name in ecg.ABBREVIATIONS:
+                assert float(one[f"probability_{name}"]) == pytest.approx(float(other[f"probability_{name}"]), abs=1e-5)
+
+
+def test_chunks_are_bounded_by_records_and_by_samples(monkeypatch):
+    monkeypatch.setattr(evaluate, "CHUNK_RECORDS", 3)
+    monkeypatch.setattr(evaluate, "CHUNK_SAMPLES", 100)
+    lengths = [10, 10, 10, 10, 120, 60, 60, 5]
+    found = [evaluate.Record(None, np.zeros((length, 2), np.float16)) for length in lengths]
+    chunks = list(evaluate._chunks(iter(found)))
+    assert [[len(record.signal) for record in chunk] for chunk in chunks] == [[10, 10, 10], [10, 120], [60, 60], [5]]
+
+
+def test_records_without_labels_are_predicted_only(network, tmp_path):
+    write(tmp_path / "raw", "a")
+    metrics = evaluate.evaluate(network, tmp_path / "raw", tmp_path / "out")
+    assert metrics["score"] is None
+    assert "nothing to score" in evaluate.summary(metrics, tmp_path)
+    assert len(rows_of(tmp_path / "out")) == 1
+
+
+def test_the_summary_says_what_the_network_is_and_what_was_left_out(network, raw_dir, tmp_path):
+    text = evaluate.summary(evaluate.evaluate(network, raw_dir, tmp_path / "out"), tmp_path / "out")
+    assert text.startswith("This network was trained on SYNTHETIC ECGs")
+    assert "6 records found: 4 predicted, 2 rejected; 3 scored, 1 predicted without a scored class" in text
+    assert "not to these records" in text
+    assert "challenge_metric" in text
+
+
+def test_a_network_without_thresholds_decides_at_a_half(network, raw_dir, tmp_path):
+    limits = network / "thresholds.json"
+    kept = limits.read_text()
+    limits.unlink()
+    try:
+        metrics = evaluate.evaluate(network, raw_dir, tmp_path / "out")
+    finally:
+        limits.write_text(kept)
+    assert set(metrics["thresholds"]["values"].values()) == {0.5}
+    assert metrics["thresholds"]["source"].startswith("none were fitted")
+
+
+def test_patients_of_ptbxl_are_kept_together(network, raw_dir, tmp_path):
+    table = tmp_path / "ptbxl_database.csv"
+    table.write_text("ecg_id,patient_id\n1,77.0\n2,77.0\n3,78.0\n")
+    without = evaluate.evaluate(network, raw_dir, tmp_path / "out")
+    known = evaluate.evaluate(network, raw_dir, tmp_path / "out", ptbxl_database=table)
+    assert (without["score"]["patients"], known["score"]["patients"]) == (3, 2)
+
+
+def test_bad_input_is_named(network, raw_dir, tmp_path):
+    output = tmp_path / "out"
+    with pytest.raises(CheckpointError, match="no such folder"):
+        evaluate.evaluate(tmp_path / "nowhere", raw_dir, output)
+    with pytest.raises(CheckpointError, match=r"no trained network here; there are .*student"):
+        evaluate.evaluate(network.parent, raw_dir, output)
+    with pytest.raises(DataError, match=r"raw_dir '.*nowhere' is no folder"):
+        evaluate.evaluate(network, tmp_path / "nowhere", output)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"holds no WFDB header \(\*\.hea\) at any depth"):
+        evaluate.evaluate(network, tmp_path / "empty", output)
+    with pytest.raises(DataError, match="ptbxl_database"):
+        evaluate.evaluate(network, raw_dir, output, ptbxl_database=tmp_path / "no.csv")
+    assert not output.exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"output '.*file' cannot be made a folder"):
+        evaluate.evaluate(network, raw_dir, tmp_path / "file")
+
+
+def test_a_lead_that_all_records_lack_is_named(network, tmp_path):
+    for i in range(2):
+        write(tmp_path / "raw", f"limb{i}", AF, leads=ecg.LEADS[:6])
+    with pytest.raises(DataError, match=r"none of the 2 records in .* can be used by this network: .*limb0.*V5"):
+        evaluate.evaluate(network, tmp_path / "raw", tmp_path / "out")
+
+
+def test_a_network_that_diverged_is_named(network, raw_dir, tmp_path):
+    meta, variables = checkpoint.load_model(network)
+    del meta["thresholds"]
+    checkpoint.save_model(tmp_path / "nan", jax.tree.map(lambda leaf: leaf * np.nan, variables), meta)
+    with pytest.raises(CheckpointError, match="answers NaN"):
+        evaluate.evaluate(tmp_path / "nan", raw_dir, tmp_path / "out")
+
+
+def test_a_network_of_another_preprocessing_or_classes_is_named(network, raw_dir, tmp_path):
+    meta, variables = checkpoint.load_model(network)
+    del meta["thresholds"]
+    checkpoint.save_model(tmp_path / "other", variables, {**meta, "preprocess": "unheard of"})
+    with pytest.raises(CheckpointError, match="preprocessing or its classes"):
+        evaluate.evaluate(tmp_path / "other", raw_dir, tmp_path / "out")
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "lrhnet_jax.evaluate", *arguments]
+    root = pathlib.Path(__file__).parents[1]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
+
+
+def test_the_command_line(network, raw_dir, tmp_path):
+    result = run(f"--checkpoint={network}", f"--raw_dir={raw_dir}", f"--output={tmp_path / 'out'}")
+    assert result.returncode == 0, result.stderr
+    assert "6 records found: 4 predicted, 2 rejected" in result.stdout
+    assert "rejected" in result.stderr and "no_v5" in result.stderr
+    assert len(rows_of(tmp_path / "out")) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--checkpoint=/nowhere", "--raw_dir=.", "--output={out}"), "error: /nowhere: no such folder"),
+        (("--checkpoint=/nowhere", "--raw_dir=.", "--output={out}", "more"), "error: unexpected argument 'more'"),
+        (("--raw_dir=.", "--output={out}"), "--checkpoint"),
+    ],
+)
+def test_the_command_line_reports_bad_input_without_a_traceback(arguments, message, tmp_path):
+    result = run(*(argument.format(out=tmp_path / "out") for argument in arguments))
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_real_records(network, real_records, tmp_path):
+    metrics = evaluate.evaluate(network, real_records / "challenge-2020" / "training" / "georgia", tmp_path / "out")
+    counts = metrics["records"]
+    assert counts["predicted"] > 20
+    assert counts["rejected"] == []
+    assert counts["scored"] == metrics["score"]["records"]
+    assert len(rows_of(tmp_path / "out")) == counts["found"]

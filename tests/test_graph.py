@@ -1,0 +1,67 @@
+import pytest
+
+from lrhnet_jax import ecg, graph
+from lrhnet_jax.errors import ConfigError
+
+TRAIN = {"epochs": 3, "batch_size": 8}
+
+
+def node(teachers=None, **fields):
+    return {"model": "lrhnet", "leads": ("I", "II"), "teachers": teachers or {}, **fields}
+
+
+def test_teachers_come_before_their_students_at_any_depth():
+    names = [
+        network.name
+        for network in graph.parse(
+            {
+                "d": node({"a": 0.2, "b": 0.3, "c": 0.5}),
+                "c": node({"b": 1.0}),
+                "b": node({"a": 1.0}),
+                "a": node(),
+                "alone": node(),
+            },
+            TRAIN,
+        )
+    ]
+    assert sorted(names) == ["a", "alone", "b", "c", "d"]
+    assert names.index("a") < names.index("b") < names.index("c") < names.index("d")
+
+
+def test_a_network_overrides_training_fields_and_reads_leads_in_order():
+    (network,) = graph.parse({"n": node(leads=("V2", "I"), train={"epochs": 7})}, TRAIN)
+    assert network.train == {"epochs": 7, "batch_size": 8}
+    assert network.leads == ("I", "V2")
+    assert network.teachers == {}
+
+
+@pytest.mark.parametrize(
+    ("networks", "message"),
+    [
+        ({}, "config.networks is empty"),
+        ({"a": node({"b": 1.0}), "b": node({"a": 1.0})}, "the teachers form a cycle: .* -> "),
+        ({"a": node({"a": 1.0})}, "the teachers form a cycle: a -> a"),
+        ({"a": node({"ghost": 1.0}), "b": node()}, "no network is called 'ghost'; there are a, b"),
+        ({"a": node({"b": 0.6, "c": 0.5}), "b": node(), "c": node()}, r"a\.teachers: the weights sum to 1.1, not to 1"),
+        ({"a": node({"b": 1.5, "c": -0.5}), "b": node(), "c": node()}, "-0.5 is not a positive number"),
+        ({"a": node(model="resnet")}, "a.model: unknown model 'resnet'; choose lrhnet, seresnet, cnn1d"),
+        ({"a": node(leads=("I", "V9"))}, "a.leads: unknown lead 'V9'; the leads are I, II"),
+        ({"a": node(leads=())}, "a.leads: unknown lead"),
+        ({"a": node(teacher={})}, "a: unknown field teacher; the fields are"),
+        ({"a": node(train={"epoch": 3})}, "a.train: unknown field epoch; the fields are batch_size, epochs"),
+        ({"a": node({"b": 1.0}, checkpoint="x"), "b": node()}, "loaded from a checkpoint, so it cannot have teachers"),
+    ],
+)
+def test_what_makes_no_sense_is_an_error_that_says_where(networks, message):
+    with pytest.raises(ConfigError, match=message):
+        graph.parse(networks, TRAIN)
+
+
+def test_lead_sets_of_the_paper():
+    assert ecg.parse_leads("3") == ("I", "II", "V2")
+    assert ecg.parse_leads(12) == ecg.LEADS
+    assert ecg.parse_leads("V5+I") == ("I", "V5")
+    with pytest.raises(ecg.LeadError, match="no lead set of 5 leads; choose 12, 6, 3, 2, 1"):
+        ecg.parse_leads("5")
+    with pytest.raises(ecg.LeadError, match="named twice"):
+        ecg.parse_leads("I+I")

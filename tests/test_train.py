@@ -1,0 +1,143 @@
+import dataclasses
+import json
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lrhnet_jax import checkpoint, data, inference, interrupt, optim, state, steps, train
+from lrhnet_jax.errors import ConfigError, DataError
+from tests import fakes
+
+WINDOW, BATCH, EPOCHS = 256, 8, 3
+FIELDS = {
+    "optimizer": "adam",
+    "learning_rate": 3e-3,
+    "weight_decay": 5e-4,
+    "epochs": EPOCHS,
+    "schedule": {"name": "constant"},
+}
+
+
+def make_job(folder, score=None, n=32, **changes):
+    store = data.make_store(fakes.records(40), WINDOW)
+    reader = fakes.reader()
+    job = train.Job(
+        name="student",
+        reader=reader,
+        variables=state.init_variables(reader.model, jax.random.key(0), 2, WINDOW),
+        teachers=(),
+        inputs=fakes.inputs(store, n),
+        optimizer=optim.make(FIELDS, 4),
+        schedule=optim.schedule(FIELDS, 4),
+        distillation=steps.Distillation(),
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        window=WINDOW,
+        key=jax.random.key(3),
+        score=score,
+        score_name="validation_score",
+        folder=folder,
+    )
+    return dataclasses.replace(job, **changes)
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def without_rates(history):
+    return [{key: value for key, value in row.items() if key != "samples_per_second"} for row in history]
+
+
+@pytest.mark.parametrize("after", [1, 4, 6, 11])
+def test_stopped_by_sigterm_and_resumed_is_bit_for_bit_the_uninterrupted_run(tmp_path, monkeypatch, after):
+    whole = train.run(make_job(tmp_path / "whole"))
+    interrupt.install()
+    job = make_job(tmp_path / "cut")
+    calls = 0
+    wait = jax.block_until_ready
+
+    def terminate_after(value):
+        nonlocal calls
+        calls += 1
+        if calls == after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return wait(value)
+
+    monkeypatch.setattr(jax, "block_until_ready", terminate_after)
+    with pytest.raises(SystemExit) as stopped:
+        train.run(job)
+    assert stopped.value.code == 0 and calls == after
+    monkeypatch.undo()
+    interrupt.install()
+    resumed = train.run(job)
+    assert_same(whole.variables, resumed.variables)
+    assert without_rates(whole.history) == without_rates(resumed.history)
+    lines = [json.loads(line) for line in (tmp_path / "cut/metrics.jsonl").read_text().splitlines()]
+    assert lines == resumed.history and [row["epoch"] for row in lines] == [1, 2, 3]
+
+
+def test_training_learns_what_lead_one_shows(tmp_path):
+    job = make_job(tmp_path, n=40, epochs=12)
+    result = train.run(job)
+    records = fakes.records(40)
+    found = inference.probabilities(job.reader.model, result.variables, records, ("I", "II"), WINDOW)
+    positive = records.labels[:, 0]
+    assert np.median(found[positive, 0]) > np.median(found[~positive, 0]) + 0.2
+    assert result.history[-1]["loss"] < 0.8 * result.history[0]["loss"]
+
+
+def test_the_best_epoch_is_kept_or_the_last(tmp_path):
+    seen = []
+
+    def score(variables):
+        seen.append(jax.tree.map(jnp.copy, variables))
+        return [0.3, 0.8, 0.8][len(seen) - 1]
+
+    best = train.run(make_job(tmp_path / "best", score=score))
+    assert best.best_epoch == 2 and [row["validation_score"] for row in best.history] == [0.3, 0.8, 0.8]
+    assert_same(best.variables, seen[1])
+    last = train.run(make_job(tmp_path / "last"))
+    assert last.best_epoch == EPOCHS
+    assert_same(last.variables, seen[2])
+
+
+def test_many_steps_a_dispatch_train_the_same_network(tmp_path):
+    one = train.run(make_job(tmp_path / "one"))
+    many = train.run(make_job(tmp_path / "many", steps_per_dispatch=3))  # 3 and 1 of 4 steps an epoch
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), one.variables, many.variables)
+    assert [row["loss"] for row in one.history] == pytest.approx([row["loss"] for row in many.history], rel=1e-4)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_remedy(tmp_path):
+    job = make_job(tmp_path)
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, job.variables)
+    with pytest.raises(DataError, match=r"student: the loss is nan in epoch 1; lower config\.train\.learning_rate"):
+        train.run(dataclasses.replace(job, variables=broken))
+
+
+def test_too_few_records_or_epochs_are_errors(tmp_path):
+    with pytest.raises(
+        DataError, match=r"5 training records do not fill a batch of 8; lower config\.train\.batch_size"
+    ):
+        train.run(make_job(tmp_path, n=5))
+    with pytest.raises(ConfigError, match="needs at least 1 epoch"):
+        train.run(make_job(tmp_path, epochs=0))
+
+
+def test_progress_of_another_network_is_an_error_that_names_the_folder(tmp_path):
+    interrupt.install()
+    job = make_job(tmp_path)
+    progress = checkpoint.Progress(tmp_path)
+    progress.save(state.create(job.variables, job.optimizer, steps.METRICS).replace(step=jnp.int32(4)), [])
+    progress.close()
+    reader = fakes.reader("cnn1d", (0, 1))
+    other = dataclasses.replace(
+        job, reader=reader, variables=state.init_variables(reader.model, jax.random.key(0), 2, 4096)
+    )
+    with pytest.raises(checkpoint.CheckpointError, match=r"progress/4: cannot be restored .* delete that folder"):
+        train.run(other)
