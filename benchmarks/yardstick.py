@@ -11,28 +11,20 @@ at 1e-3.
 A run that was killed goes on where it was; --only picks networks.
 """
 
+import argparse
 import csv
 import dataclasses
 import pathlib
 import zlib
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
 
 from benchmarks import environment
 from data_builders import build
 from lrhnet_jax import checkpoint, data, ecg, inference, log, metrics, models, optim, state, steps, train
-from lrhnet_jax.errors import DataError
-
-_RAW_DIR = flags.DEFINE_string("raw_dir", None, "Holds ptb-xl/, in the Challenge's layout.", required=True)
-_DATABASE = flags.DEFINE_string("ptbxl_database", None, "PTB-XL's ptbxl_database.csv.", required=True)
-_WORKDIR = flags.DEFINE_string("workdir", "runs/yardstick", "Checkpoints and the built data set.")
-_OUTPUT = flags.DEFINE_string("output", "", "Where the JSON goes; WORKDIR/yardstick.json if empty.")
-_ONLY = flags.DEFINE_list("only", [], "Names of the networks to train; all if empty.")
-_WINDOW = flags.DEFINE_integer("window", 4096, "Samples.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of initialisation, order, windows and dropout.")
 
 TRAIN_FOLDS, TEST_FOLD = tuple(range(1, 8)), 8
 BATCH = 64
@@ -63,18 +55,16 @@ def strat_folds(database: str) -> dict[str, int]:
         return {f"HR{int(row['ecg_id']):05d}": int(row["strat_fold"]) for row in csv.DictReader(file)}
 
 
-def run(entry: Entry, records: data.Records, folds: np.ndarray, folder: pathlib.Path) -> dict:
+def run(entry: Entry, records: data.Records, folds: np.ndarray, folder: pathlib.Path, window: int, seed: int) -> dict:
     """Trains one entry, or goes on with it; returns its scores."""
     leads = ecg.parse_leads(entry.leads)
     reader = steps.Reader(models.create(entry.model, leads), records.columns(leads))
-    store = data.make_store(records, _WINDOW.value)
+    store = data.make_store(records, window)
     rows = np.flatnonzero(np.isin(folds, TRAIN_FOLDS))
     test = np.flatnonzero(folds == TEST_FOLD)
 
     def score(variables) -> float:
-        found = inference.store_probabilities(
-            reader, variables, store, test, records.lengths[test], _WINDOW.value, BATCH
-        )
+        found = inference.store_probabilities(reader, variables, store, test, records.lengths[test], window, BATCH)
         return float(metrics.macro(metrics.average_precision(records.labels[test], found)))
 
     fields = {
@@ -85,7 +75,7 @@ def run(entry: Entry, records: data.Records, folds: np.ndarray, folder: pathlib.
         "schedule": {"name": "cosine"},
     }
     per_epoch = len(rows) // BATCH
-    key = jax.random.fold_in(jax.random.key(_SEED.value), zlib.crc32(folder.name.encode()))
+    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(folder.name.encode()))
     init_key, train_key = jax.random.split(key)
     inputs = steps.Inputs(
         store=store,
@@ -96,7 +86,7 @@ def run(entry: Entry, records: data.Records, folds: np.ndarray, folder: pathlib.
     job = train.Job(
         name=folder.name,
         reader=reader,
-        variables=state.init_variables(reader.model, init_key, len(leads), _WINDOW.value),
+        variables=state.init_variables(reader.model, init_key, len(leads), window),
         teachers=(),
         inputs=inputs,
         optimizer=optim.make(fields, per_epoch),
@@ -104,7 +94,7 @@ def run(entry: Entry, records: data.Records, folds: np.ndarray, folder: pathlib.
         distillation=steps.Distillation(),
         epochs=entry.epochs,
         batch_size=BATCH,
-        window=_WINDOW.value,
+        window=window,
         key=train_key,
         score=score,
         score_name="test_macro_average_precision",
@@ -126,41 +116,52 @@ def run(entry: Entry, records: data.Records, folds: np.ndarray, folder: pathlib.
     }
 
 
-def run_all(argv: list[str]) -> None:
-    workdir = pathlib.Path(_WORKDIR.value)
-    only = _ONLY.value or list(ENTRIES)
-    unknown = sorted(set(only) - set(ENTRIES))
-    if unknown:
-        raise DataError(f"--only: unknown {', '.join(unknown)}; choose {', '.join(ENTRIES)}")
-    path = data.find("physionet2020", str(workdir / "data"))
+def main(arguments: Sequence[str] | None = None) -> dict:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--raw_dir", required=True, help="holds ptb-xl/, in the Challenge's layout")
+    parser.add_argument("--ptbxl_database", required=True, help="PTB-XL's ptbxl_database.csv")
+    parser.add_argument(
+        "--workdir", type=pathlib.Path, default="runs/yardstick", help="checkpoints, the built data set"
+    )
+    parser.add_argument("--output", type=pathlib.Path, help="where the JSON goes; WORKDIR/yardstick.json by default")
+    parser.add_argument("--only", nargs="*", choices=list(ENTRIES), default=list(ENTRIES))
+    parser.add_argument("--window", type=int, default=4096, help="samples")
+    parser.add_argument("--epochs", type=int, help="instead of the budget's: for a quick look")
+    parser.add_argument("--seed", type=int, default=0, help="of initialisation, order, windows and dropout")
+    options = parser.parse_args(arguments)
+
+    path = data.find("physionet2020", str(options.workdir / "data"))
     if path is None:
-        path = build.build("physionet2020", _RAW_DIR.value, workdir / "data", ptbxl_database=_DATABASE.value)
+        path = build.build(
+            "physionet2020", options.raw_dir, options.workdir / "data", ptbxl_database=options.ptbxl_database
+        )
     records = data.load(path)
     records = records.select(records.sources == "ptb-xl")
-    of_record = strat_folds(_DATABASE.value)
+    of_record = strat_folds(options.ptbxl_database)
     folds = np.array([of_record.get(record, 0) for record in records.record_ids.tolist()])
-    output = pathlib.Path(_OUTPUT.value or workdir / "yardstick.json")
-    results = {
+    results: dict = {
         "what": __doc__.splitlines()[0],
         "data": f"{len(records)} PTB-XL records with a scored class; strat_folds 1-7 train, strat_fold 8 scored",
-        "window": _WINDOW.value,
-        "seed": _SEED.value,
+        "window": options.window,
+        "seed": options.seed,
         **environment.describe(),
         "networks": {},
     }
-    for name in only:
-        results["networks"][name] = run(ENTRIES[name], records, folds, workdir / f"networks-seed{_SEED.value}" / name)
-        checkpoint.write_json(output, results)
+    for name in options.only:
+        entry = dataclasses.replace(ENTRIES[name], epochs=options.epochs or ENTRIES[name].epochs)
+        folder = options.workdir / f"networks-seed{options.seed}" / name
+        results["networks"][name] = run(entry, records, folds, folder, options.window, options.seed)
+        checkpoint.write_json(options.output or options.workdir / "yardstick.json", results)
     print(f"{'network':<12}{'epochs':>7}{'best AP':>9}{'reference':>11}{'ratio':>7}{'samples/s':>11}")
     for name, row in results["networks"].items():
         print(
             f"{name:<12}{row['epochs']:>7}{row['best']:>9.3f}{row['reference']:>11.2f}{row['ratio']:>7.2f}"
             f"{row['samples_per_second']:>11.1f}"
         )
-    print(f"written to {output}")
+    return results
 
 
 if __name__ == "__main__":
     log.configure()
     jax.config.update("jax_compilation_cache_dir", str(pathlib.Path("~/.cache/lrhnet_jax").expanduser()))
-    app.run(run_all)
+    main()

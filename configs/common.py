@@ -185,4 +185,4 @@ def _demo(config: ConfigDict) -> None:
     config.train.schedule.name = "cosine"
     for fields in config.networks.values():
         if "epochs" not in fields.train:
-            fields.train.epochs = 6 if fields.model == "seresnet" else 12
+            fields.train.epochs = 6 if fields.model == "seresnet" else 24
