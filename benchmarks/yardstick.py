@@ -24,7 +24,21 @@ import numpy as np
 
 from benchmarks import environment
 from data_builders import build
-from lrhnet_jax import checkpoint, data, ecg, inference, log, metrics, models, optim, state, steps, train
+from lrhnet_jax import (
+    checkpoint,
+    data,
+    ecg,
+    inference,
+    interrupt,
+    log,
+    metrics,
+    models,
+    ops,
+    optim,
+    state,
+    steps,
+    train,
+)
 
 TRAIN_FOLDS, TEST_FOLD = tuple(range(1, 8)), 8
 BATCH = 64
@@ -163,5 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
 
 if __name__ == "__main__":
     log.configure()
+    interrupt.install()
+    ops.keep_freed_memory()
     jax.config.update("jax_compilation_cache_dir", str(pathlib.Path("~/.cache/lrhnet_jax").expanduser()))
     main()

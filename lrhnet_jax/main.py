@@ -17,8 +17,9 @@ flags.mark_flag_as_required("config")
 
 
 def main(argv: list[str]) -> None:
-    from lrhnet_jax import experiment  # imports JAX: not before the flags are known to be good
+    from lrhnet_jax import experiment, ops  # import JAX: not before the flags are known to be good
 
+    ops.keep_freed_memory()
     if len(argv) > 1:
         raise UserError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
     config = _CONFIG.value

@@ -1,0 +1,219 @@
+"""How fast a network trains and infers, beside the same network in PyTorch on the same cores.
+
+    python -m benchmarks.step [--output=FILE.json] [--models=lrhnet,seresnet] [--leads=12,2] [--batch=64]
+        [--window=4096] [--repeats=9] [--keep_freed_memory] [--smoke]
+
+One training step is forward, backward, L2 and Adam; its loss is fetched every time. Both frameworks run in this
+process, in turns, with all cores; PyTorch is eager, as its users run it. A ratio above 1 means that this project is
+faster. GFLOP/s count two operations a multiplication, and three forward passes a training step.
+
+--keep_freed_memory starts as the training program does (`ops.keep_freed_memory`); PyTorch then gains by it, too.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from benchmarks import environment
+from lrhnet_jax import ecg, models, ops, optim, state, steps
+from tests.parity import torch_models
+
+LEARNING_RATE, WEIGHT_DECAY = 1e-3, 5e-4
+OPTIMIZER = {
+    "optimizer": "adam",
+    "learning_rate": LEARNING_RATE,
+    "weight_decay": WEIGHT_DECAY,
+    "epochs": 1,
+    "schedule": {"name": "constant"},
+}
+TORCH_MODELS: dict[str, Callable[..., torch.nn.Module]] = {
+    "lrhnet": torch_models.LRHNet,
+    "seresnet": torch_models.SEResNet,
+    "cnn1d": torch_models.CNN1D,
+}
+TORCH_OPTIONS: dict[str, dict[str, float]] = {"seresnet": {"dropout": 0.2}}
+REST = 0.02  # seconds between measurements: PyTorch's threads spin for a while after their work
+
+Task = Callable[[], Any]
+
+
+def make_batch(leads: int, batch: int, window: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns noise: signal (batch, window, leads), demographics (batch, 5), labels (batch, classes), float32."""
+    rng = np.random.default_rng(seed)
+    signal = rng.normal(size=(batch, window, leads)).astype(np.float32)
+    demographics = rng.random((batch, 5), dtype=np.float32)
+    labels = (rng.random((batch, len(ecg.CLASSES))) < 0.1).astype(np.float32)
+    return signal, demographics, labels
+
+
+def jax_tasks(name: str, leads: int, batch: int, window: int) -> tuple[Task, Task]:
+    """Returns a training step and an inference of this project, each waiting for its result."""
+    signal, demographics, labels = map(jnp.asarray, make_batch(leads, batch, window))
+    reader = steps.Reader(models.create(name, leads), tuple(range(leads)))
+    variables = state.init_variables(reader.model, jax.random.key(0), leads, window)
+    optimizer = optim.make(OPTIMIZER, steps_per_epoch=1)
+    current = state.create(variables, optimizer, steps.METRICS)
+    inputs = steps.Batch(signal, demographics, labels, jnp.zeros((0, *labels.shape)))
+    key = jax.random.key(1)
+
+    @jax.jit
+    def infer(variables: Any, signal: jax.Array, demographics: jax.Array) -> jax.Array:
+        return steps.predict_logits(reader, variables, signal, demographics)
+
+    def step(current: state.TrainState, inputs: steps.Batch) -> state.TrainState:
+        dropout_key = jax.random.fold_in(key, current.step)
+        current = current.replace(totals={name: jnp.float32(0) for name in steps.METRICS})
+        return steps.train_step(
+            current, inputs, dropout_key, reader=reader, optimizer=optimizer, distillation=steps.Distillation()
+        )
+
+    compiled = jax.jit(step, donate_argnums=0)
+
+    def train() -> float:
+        nonlocal current
+        current = compiled(current, inputs)
+        return float(current.totals["loss"])
+
+    return train, lambda: np.asarray(infer(variables, signal, demographics))
+
+
+def torch_tasks(name: str, leads: int, batch: int, window: int) -> tuple[Task, Task]:
+    """Returns the same of PyTorch, in its own order of dimensions."""
+    signal, demographics, labels = map(torch.from_numpy, make_batch(leads, batch, window))
+    signal = signal.transpose(1, 2).contiguous()
+    model = TORCH_MODELS[name](leads, **TORCH_OPTIONS.get(name, {}))
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+
+    def train() -> float:
+        model.train()
+        optimizer.zero_grad()
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(model(signal, demographics), labels)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    def infer() -> np.ndarray:
+        model.eval()
+        with torch.inference_mode():
+            return model(signal, demographics).numpy()
+
+    return train, infer
+
+
+def interleave(tasks: dict[str, Task], repeats: int) -> dict[str, list[float]]:
+    """Returns the seconds of each task; tasks take turns, so that a slow spell of the machine meets all alike."""
+    for task in tasks.values():
+        for _ in range(2):  # compiles, and allocates
+            task()
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    for _ in range(repeats):
+        for name, task in tasks.items():
+            time.sleep(REST)
+            start = time.perf_counter()
+            task()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def compare(ours: list[float], theirs: list[float], batch: int, operations: float) -> dict[str, Any]:
+    """Returns medians of two interleaved tasks as samples/s and GFLOP/s, and the ratio of their speeds."""
+    result: dict[str, Any] = {"seconds": {"jax": ours, "torch": theirs}}
+    for framework, seconds in result["seconds"].items():
+        median = statistics.median(seconds)
+        result[framework] = {"samples_per_second": batch / median, "gflops": operations / median / 1e9}
+    # Of each turn by itself, so that a slow spell does not fall on one side.
+    result["ratio"] = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
+    result["ratio_of_fastest"] = min(theirs) / min(ours)
+    return result
+
+
+def matmul_ceiling(size: int, repeats: int) -> float:
+    """Returns the GFLOP/s of the fastest of `repeats` products of two square float32 matrices in JAX."""
+    matrix = jnp.ones((size, size))
+    product = jax.jit(lambda a, b: a @ b)
+    seconds = interleave({"matmul": lambda: product(matrix, matrix).block_until_ready()}, repeats)["matmul"]
+    return 2 * size**3 / min(seconds) / 1e9
+
+
+def measure(name: str, leads: int, batch: int, window: int, repeats: int) -> dict[str, Any]:
+    """Returns one network's training and inference, ours beside PyTorch's."""
+    forward = 2.0 * batch * models.multiply_accumulates(name, leads, window)
+    our_train, our_infer = jax_tasks(name, leads, batch, window)
+    their_train, their_infer = torch_tasks(name, leads, batch, window)
+    train = interleave({"jax": our_train, "torch": their_train}, repeats)
+    infer = interleave({"jax": our_infer, "torch": their_infer}, repeats)
+    return {
+        "model": name,
+        "leads": leads,
+        "train": compare(train["jax"], train["torch"], batch, 3 * forward),
+        "inference": compare(infer["jax"], infer["torch"], batch, forward),
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """Returns the result for the terminal."""
+    lines = [
+        f"{result['device']} ({result['processor']}, {result['cores']} cores, load {result['load']:.1f}), batch "
+        f"{result['batch']}, window {result['window']}; matrix product {result['matmul_gflops']:.0f} GFLOP/s",
+        f"{'network':12s} {'leads':>5s} {'task':10s} {'samples/s':>10s} {'PyTorch':>10s} {'ratio':>6s} {'GFLOP/s':>8s}",
+    ]
+    for row in result["networks"]:
+        for task in ("train", "inference"):
+            timing = row[task]
+            lines.append(
+                f"{row['model']:12s} {row['leads']:5d} {task:10s} {timing['jax']['samples_per_second']:10.1f} "
+                f"{timing['torch']['samples_per_second']:10.1f} {timing['ratio']:6.2f} {timing['jax']['gflops']:8.1f}"
+            )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=pathlib.Path, help="JSON file to write")
+    parser.add_argument("--models", default="lrhnet,seresnet", help=f"of {', '.join(TORCH_MODELS)}")
+    parser.add_argument("--leads", default="12,2")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--window", type=int, default=4096)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--keep_freed_memory", action="store_true")
+    parser.add_argument("--smoke", action="store_true", help="a small batch, to see that it runs")
+    options = parser.parse_args(arguments)
+    names = options.models.split(",")
+    if unknown := sorted(set(names) - set(TORCH_MODELS)):
+        parser.error(f"unknown model {', '.join(unknown)}; choose of {', '.join(TORCH_MODELS)}")
+    if options.smoke:
+        options.batch, options.window, options.repeats = 2, 256, 2
+
+    kept = options.keep_freed_memory and ops.keep_freed_memory()
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    result = {
+        **environment.describe(),
+        "torch_threads": torch.get_num_threads(),
+        "keeps_freed_memory": kept,
+        "batch": options.batch,
+        "window": options.window,
+        "matmul_gflops": matmul_ceiling(256 if options.smoke else 2048, options.repeats),
+        "networks": [
+            measure(name, int(leads), options.batch, options.window, options.repeats)
+            for name in names
+            for leads in options.leads.split(",")
+        ],
+    }
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(result, indent=1) + "\n")
+    print(table(result))
+
+
+if __name__ == "__main__":
+    main()
