@@ -7,6 +7,9 @@ One training step is forward, backward, L2 and Adam; its loss is fetched every t
 process, in turns, with all cores; PyTorch is eager, as its users run it. A ratio above 1 means that this project is
 faster. GFLOP/s count two operations a multiplication, and three forward passes a training step.
 
+Measure on an idle machine: PyTorch's threads wait for each other and lose more by other programs than XLA's. "CPU" is
+the same ratio in processor time, which others hardly change; set OMP_WAIT_POLICY=passive so that it counts no waiting.
+
 --keep_freed_memory starts as the training program does (`ops.keep_freed_memory`); PyTorch then gains by it, too.
 """
 
@@ -45,6 +48,7 @@ TORCH_OPTIONS: dict[str, dict[str, float]] = {"seresnet": {"dropout": 0.2}}
 REST = 0.02  # seconds between measurements: PyTorch's threads spin for a while after their work
 
 Task = Callable[[], Any]
+Timing = dict[str, list[float]]  # "seconds" and "cpu_seconds", of every turn
 
 
 def make_batch(leads: int, batch: int, window: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -110,30 +114,31 @@ def torch_tasks(name: str, leads: int, batch: int, window: int) -> tuple[Task, T
     return train, infer
 
 
-def interleave(tasks: dict[str, Task], repeats: int) -> dict[str, list[float]]:
-    """Returns the seconds of each task; tasks take turns, so that a slow spell of the machine meets all alike."""
+def interleave(tasks: dict[str, Task], repeats: int) -> dict[str, Timing]:
+    """Returns the times of each task; tasks take turns, so that a slow spell of the machine meets all alike."""
     for task in tasks.values():
         for _ in range(2):  # compiles, and allocates
             task()
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    timings: dict[str, Timing] = {name: {"seconds": [], "cpu_seconds": []} for name in tasks}
     for _ in range(repeats):
         for name, task in tasks.items():
             time.sleep(REST)
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             task()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+            timings[name]["cpu_seconds"].append(time.process_time() - cpu_start)
+            timings[name]["seconds"].append(time.perf_counter() - start)
+    return timings
 
 
-def compare(ours: list[float], theirs: list[float], batch: int, operations: float) -> dict[str, Any]:
-    """Returns medians of two interleaved tasks as samples/s and GFLOP/s, and the ratio of their speeds."""
-    result: dict[str, Any] = {"seconds": {"jax": ours, "torch": theirs}}
-    for framework, seconds in result["seconds"].items():
-        median = statistics.median(seconds)
-        result[framework] = {"samples_per_second": batch / median, "gflops": operations / median / 1e9}
-    # Of each turn by itself, so that a slow spell does not fall on one side.
-    result["ratio"] = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
-    result["ratio_of_fastest"] = min(theirs) / min(ours)
+def compare(ours: Timing, theirs: Timing, batch: int, operations: float) -> dict[str, Any]:
+    """Returns two interleaved tasks as samples/s and GFLOP/s, medians, and the ratios of their speeds."""
+    result: dict[str, Any] = {}
+    for framework, timing in (("jax", ours), ("torch", theirs)):
+        median = statistics.median(timing["seconds"])
+        result[framework] = {"samples_per_second": batch / median, "gflops": operations / median / 1e9, **timing}
+    for name, times in (("ratio", "seconds"), ("cpu_ratio", "cpu_seconds")):
+        # Of each turn by itself, so that a slow spell does not fall on one side.
+        result[name] = statistics.median(b / a for a, b in zip(ours[times], theirs[times], strict=True))
     return result
 
 
@@ -141,8 +146,8 @@ def matmul_ceiling(size: int, repeats: int) -> float:
     """Returns the GFLOP/s of the fastest of `repeats` products of two square float32 matrices in JAX."""
     matrix = jnp.ones((size, size))
     product = jax.jit(lambda a, b: a @ b)
-    seconds = interleave({"matmul": lambda: product(matrix, matrix).block_until_ready()}, repeats)["matmul"]
-    return 2 * size**3 / min(seconds) / 1e9
+    timing = interleave({"matmul": lambda: product(matrix, matrix).block_until_ready()}, repeats)["matmul"]
+    return 2 * size**3 / min(timing["seconds"]) / 1e9
 
 
 def measure(name: str, leads: int, batch: int, window: int, repeats: int) -> dict[str, Any]:
@@ -165,14 +170,16 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"{result['device']} ({result['processor']}, {result['cores']} cores, load {result['load']:.1f}), batch "
         f"{result['batch']}, window {result['window']}; matrix product {result['matmul_gflops']:.0f} GFLOP/s",
-        f"{'network':12s} {'leads':>5s} {'task':10s} {'samples/s':>10s} {'PyTorch':>10s} {'ratio':>6s} {'GFLOP/s':>8s}",
+        f"{'network':12s} {'leads':>5s} {'task':10s} {'samples/s':>10s} {'PyTorch':>10s} {'ratio':>6s} {'CPU':>6s} "
+        f"{'GFLOP/s':>8s}",
     ]
     for row in result["networks"]:
         for task in ("train", "inference"):
             timing = row[task]
             lines.append(
                 f"{row['model']:12s} {row['leads']:5d} {task:10s} {timing['jax']['samples_per_second']:10.1f} "
-                f"{timing['torch']['samples_per_second']:10.1f} {timing['ratio']:6.2f} {timing['jax']['gflops']:8.1f}"
+                f"{timing['torch']['samples_per_second']:10.1f} {timing['ratio']:6.2f} "
+                f"{timing['cpu_ratio']:6.2f} {timing['jax']['gflops']:8.1f}"
             )
     return "\n".join(lines)
 

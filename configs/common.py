@@ -118,6 +118,9 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
             "windows_per_record": 8,
             "dtype": "float32",  # of the computation; bfloat16 on accelerators
             "steps_per_dispatch": 0,  # 0: one on a CPU, a whole epoch on an accelerator
+            # A batch is shared out over devices (0: all of this process) by "jit" over a mesh, or by "pmap".
+            "parallel": "jit",
+            "devices": 0,
             "compilation_cache": "~/.cache/lrhnet_jax",  # empty: none
             "train": {
                 "epochs": 90,

@@ -1,9 +1,10 @@
 """Builds a data set.
 
     python -m data_builders.build physionet2020 --raw_dir=RAW --data_dir=DATA [--ptbxl_database=CSV]
+    python -m data_builders.build physionet2017 --raw_dir=RAW --data_dir=DATA [--preprocess=300hz]
     python -m data_builders.build synthetic --data_dir=DATA [--records=N --seed=S]
 
-Without --raw_dir the archive is downloaded from PhysioNet (several GB). What has been built lies in
+Without --raw_dir Challenge 2020 is downloaded from PhysioNet (several GB). What has been built lies in
 DATA/NAME/PREPROCESS/1.0.0, with a report.json that counts the records and lists those that were rejected.
 """
 
@@ -18,14 +19,22 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from data_builders import preprocess as preprocessing
-from data_builders import synthetic
-from data_builders.physionet2020 import Physionet2020, Synthetic, catalogue, shards
+from data_builders import shards, synthetic
+from data_builders.builder import WfdbBuilder
+from data_builders.physionet2017 import Physionet2017
+from data_builders.physionet2017 import catalogue as catalogue2017
+from data_builders.physionet2020 import Physionet2020, Synthetic
+from data_builders.physionet2020 import catalogue as catalogue2020
 from lrhnet_jax import ecg
 from lrhnet_jax.errors import DataError, UserError
 
-BUILDERS = {"physionet2020": Physionet2020, "synthetic": Synthetic}
+BUILDERS: dict[str, type[WfdbBuilder]] = {
+    "physionet2020": Physionet2020,
+    "physionet2017": Physionet2017,
+    "synthetic": Synthetic,
+}
 
 
 def build(
@@ -33,7 +42,7 @@ def build(
     raw_dir: str | os.PathLike[str] | None,
     data_dir: str | os.PathLike[str],
     *,
-    preprocess: str = "paper",
+    preprocess: str | None = None,
     ptbxl_database: str | os.PathLike[str] | None = None,
     strict: bool = False,
     workers: int | None = None,
@@ -44,11 +53,11 @@ def build(
     """Builds a data set from WFDB records; a set that is there already is left as it is.
 
     Args:
-      name: "physionet2020" or "synthetic".
-      raw_dir: the records; None downloads the Challenge's archive (into data_dir/downloads).
+      name: "physionet2020", "physionet2017" or "synthetic".
+      raw_dir: the records; None downloads Challenge 2020's archive (into data_dir/downloads).
       data_dir: the set comes to lie in data_dir/name/preprocess/version.
-      preprocess: a name of `preprocess.OPTIONS`.
-      ptbxl_database: PTB-XL's ptbxl_database.csv, for its patients.
+      preprocess: a name of the builder's BUILDER_CONFIGS; None is the first, "paper" or, of physionet2017, "300hz".
+      ptbxl_database: PTB-XL's ptbxl_database.csv, for its patients in physionet2020.
       strict: a record that cannot be used is an error.
       workers: processes; None takes all cores. The result does not depend on it.
       beam: run on Apache Beam instead.
@@ -65,14 +74,24 @@ def build(
 
     if name not in BUILDERS:
         raise DataError(f"unknown data set {name!r}; choose {', '.join(BUILDERS)}")
-    if preprocess not in preprocessing.OPTIONS:
-        raise DataError(f"unknown preprocess {preprocess!r}; choose {', '.join(preprocessing.OPTIONS)}")
-    if raw_dir is None and name == "synthetic":
+    options = _preprocess_names(name)
+    preprocess = options[0] if preprocess is None else preprocess
+    if preprocess not in options:
+        raise DataError(f"unknown preprocess {preprocess!r}; choose {', '.join(options)}")
+    # Whatever is wrong with the input shows before anything is made in data_dir.
+    if name == "physionet2017":
+        catalogue2017.find(raw_dir)
+    elif raw_dir is not None:
+        catalogue2020.find(raw_dir)
+    elif name == "synthetic":
         raise DataError("the synthetic set is generated, not downloaded: use build_synthetic, or give raw_dir")
-    if raw_dir is not None:
-        catalogue.find(raw_dir)  # before anything is made in data_dir
-    if ptbxl_database is not None:
-        catalogue.read_patients(ptbxl_database)
+    own: dict[str, Any] = {}
+    if issubclass(BUILDERS[name], Physionet2020):
+        own["ptbxl_database"] = ptbxl_database
+        if ptbxl_database is not None:
+            catalogue2020.read_patients(ptbxl_database)
+    elif ptbxl_database is not None:
+        raise DataError(f"{name} has no records of PTB-XL: leave ptbxl_database out")
     config = tfds.download.DownloadConfig(try_download_gcs=False)
     if beam:
         config.beam_options = _beam_options(beam_options)
@@ -81,10 +100,10 @@ def build(
         data_dir=data_dir,
         config=preprocess,
         raw_dir=raw_dir,
-        ptbxl_database=ptbxl_database,
         strict=strict,
         workers=workers,
         beam=beam,
+        **own,
     )
     folder = pathlib.Path(builder.data_path)
     with _alone(folder):
@@ -126,6 +145,11 @@ def build_synthetic(
         )
 
 
+def _preprocess_names(name: str) -> tuple[str, ...]:
+    """The ways to prepare the signals of a data set, its default first."""
+    return tuple(config.name for config in BUILDERS[name].BUILDER_CONFIGS)
+
+
 @contextlib.contextmanager
 def _alone(folder: pathlib.Path) -> Iterator[None]:
     """Holds the only build of `folder`, and removes what killed ones have left beside it."""
@@ -155,11 +179,13 @@ def summary(folder: pathlib.Path) -> str:
     report = json.loads((folder / "report.json").read_text())
     rejected = report["rejected"]
     sources = ", ".join(f"{source} {n}" for source, n in report["per_source"].items())
-    classes = ", ".join(f"{ecg.DIAGNOSES[code][0]} {n}" for code, n in report["per_class"].items())
+    classes = ", ".join(f"{ecg.DIAGNOSES.get(code, (code,))[0]} {n}" for code, n in report["per_class"].items())
+    duplicates = [" = ".join(group["records"]) for group in report.get("duplicates", ())]
     lines = [
         f"{folder}",
         f"  {report['records']} records of {report['patients']} patients: {sources}",
         f"  classes: {classes}",
+        *(f"  the same signal twice, kept in one fold: {group}" for group in duplicates),
         f"  {report['left_out_no_scored_class']} left out, which carry no scored class",
         f"  {len(rejected)} rejected" + (f", all listed in {folder / 'report.json'}:" if rejected else ""),
         *(f"    {item['path']}: {item['reason']}" for item in rejected[:20]),
@@ -173,20 +199,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m data_builders.build", description=__doc__.split("\n")[0])
     sets = parser.add_subparsers(dest="name", required=True)
-    physionet = sets.add_parser("physionet2020", help="the PhysioNet/CinC Challenge 2020")
-    physionet.add_argument("--raw_dir", help="folder with training/SOURCE/g*/NAME.hea; left out: download")
-    physionet.add_argument("--ptbxl_database", help="PTB-XL's ptbxl_database.csv: keeps its patients in one fold each")
-    physionet.add_argument("--strict", action="store_true", help="a record that cannot be used is an error")
-    physionet.add_argument("--beam", action="store_true", help="run on Apache Beam (pip install 'lrhnet-jax[beam]')")
-    physionet.add_argument(
-        "--beam_option", action="append", default=[], metavar="OPTION", help="of Beam, as --beam_option=--runner=Flink"
+    challenge2020 = sets.add_parser("physionet2020", help="the PhysioNet/CinC Challenge 2020: 12 leads, 24 diagnoses")
+    challenge2020.add_argument("--raw_dir", help="folder with training/SOURCE/g*/NAME.hea; left out: download")
+    challenge2020.add_argument(
+        "--ptbxl_database", help="PTB-XL's ptbxl_database.csv: keeps its patients in one fold each"
     )
+    challenge2017 = sets.add_parser("physionet2017", help="the PhysioNet/CinC Challenge 2017: one lead, four classes")
+    challenge2017.add_argument(
+        "--raw_dir", required=True, help="folder with training2017/ or training/A00/, and REFERENCE-v3.csv"
+    )
+    for command in (challenge2020, challenge2017):
+        command.add_argument("--strict", action="store_true", help="a record that cannot be used is an error")
+        command.add_argument("--beam", action="store_true", help="run on Apache Beam (pip install 'lrhnet-jax[beam]')")
+        command.add_argument(
+            "--beam_option",
+            action="append",
+            default=[],
+            metavar="OPTION",
+            help="of Beam, as --beam_option=--runner=Flink",
+        )
     generated = sets.add_parser("synthetic", help="generated ECGs")
     generated.add_argument("--records", type=int, default=1000)
     generated.add_argument("--seed", type=int, default=0)
-    for command in (physionet, generated):
+    for name, command in sets.choices.items():
+        options = _preprocess_names(name)
         command.add_argument("--data_dir", required=True, help="where the set is to lie")
-        command.add_argument("--preprocess", choices=tuple(preprocessing.OPTIONS), default="paper")
+        command.add_argument("--preprocess", choices=options, default=options[0])
         command.add_argument("--workers", type=int, help="processes (all cores)")
         command.add_argument("--overwrite", action="store_true", help="build again what is there already")
     flags = vars(parser.parse_args(arguments))

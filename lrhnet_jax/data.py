@@ -33,16 +33,17 @@ SYNTHETIC_NOTICE = (
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """A data set on the host: n records at 257 Hz.
+    """A data set on the host: n records, at the rate that they were built at (257 Hz, where not chosen otherwise).
 
     Attributes:
       signals: (total samples, leads) float16, z-scored, all records one after another.
       offsets, lengths: (n,) first sample and number of samples of each record.
-      labels: (n, 24) bool, in the order of `ecg.CLASSES`.
+      labels: (n, classes) bool.
       demographics: (n, 5) float32, see `ecg.demographics_vector`.
       record_ids, sources, patients: (n,) str.
       folds: (n,) int32, 0 to 4.
       leads: the columns of `signals`.
+      classes: the columns of `labels`.
       name, synthetic, path, build_report: where the data comes from.
     """
 
@@ -56,6 +57,7 @@ class Records:
     patients: np.ndarray
     folds: np.ndarray
     leads: tuple[str, ...] = ecg.LEADS
+    classes: tuple[str, ...] = ecg.CLASSES
     name: str = "records"
     synthetic: bool = False
     path: str = ""
@@ -74,24 +76,28 @@ class Records:
         sources: Sequence[str] | np.ndarray | None = None,
         patients: Sequence[str] | np.ndarray | None = None,
         folds: np.ndarray | None = None,
+        leads: tuple[str, ...] = ecg.LEADS,
+        classes: tuple[str, ...] = ecg.CLASSES,
         **origin: Any,
     ) -> "Records":
         """Packs signals, each (time, leads), z-scored at 257 Hz; what is not given is unknown (zeros, own patient)."""
         n = len(signals)
         lengths = np.array([len(signal) for signal in signals], np.int32)
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[:n]
-        flat = np.concatenate(signals).astype(np.float16) if n else np.zeros((0, len(ecg.LEADS)), np.float16)
+        flat = np.concatenate(signals).astype(np.float16) if n else np.zeros((0, len(leads)), np.float16)
         record_ids = [str(i) for i in range(n)] if record_ids is None else record_ids
         return cls(
             signals=flat,
             offsets=offsets,
             lengths=lengths,
-            labels=np.zeros((n, len(ecg.CLASSES)), bool) if labels is None else np.asarray(labels, bool),
+            labels=np.zeros((n, len(classes)), bool) if labels is None else np.asarray(labels, bool),
             demographics=np.zeros((n, 5), np.float32) if demographics is None else np.asarray(demographics, np.float32),
             record_ids=np.array(record_ids, str),
             sources=np.array([""] * n if sources is None else sources, str),
             patients=np.array(record_ids if patients is None else patients, str),
             folds=np.zeros(n, np.int32) if folds is None else np.asarray(folds, np.int32),
+            leads=leads,
+            classes=classes,
             **origin,
         )
 
@@ -107,6 +113,7 @@ class Records:
             self.patients[indices],
             self.folds[indices],
             leads=self.leads,
+            classes=self.classes,
             name=self.name,
             synthetic=self.synthetic,
             path=self.path,
@@ -134,9 +141,9 @@ class Records:
             "path": self.path,
             "records": len(self),
             "per_source": {s: len(rows) for s, rows in per_source.items()},
-            "per_class": dict(zip(ecg.CLASSES, counts.sum(0).tolist(), strict=True)),
+            "per_class": dict(zip(self.classes, counts.sum(0).tolist(), strict=True)),
             "per_source_class": {
-                s: dict(zip(ecg.CLASSES, rows.sum(0).tolist(), strict=True)) for s, rows in per_source.items()
+                s: dict(zip(self.classes, rows.sum(0).tolist(), strict=True)) for s, rows in per_source.items()
             },
             "co_occurrence": (counts.T @ counts).tolist(),
             "build_report": self.build_report,
@@ -166,7 +173,7 @@ def load(path: pathlib.Path) -> Records:
     if not n:
         raise DataError(f"{path}: the data set is empty; build it again from a folder with labelled records")
     rows = [source[i] for i in tqdm.trange(n, desc=f"load {path.parts[-3]}", unit="record", disable=None)]
-    report = path / "report.json"
+    report = json.loads((path / "report.json").read_text()) if (path / "report.json").exists() else {}
 
     def column(key: str) -> list:
         return [row[key].decode() if isinstance(row[key], bytes) else row[key] for row in rows]
@@ -179,10 +186,12 @@ def load(path: pathlib.Path) -> Records:
         column("source"),
         column("patient"),
         np.array(column("fold"), np.int32),
+        leads=tuple(report.get("leads", ecg.LEADS)),
+        classes=tuple(report.get("classes", ecg.CLASSES)),
         name=path.parts[-3],
         synthetic=path.parts[-3] == "synthetic",
         path=str(path),
-        build_report=json.loads(report.read_text()) if report.exists() else {},
+        build_report=report,
     )
 
 

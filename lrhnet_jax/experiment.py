@@ -22,6 +22,7 @@ from lrhnet_jax import (
     optim,
     provenance,
     report,
+    sharding,
     splits,
     state,
     steps,
@@ -49,8 +50,10 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     interrupt.install()
     networks = graph.parse(config.networks.to_dict(), config.train.to_dict())
     _check(config)
+    parallel = sharding.make(config.parallel, config.devices)
     for network in networks:
         _create(network, config.dtype)
+        parallel.check(network.train["batch_size"])
     if config.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(config.compilation_cache).expanduser()))
     records = data.resolve(config.data, config.data_dir, config.preprocess, config.synthetic_records)
@@ -93,6 +96,7 @@ class Fold:
         window_key = jax.random.fold_in(self.key, zlib.crc32(b"windows"))
         self.shifts = data.random_shifts(window_key, self.store.lengths, self.config.window, count)[self.split.train]
         self.trained: dict[str, teaching.Trained] = {}
+        self.parallel = sharding.make(self.config.parallel, self.config.devices)
 
     def run(self) -> dict[str, Any]:
         """Trains or loads every network, scores it, and compares those that read the same leads or teach each other."""
@@ -118,7 +122,7 @@ class Fold:
         }
 
     def _obtain(self, network: graph.Network, folder: pathlib.Path) -> teaching.Trained:
-        model = _create(network, self.config.dtype)
+        model = _create(network, self.config.dtype, self.parallel.axis_name)
         reader = steps.Reader(model, self.records.columns(network.leads))
         if checkpoint.is_finished(folder):
             _, variables = checkpoint.load_model(folder)
@@ -169,6 +173,7 @@ class Fold:
                 score_name=assess.EPOCH_SCORE,
                 folder=folder,
                 steps_per_dispatch=self.config.steps_per_dispatch,
+                parallel=self.parallel,
             )
         )
         rates = sorted(row["samples_per_second"] for row in result.history)
@@ -199,9 +204,9 @@ class Fold:
         }
 
 
-def _create(network: graph.Network, dtype: str) -> Any:
+def _create(network: graph.Network, dtype: str, axis_name: str | None = None) -> Any:
     try:
-        return models.create(network.model, network.leads, dtype=dtype, **network.options)
+        return models.create(network.model, network.leads, dtype=dtype, axis_name=axis_name, **network.options)
     except ValueError as error:
         raise ConfigError(f"config.networks.{network.name}: {error}") from error
 

@@ -15,7 +15,7 @@ from lrhnet_jax import checkpoint, data, graph, models, state
 from lrhnet_jax.errors import CheckpointError
 
 # Fields that change where a run reads or how fast it goes, but not its numbers.
-_FREE_FIELDS = ("data_dir", "steps_per_dispatch", "compilation_cache")
+_FREE_FIELDS = ("data_dir", "steps_per_dispatch", "compilation_cache", "parallel", "devices")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "lrhnet-jax")
 
 
@@ -83,5 +83,5 @@ def _describe_network(network: graph.Network, window: int) -> dict[str, Any]:
         "leads": list(network.leads),
         "teachers": dict(network.teachers),
         "parameters": models.count_parameters(variables["params"]),
-        "macs": models.multiply_accumulates(network.model, network.leads, window),
+        "macs": models.multiply_accumulates(network.model, network.leads, window, **network.options),
     }

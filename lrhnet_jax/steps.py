@@ -1,7 +1,7 @@
 """Pure steps: arrays in, arrays out. They know no files and no config, and run the same under jit, pmap or a mesh."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -15,6 +15,7 @@ from lrhnet_jax import data, losses
 from lrhnet_jax.state import TrainState
 
 METRICS = ("loss", "bce", "kl")
+Steps = Callable[[TrainState, "Inputs", jax.Array], TrainState]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +66,13 @@ def train_step(
     reader: Reader,
     optimizer: optax.GradientTransformation,
     distillation: Distillation,
+    axis_name: str | None = None,
 ) -> TrainState:
-    """Takes one optimiser step on `batch` and adds its metrics to `state.totals`; `key` drives dropout."""
+    """Takes one optimiser step on `batch` and adds its metrics to `state.totals`; `key` drives dropout.
+
+    With `axis_name` (pmap) the batch is one device's share: gradients and metrics are averaged over that axis, and the
+    model's BatchNorm has to be given the same axis.
+    """
 
     def loss_fn(params: Any) -> tuple[jax.Array, tuple[dict[str, jax.Array], Any]]:
         output, mutated = reader.model.apply(
@@ -93,6 +99,8 @@ def train_step(
         return loss, ({"loss": loss, **parts}, mutated["batch_stats"])
 
     (_, (metrics, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    if axis_name is not None:
+        grads, metrics = lax.pmean((grads, metrics), axis_name)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     return state.replace(
         step=state.step + 1,
@@ -127,23 +135,41 @@ class Inputs(flax.struct.PyTreeNode):
     teachers: Any = ()
 
 
-def draw_batch(inputs: Inputs, picks: jax.Array, key: jax.Array, teachers: Sequence[Reader], window: int) -> Batch:
-    """Cuts a window of each picked training record and fetches or computes its teachers' logits.
+class Draw(flax.struct.PyTreeNode):
+    """Which windows a batch is made of, (batch,) int32 each.
+
+    Attributes:
+      picks: rows of `inputs.records`.
+      which: of the record's fixed windows; 0 where there are none.
+      shift: the window's position, as `data.cut_windows` takes it.
+    """
+
+    picks: jax.Array
+    which: jax.Array
+    shift: jax.Array
+
+
+def draw_windows(inputs: Inputs, picks: jax.Array, key: jax.Array, window: int) -> Draw:
+    """Draws a window of each picked training record: one of its fixed ones, or a fresh one."""
+    count = inputs.shifts.shape[1]
+    if count:
+        which = jax.random.randint(key, picks.shape, 0, count)
+        return Draw(picks, which, inputs.shifts[picks, which])
+    lengths = inputs.store.lengths[inputs.records[picks]]
+    return Draw(picks, jnp.zeros_like(picks), data.random_shifts(key, lengths, window, 1)[:, 0])
+
+
+def make_batch(inputs: Inputs, draw: Draw, teachers: Sequence[Reader], window: int) -> Batch:
+    """Cuts the drawn windows, and fetches or computes the teachers' logits on them.
 
     Args:
-      picks: (batch,) int32, rows of `inputs.records`.
-      key: draws the windows.
       teachers: the networks of `inputs.teachers`, in the order of the distillation weights.
     """
-    store, index = inputs.store, inputs.records[picks]
-    if inputs.shifts.shape[1]:
-        which = jax.random.randint(key, picks.shape, 0, inputs.shifts.shape[1])
-        shift = inputs.shifts[picks, which]
-    else:
-        shift = data.random_shifts(key, store.lengths[index], window, 1)[:, 0]
+    store, picks, shift = inputs.store, draw.picks, draw.shift
+    index = inputs.records[picks]
     signal, demographics = data.cut_windows(store, index, shift, window), store.demographics[index]
     if inputs.teacher_logits.shape[1]:
-        logits = jnp.swapaxes(inputs.teacher_logits[picks, which], 0, 1)
+        logits = jnp.swapaxes(inputs.teacher_logits[picks, draw.which], 0, 1)
     elif inputs.teachers:
         pairs = zip(teachers, inputs.teachers, strict=True)
         logits = jnp.stack([predict_logits(reader, v, signal, demographics) for reader, v in pairs])
@@ -166,25 +192,41 @@ def make_steps(
     teachers: Sequence[Reader],
     optimizer: optax.GradientTransformation,
     distillation: Distillation,
-) -> jax.stages.Wrapped:
-    """Returns the jitted function (state, inputs, order) -> state that takes `count` steps in one dispatch.
+    share: Callable[[Draw], Draw] = lambda draw: draw,
+    axis_name: str | None = None,
+) -> Steps:
+    """Returns the pure function (state, inputs, order) -> state that takes `count` steps.
 
-    The state is donated. `order` is `epoch_order`'s; a step reads its place in the epoch from `state.step`. What does
-    not fill a batch at the end of an epoch is left out, other records in every epoch.
+    `order` is `epoch_order`'s; a step reads its place in the epoch from `state.step`. What does not fill a batch at the
+    end of an epoch is left out, other records in every epoch.
+
+    Args:
+      share: picks a device's part of the batch, or says how the batch is laid out over devices; see `sharding`.
+      axis_name: the pmap axis, if any.
     """
 
     def step(state: TrainState, inputs: Inputs, order: jax.Array) -> TrainState:
         place = state.step % (len(order) // batch_size)
         picks = lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)
         window_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-        batch = draw_batch(inputs, picks, window_key, teachers, window)
+        batch = make_batch(inputs, share(draw_windows(inputs, picks, window_key, window)), teachers, window)
         # An epoch's metrics start at zero, so that an interrupted epoch resumes with what it had summed.
         state = state.replace(totals={name: jnp.where(place == 0, 0, total) for name, total in state.totals.items()})
-        return train_step(state, batch, dropout_key, reader=reader, optimizer=optimizer, distillation=distillation)
+        if axis_name is not None:
+            dropout_key = jax.random.fold_in(dropout_key, lax.axis_index(axis_name))
+        return train_step(
+            state,
+            batch,
+            dropout_key,
+            reader=reader,
+            optimizer=optimizer,
+            distillation=distillation,
+            axis_name=axis_name,
+        )
 
     def steps(state: TrainState, inputs: Inputs, order: jax.Array) -> TrainState:
         if count == 1:
             return step(state, inputs, order)
         return lax.scan(lambda s, _: (step(s, inputs, order), None), state, length=count)[0]
 
-    return jax.jit(steps, donate_argnums=0)
+    return steps

@@ -16,6 +16,8 @@ The modules of each network:
   seresnet  conv1, bn1; layer{1,2,3,4}.{0,1}: conv1, bn1, conv2, bn2, se.fc.0, se.fc.2, in layers 2 to 4 downsample.0 (a
             convolution) and downsample.1 (its BatchNorm) of block 0; fc1 (age and sex, 5 -> 10), fc (522 -> classes)
   cnn1d     layer{1,2,3,4}.0: conv1, bn1; fc1 (age and sex, 5 -> 10), fc (522 -> classes)
+  resnet34  conv1, bn1; layer{1,2,3,4}.{0,1,2,3}: bn1 (but for the first block), conv1, bn2, conv2; bn2, fc (256 ->
+            classes); of its options only the defaults
 """
 
 import pathlib
@@ -34,8 +36,13 @@ from lrhnet_jax.errors import CheckpointError
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 _COUNTER = "num_batches_tracked"
-_STEM = {"lrhnet": "conv1.weight", "seresnet": "conv1.weight", "cnn1d": "layer1.0.conv1.weight"}
-_HEAD = {"lrhnet": "fc2.weight", "seresnet": "fc.weight", "cnn1d": "fc.weight"}
+_STEM = {
+    "lrhnet": "conv1.weight",
+    "seresnet": "conv1.weight",
+    "cnn1d": "layer1.0.conv1.weight",
+    "resnet34": "conv1.weight",
+}
+_HEAD = {"lrhnet": "fc2.weight", "seresnet": "fc.weight", "cnn1d": "fc.weight", "resnet34": "fc.weight"}
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _WINDOW = 4096  # any length that all networks read: shapes of parameters do not depend on it
 

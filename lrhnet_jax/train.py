@@ -15,7 +15,7 @@ import numpy as np
 import optax
 import tqdm
 
-from lrhnet_jax import checkpoint, interrupt, state, steps
+from lrhnet_jax import checkpoint, interrupt, sharding, state, steps
 from lrhnet_jax.errors import ConfigError, DataError
 from lrhnet_jax.state import TrainState
 
@@ -42,6 +42,7 @@ class Job:
       score_name: what the log calls it.
       folder: WORKDIR/networks/NAME.
       steps_per_dispatch: 0: one on a CPU, a whole epoch elsewhere.
+      parallel: the devices that share a batch.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Job:
     score_name: str
     folder: pathlib.Path
     steps_per_dispatch: int = 0
+    parallel: sharding.Parallel = dataclasses.field(default_factory=lambda: sharding.make("jit", 1))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -95,6 +97,7 @@ def run(job: Job) -> Result:
             f"{job.name}: {len(job.inputs.records)} training records do not fill a batch of {job.batch_size}; "
             "lower config.train.batch_size"
         )
+    job.parallel.check(job.batch_size)
     progress = checkpoint.Progress(job.folder)
     now = state.create(job.variables, job.optimizer, steps.METRICS)
     restored = progress.restore(now)
@@ -122,11 +125,12 @@ def _loop(job: Job, now: TrainState, history: list[dict[str, Any]], progress: ch
     order_of = jax.jit(steps.epoch_order, static_argnums=2)
     window_key, order_key = jax.random.split(job.key)
     step = int(now.step)
+    inputs, now = job.parallel.place(job.inputs), job.parallel.spread(now)
     compiled = {}
     if step < job.epochs * per_epoch:
         places = [*range(step % per_epoch, per_epoch, stride), *range(0, per_epoch, stride)]
         counts = {min(stride, per_epoch - place) for place in places}
-        compiled = {count: _compile(job, count, window_key, now) for count in sorted(counts)}
+        compiled = {count: _compile(job, count, window_key, now, inputs) for count in sorted(counts)}
     order, order_epoch = None, -1
     saved = started = time.monotonic()
     counted = 0
@@ -134,36 +138,47 @@ def _loop(job: Job, now: TrainState, history: list[dict[str, Any]], progress: ch
         while step < job.epochs * per_epoch:
             epoch, place = divmod(step, per_epoch)
             if epoch != order_epoch:
-                order, order_epoch = order_of(order_key, epoch, len(job.inputs.records)), epoch
+                order = job.parallel.place(order_of(order_key, epoch, len(job.inputs.records)))
+                order_epoch = epoch
             if place == 0:
                 started, counted = time.monotonic(), 0
             count = min(stride, per_epoch - place)
-            now = compiled[count](now, job.inputs, order)
+            now = compiled[count](now, inputs, order)
             # Wait, so that the bar is honest and no queue of steps builds up; a dispatch costs far less than a step.
             jax.block_until_ready(now.step)
             step, counted = step + count, counted + count
             bar.update(count * job.batch_size)
             if step % per_epoch == 0:
-                now = _end_epoch(job, now, history, epoch + 1, counted, time.monotonic() - started)
+                seconds = time.monotonic() - started
+                ended = _end_epoch(job, job.parallel.gather(now), history, epoch + 1, counted, seconds)
+                now = job.parallel.spread(ended)
                 bar.set_postfix(epoch=epoch + 1, loss=f"{history[-1]['loss']:.3g}")
             if interrupt.requested() or step % per_epoch == 0 or time.monotonic() - saved > SAVE_SECONDS:
-                progress.save(now, history)
+                progress.save(job.parallel.gather(now), history)
                 saved = time.monotonic()
             if interrupt.requested():
                 progress.wait()
                 logger.info("%s: saved at step %d; run the same command to go on", job.name, step)
                 raise SystemExit(0)
-    return now
+    return job.parallel.gather(now)
 
 
-def _compile(job: Job, count: int, key: jax.Array, now: TrainState) -> Any:
+def _compile(job: Job, count: int, key: jax.Array, now: TrainState, inputs: steps.Inputs) -> Any:
     """Compiles `count` steps ahead of time, so that the log can tell compiling from training."""
     started = time.monotonic()
-    jitted = steps.make_steps(
-        job.batch_size, job.window, count, key, job.reader, job.teachers, job.optimizer, job.distillation
+    function = steps.make_steps(
+        job.batch_size,
+        job.window,
+        count,
+        key,
+        job.reader,
+        job.teachers,
+        job.optimizer,
+        job.distillation,
+        job.parallel.share,
+        job.parallel.axis_name,
     )
-    order = jax.ShapeDtypeStruct(job.inputs.records.shape, job.inputs.records.dtype)
-    compiled = jitted.lower(now, job.inputs, order).compile()
+    compiled = job.parallel.compile(function, now, inputs, len(job.inputs.records))
     logger.info("%s: compiled %d step(s) a dispatch in %.1f s", job.name, count, time.monotonic() - started)
     return compiled
 

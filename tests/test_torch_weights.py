@@ -12,7 +12,7 @@ import pytest
 from lrhnet_jax import models, torch_weights
 from lrhnet_jax.errors import CheckpointError
 
-SIZES = {"lrhnet": (2, 24), "seresnet": (1, 24), "cnn1d": (3, 5)}
+SIZES = {"lrhnet": (2, 24), "seresnet": (1, 24), "cnn1d": (3, 5), "resnet34": (1, 4)}
 
 
 def random_variables(name, leads, classes):

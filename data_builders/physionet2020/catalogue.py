@@ -1,7 +1,6 @@
 """What is in an archive, from its headers alone: labels, patients and folds, before any signal is read."""
 
 import csv
-import dataclasses
 import logging
 import os
 import pathlib
@@ -11,36 +10,11 @@ import numpy as np
 import tqdm
 
 from data_builders import folds, records
+from data_builders.entries import Catalogue, Entry
 from lrhnet_jax import ecg
 from lrhnet_jax.errors import DataError
 
 PTBXL = "ptb-xl"
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """A record that is to be built.
-
-    Attributes:
-      header: of the record.
-      source: of the header, or "unknown".
-      patient: unique over all sources; "source/record_id" where the patient is not known.
-      fold: 0 to 4.
-    """
-
-    header: records.Header
-    source: str
-    patient: str
-    fold: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Catalogue:
-    """The records with a scored class, sorted by path; how many carry none; and headers that cannot be used."""
-
-    entries: list[Entry]
-    left_out: int
-    rejected: list[tuple[str, str]]  # path and reason
 
 
 def read(raw_dir: str | os.PathLike[str], ptbxl_database: str | os.PathLike[str] | None = None) -> Catalogue:
@@ -75,14 +49,11 @@ def read(raw_dir: str | os.PathLike[str], ptbxl_database: str | os.PathLike[str]
     unknown = sum(source == PTBXL and "/patient-" not in name for (source, _), name in zip(headers, names, strict=True))
     if unknown:
         logging.warning("the patients of %d records of PTB-XL are not known: see --ptbxl_database", unknown)
-    fold = folds.assign_folds(
-        np.array([ecg.encode_labels(header.codes) for header in headers.values()]).reshape(-1, len(ecg.CLASSES)),
-        np.array([source for source, _ in headers], str),
-        np.array(names, str),
-    )
+    labels = np.array([ecg.encode_labels(header.codes) for header in headers.values()]).reshape(-1, len(ecg.CLASSES))
+    fold = folds.assign_folds(labels, np.array([source for source, _ in headers], str), np.array(names, str))
     entries = [
-        Entry(header, source, name, int(k))
-        for ((source, _), header), name, k in zip(headers.items(), names, fold, strict=True)
+        Entry(header, source, name, int(k), tuple(row))
+        for ((source, _), header), name, k, row in zip(headers.items(), names, fold, labels.tolist(), strict=True)
     ]
     return Catalogue(entries, left_out, rejected)
 

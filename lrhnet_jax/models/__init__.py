@@ -1,4 +1,4 @@
-"""The networks, in Flax linen: LRH-Net (the student), SE-ResNet (the teacher), and a 1D-CNN baseline."""
+"""The networks, in Flax linen: LRH-Net (the student), SE-ResNet (the teacher), a 1D-CNN baseline, and a ResNet-34."""
 
 from lrhnet_jax.models.layers import Output
 from lrhnet_jax.models.registry import NAMES, count_parameters, create, multiply_accumulates

@@ -51,7 +51,8 @@ class Conv1D(nn.Module):
     """Convolution over time; torch.nn.Conv1d with `padding` zeros before and after.
 
     Attributes:
-      weight_init: "torch" (PyTorch's default) or "kaiming" (fan-out normal).
+      weight_init: "torch" (PyTorch's default), "kaiming" (fan-out normal) or "he_normal" (Keras': fan-in normal, cut
+        off at two standard deviations, with biases of zero).
     """
 
     features: int
@@ -67,11 +68,15 @@ class Conv1D(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         channels = x.shape[-1]
         torch_init = uniform_init(self.taps * channels)
-        kernel_init = torch_init if self.weight_init == "torch" else kaiming_fan_out_init(self.taps * self.features)
+        kernel_init, bias_init = {
+            "torch": (torch_init, torch_init),
+            "kaiming": (kaiming_fan_out_init(self.taps * self.features), torch_init),
+            "he_normal": (nn.initializers.he_normal(), nn.initializers.zeros),
+        }[self.weight_init]
         kernel = self.param("kernel", kernel_init, (self.taps, channels, self.features), self.param_dtype)
         x = ops.conv1d(x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride, padding=self.padding)
         if self.use_bias:
-            bias = self.param("bias", torch_init, (self.features,), self.param_dtype)
+            bias = self.param("bias", bias_init, (self.features,), self.param_dtype)
             x = x + bias.astype(self.dtype)[None, None, :]
         return x
 

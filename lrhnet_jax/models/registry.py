@@ -11,9 +11,14 @@ import jax.numpy as jnp
 
 from lrhnet_jax import ecg
 from lrhnet_jax.errors import ConfigError
-from lrhnet_jax.models import cnn1d, layers, lrhnet, seresnet
+from lrhnet_jax.models import cnn1d, layers, lrhnet, resnet34, seresnet
 
-_MODELS: dict[str, type[nn.Module]] = {"lrhnet": lrhnet.LRHNet, "seresnet": seresnet.SEResNet, "cnn1d": cnn1d.CNN1D}
+_MODELS: dict[str, type[nn.Module]] = {
+    "lrhnet": lrhnet.LRHNet,
+    "seresnet": seresnet.SEResNet,
+    "cnn1d": cnn1d.CNN1D,
+    "resnet34": resnet34.ResNet34,
+}
 NAMES = tuple(_MODELS)
 
 
@@ -36,7 +41,8 @@ def create(
       num_classes: outputs.
       dtype: of the computation, an array type or its name ("bfloat16"); None means `param_dtype`.
       param_dtype: of parameters, BatchNorm statistics and logits; float64 needs jax_enable_x64.
-      **options: `head_relu` (lrhnet), `dropout` (seresnet), `logit_dropout` (cnn1d), `axis_name` (all).
+      **options: `head_relu` (lrhnet), `dropout` (seresnet, resnet34), `logit_dropout` (cnn1d), `width`, `sequence` and
+        `use_demographics` (resnet34), `axis_name` (all).
 
     Raises:
       ConfigError: for an unknown name or option, a number of leads below one, or float64 without jax_enable_x64.
@@ -65,8 +71,13 @@ def count_parameters(params: Mapping[str, Any]) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-def multiply_accumulates(name: str, leads: Sequence[str] | int, window: int) -> int:
-    """Returns the multiplications of one record's forward pass: those of its convolutions and dense layers."""
+def multiply_accumulates(name: str, leads: Sequence[str] | int, window: int, **options: Any) -> int:
+    """Returns the multiplications of one record's forward pass: those of its convolutions and dense layers.
+
+    Args:
+      name, leads, **options: as of `create`.
+      window: samples.
+    """
     total = 0
 
     def count(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
@@ -81,5 +92,5 @@ def multiply_accumulates(name: str, leads: Sequence[str] | int, window: int) -> 
     channels = leads if isinstance(leads, int) else len(leads)
     signal, demographics = jnp.zeros((1, window, channels)), jnp.zeros((1, len(ecg.DEMOGRAPHICS)))
     with nn.intercept_methods(count):
-        jax.eval_shape(create(name, leads).init, jax.random.key(0), signal, demographics)
+        jax.eval_shape(create(name, leads, **options).init, jax.random.key(0), signal, demographics)
     return total

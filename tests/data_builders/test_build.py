@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_builders import build, preprocess, records
-from data_builders.physionet2020 import download, shards
+from data_builders import build, preprocess, records, shards
+from data_builders.physionet2020 import download
 from lrhnet_jax import ecg
 from lrhnet_jax.errors import DataError
 from tests.data_builders.wfdb_files import NSR, comments, write_record
@@ -179,7 +179,7 @@ def test_missing_table_is_an_error_before_anything_is_read(archive, tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("mitbih", {}, "unknown data set 'mitbih'; choose physionet2020, synthetic"),
+        ("mitbih", {}, "unknown data set 'mitbih'; choose physionet2020, physionet2017, synthetic"),
         ("physionet2020", {"preprocess": "mine"}, "unknown preprocess 'mine'; choose paper, reference"),
     ],
 )
@@ -207,8 +207,7 @@ def test_built_set_is_left_alone_unless_told(archive, tmp_path, caplog):
 
 KILLED = """
     import os, signal, sys
-    from data_builders import build
-    from data_builders.physionet2020 import builder, shards
+    from data_builders import build, shards
 
     def killing(function, calls):
         def wrapped(*arguments, **options):
@@ -266,7 +265,7 @@ def test_worker_ends_when_its_parent_is_killed(tmp_path):
     """A pool's workers wait on pipes that they hold open themselves: without a watch they outlive their parent."""
     script = """
         import concurrent.futures, multiprocessing, os, time
-        from data_builders.physionet2020 import download, shards
+        from data_builders import shards
         if __name__ == "__main__":
             context = multiprocessing.get_context("spawn")
             pool = concurrent.futures.ProcessPoolExecutor(1, context, shards._start_worker, (None,))

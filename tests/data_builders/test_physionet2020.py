@@ -6,8 +6,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from data_builders import preprocess, records
-from data_builders.physionet2020 import catalogue, download, shards
+from data_builders import preprocess, records, shards
+from data_builders.physionet2020 import catalogue, download
 from lrhnet_jax import ecg
 from lrhnet_jax.errors import DataError
 from tests.data_builders.wfdb_files import NSR, OLD_RBBB, RBBB, comments, write_record
@@ -95,7 +95,7 @@ def test_samples_are_stored_in_two_bytes(archive, tmp_path):
 
 
 def test_plan_mixes_records_and_needs_no_more_shards_than_records():
-    entries = [catalogue.Entry(None, "a", str(i), 0) for i in range(600)]
+    entries = [catalogue.Entry(None, "a", str(i), 0, ()) for i in range(600)]
     parts = shards.plan(entries, None)
     assert [len(part) for part in parts] == [200, 200, 200]
     assert sorted(int(e.patient) for part in parts for e in part) == list(range(600))

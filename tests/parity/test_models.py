@@ -15,7 +15,8 @@ from tests.parity import torch_models  # noqa: E402  (needs PyTorch)
 
 torch.set_num_threads(1)  # its threads spin, and XLA's have the cores
 
-OPTIONS = {"lrhnet": {}, "seresnet": {"dropout": 0.0}, "cnn1d": {}}  # torch's dropout draws other random numbers
+DROPOUT_OFF = {"dropout": 0.0}  # torch's draws other random numbers
+OPTIONS = {"lrhnet": {}, "seresnet": DROPOUT_OFF, "cnn1d": {}, "resnet34": DROPOUT_OFF}
 
 
 def batch(leads, window, size=3, seed=0):
@@ -82,9 +83,10 @@ def compare_forward(name, leads, window, precision, tolerance, **options):
     assert worst({key: before[key] for key in theirs}, theirs) > 1e-3, "no statistic moved: nothing was compared"
 
 
-# Lengths odd and even; the 1D-CNN reads only long ones.
+# Lengths odd and even; the 1D-CNN reads only long ones, and 1,100 samples are odd on the way through the ResNet-34.
 @pytest.mark.parametrize(
-    ("name", "leads", "window"), [("lrhnet", 12, 96), ("lrhnet", 2, 101), ("seresnet", 12, 97), ("cnn1d", 6, 2305)]
+    ("name", "leads", "window"),
+    [("lrhnet", 12, 96), ("lrhnet", 2, 101), ("seresnet", 12, 97), ("cnn1d", 6, 2305), ("resnet34", 1, 1100)],
 )
 def test_forward_in_float32(name, leads, window):
     compare_forward(name, leads, window, "float32", 2e-5)

@@ -1,4 +1,4 @@
-"""The three networks in PyTorch, with the reference's state_dict keys, to compare ours with.
+"""The networks in PyTorch, with the reference's state_dict keys (ResNet-34 has none), to compare ours with.
 
 Signals are (batch, leads, time). `forward` returns the logits. Dropout is off unless asked for: random numbers differ.
 """
@@ -132,10 +132,48 @@ class CNN1D(nn.Module):
         return self.dropout(self.fc(torch.cat([self.fc1(demographics), x], 1)))
 
 
+class PreactivationBlock(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int, first: bool, dropout: float):
+        super().__init__()
+        self.bn1 = None if first else nn.BatchNorm1d(inputs)
+        self.conv1 = nn.Conv1d(inputs, outputs, 16, stride, padding="same" if stride == 1 else 7)
+        self.bn2 = nn.BatchNorm1d(outputs)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv1d(outputs, outputs, 16, padding="same")
+        self.shortcut = nn.MaxPool1d(stride)
+
+    def forward(self, x):
+        y = x if self.bn1 is None else self.bn1(x).relu()
+        y = self.conv2(self.dropout(self.bn2(self.conv1(y)).relu()))
+        x = self.shortcut(x)
+        return y + torch.cat([x, x.new_zeros(len(x), y.shape[1] - x.shape[1], x.shape[2])], 1)
+
+
+class ResNet34(nn.Module):
+    def __init__(self, leads: int, num_classes: int = 24, dropout: float = 0.0):
+        super().__init__()
+        self.conv1 = nn.Conv1d(leads, 32, 16, padding="same")
+        self.bn1 = nn.BatchNorm1d(32)
+        inputs = 32
+        for stage, outputs in enumerate((32, 64, 128, 256)):
+            blocks = []
+            for index in range(4):
+                blocks.append(PreactivationBlock(inputs, outputs, 1 + index % 2, stage + index == 0, dropout))
+                inputs = outputs
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
+        self.bn2 = nn.BatchNorm1d(256)
+        self.fc = nn.Linear(256, num_classes)
+
+    def forward(self, signal, demographics):
+        x = self.bn1(self.conv1(signal)).relu()
+        x = self.bn2(self.layer4(self.layer3(self.layer2(self.layer1(x))))).relu()
+        return self.fc(x.transpose(1, 2)).mean(1)  # of every step, then averaged
+
+
 def initialise_convolutions(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Conv1d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
 
-MODELS = {"lrhnet": LRHNet, "seresnet": SEResNet, "cnn1d": CNN1D}
+MODELS = {"lrhnet": LRHNet, "seresnet": SEResNet, "cnn1d": CNN1D, "resnet34": ResNet34}

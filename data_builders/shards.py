@@ -24,7 +24,7 @@ from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.core import writer as tfds_writer
 
 from data_builders import preprocess, records
-from data_builders.physionet2020.catalogue import Entry
+from data_builders.entries import Entry
 from lrhnet_jax import ecg
 from lrhnet_jax.errors import DataError
 
@@ -39,11 +39,12 @@ def cores() -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """A file to be written: its path, the records for it, and how to prepare them."""
+    """A file to be written: its path, the records for it, how to prepare them, and their leads as the records say."""
 
     path: str
     entries: tuple[Entry, ...]
     options: preprocess.Preprocess
+    leads: tuple[str, ...] = ecg.LEADS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +57,12 @@ class Written:
 
 
 @functools.cache
-def features() -> tfds.features.FeaturesDict:
+def features(leads: int, classes: int) -> tfds.features.FeaturesDict:
     """Returns what an example holds. `encoding="bytes"`: TFDS would otherwise store float16 as float32."""
     return tfds.features.FeaturesDict(
         {
-            "signal": tfds.features.Tensor(shape=(None, len(ecg.LEADS)), dtype=np.float16, encoding="bytes"),
-            "labels": tfds.features.Tensor(shape=(len(ecg.CLASSES),), dtype=np.bool_),
+            "signal": tfds.features.Tensor(shape=(None, leads), dtype=np.float16, encoding="bytes"),
+            "labels": tfds.features.Tensor(shape=(classes,), dtype=np.bool_),
             "demographics": tfds.features.Tensor(shape=(len(ecg.DEMOGRAPHICS),), dtype=np.float32),
             "record_id": tfds.features.Text(),
             "source": tfds.features.Text(),
@@ -73,19 +74,19 @@ def features() -> tfds.features.FeaturesDict:
     )
 
 
-def example(entry: Entry, options: preprocess.Preprocess) -> dict[str, Any]:
+def example(entry: Entry, options: preprocess.Preprocess, leads: Sequence[str] = ecg.LEADS) -> dict[str, Any]:
     """Reads and prepares a record.
 
     Raises:
       RecordError: if it cannot be used.
     """
     header = entry.header
-    signal = preprocess.preprocess(records.read_signal(header), header.rate, options)
+    signal = preprocess.preprocess(records.read_signal(header, leads), header.rate, options)
     if not np.isfinite(signal).all():
         raise records.RecordError(header.path, "non-finite samples after preprocessing")
     return {
         "signal": signal,
-        "labels": ecg.encode_labels(header.codes),
+        "labels": np.array(entry.labels),
         "demographics": ecg.demographics_vector(header.age, header.sex),
         "record_id": header.record_id,
         "source": entry.source,
@@ -105,19 +106,20 @@ def plan(entries: Sequence[Entry], num_shards: int | None, seed: int = 2020) -> 
 
 def write(shard: Shard, progress: Callable[[int], Any] = lambda n: None) -> Written:
     """Writes a shard. Records that cannot be used are left out and reported."""
-    serializer = example_serializer.ExampleSerializer(features().get_serialized_info())
+    form = features(len(shard.leads), len(shard.entries[0].labels))
+    serializer = example_serializer.ExampleSerializer(form.get_serialized_info())
     written, rejected, size = [], [], 0
 
     def serialized():
         nonlocal size
         for i, entry in enumerate(shard.entries):
             try:
-                encoded = features().encode_example(example(entry, shard.options))
+                encoded = form.encode_example(example(entry, shard.options, shard.leads))
                 # Otherwise the order of a record's fields would differ from process to process.
                 data = serializer.get_tf_example(encoded).SerializeToString(deterministic=True)
             except records.RecordError as error:
                 rejected.append((error.path, error.reason))
-            except Exception as error:  # one record, however strange, does not stop a build of 43,000
+            except Exception as error:  # one record, however strange, does not stop a build of thousands
                 logging.exception("%s", entry.header.path)
                 rejected.append((str(entry.header.path), f"unexpected {type(error).__name__}: {error}"))
             else:

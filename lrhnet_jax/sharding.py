@@ -1,0 +1,98 @@
+"""One training step on many devices, with the numbers of one: jit over a mesh, or pmap.
+
+Both replicate the data and the state, and share out the batch. Under jit the compiler inserts the sums over devices,
+and BatchNorm's statistics are global by themselves. pmap runs one program a device, which sums by name (`AXIS`).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from lrhnet_jax import steps
+from lrhnet_jax.errors import ConfigError
+from lrhnet_jax.state import TrainState
+
+AXIS = "data"
+KINDS = ("jit", "pmap")
+
+
+@dataclasses.dataclass(frozen=True)
+class Parallel:
+    """How steps run: `kind` "jit" or "pmap", over `devices`."""
+
+    kind: str
+    devices: tuple[Any, ...]
+
+    @property
+    def axis_name(self) -> str | None:
+        """The axis that BatchNorm and gradients are averaged over by name; None under jit."""
+        return AXIS if self.kind == "pmap" else None
+
+    @property
+    def _mesh(self) -> Mesh:
+        return Mesh(np.array(self.devices), (AXIS,))
+
+    def check(self, batch_size: int) -> None:
+        """Raises ConfigError if a batch cannot be shared out evenly."""
+        if batch_size % len(self.devices):
+            raise ConfigError(
+                f"a batch of {batch_size} cannot be shared out over {len(self.devices)} devices; choose a multiple, or "
+                "set config.devices"
+            )
+
+    def share(self, draw: steps.Draw) -> steps.Draw:
+        """Shares out a batch inside the step: this device's part (pmap), or a layout over the mesh (jit)."""
+        if self.kind == "jit":
+            return jax.lax.with_sharding_constraint(draw, NamedSharding(self._mesh, PartitionSpec(AXIS)))
+        part = len(draw.picks) // len(self.devices)
+        start = lax.axis_index(AXIS) * part
+        return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, start, part), draw)
+
+    def place(self, tree: Any) -> Any:
+        """Returns arrays that every device has a copy of."""
+        if len(self.devices) == 1:
+            return jax.device_put(tree, self.devices[0])
+        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
+
+    def spread(self, state: TrainState) -> TrainState:
+        """Returns the state as the compiled steps take it: under pmap with a leading axis of devices."""
+        if self.kind == "jit":
+            return self.place(state)
+        copies = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(self.devices), *leaf.shape)), state)
+        return jax.device_put(copies, NamedSharding(self._mesh, PartitionSpec(AXIS)))
+
+    def gather(self, state: TrainState) -> TrainState:
+        """Returns the one state that `spread` was given, on the first device, from the compiled steps' form."""
+        if self.kind == "pmap":
+            state = jax.tree.map(lambda leaf: leaf[0], state)
+        return jax.device_put(state, self.devices[0])
+
+    def compile(
+        self, function: steps.Steps, state: TrainState, inputs: steps.Inputs, records: int
+    ) -> Callable[[TrainState, steps.Inputs, jax.Array], TrainState]:
+        """Compiles steps ahead of time for a `spread` state and `place`d inputs; the state is donated."""
+        order = self.place(jnp.zeros(records, jnp.int32))
+        if self.kind == "jit":
+            return jax.jit(function, donate_argnums=0).lower(state, inputs, order).compile()
+        mapped = jax.pmap(function, AXIS, in_axes=(0, None, None), devices=self.devices, donate_argnums=0)
+        return mapped.lower(state, inputs, order).compile()
+
+
+def make(kind: str, count: int) -> Parallel:
+    """Returns `kind` over the first `count` devices of this process; 0: all.
+
+    Raises:
+      ConfigError: for an unknown kind, or more devices than there are.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"config.parallel: unknown value {kind!r}; choose {', '.join(KINDS)}")
+    devices = jax.local_devices()
+    if not 0 <= count <= len(devices):
+        raise ConfigError(f"config.devices: {count} devices asked for, {len(devices)} are here")
+    return Parallel(kind, tuple(devices[: count or len(devices)]))
