@@ -138,6 +138,7 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
                 "alpha": 0.3,  # weight of BCE beside the teachers' KL
                 "temperature": 7.0,
                 "t_squared": False,
+                "logit_kl": "softmax",  # over classes, as the paper has it; "sigmoid": each class on its own
                 "keep": "best",  # the epoch with the best validation macro average precision, or "last"
             },
             "evaluation": {

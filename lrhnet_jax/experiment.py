@@ -18,6 +18,7 @@ from lrhnet_jax import (
     ecg,
     graph,
     interrupt,
+    losses,
     models,
     optim,
     provenance,
@@ -32,6 +33,8 @@ from lrhnet_jax import train as training
 from lrhnet_jax.errors import ConfigError
 
 logger = logging.getLogger(__name__)
+
+_TRAIN_CHOICES = {"keep": ("best", "last"), "logit_kl": tuple(losses.KINDS)}
 
 
 def run(config: ConfigDict, workdir: pathlib.Path) -> str:
@@ -54,6 +57,8 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     for network in networks:
         _create(network, config.dtype)
         parallel.check(network.train["batch_size"])
+        for field, valid in _TRAIN_CHOICES.items():
+            _check_choice(f"config.networks.{network.name}.train.{field}", network.train[field], valid)
     if config.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(config.compilation_cache).expanduser()))
     records = data.resolve(config.data, config.data_dir, config.preprocess, config.synthetic_records)
@@ -163,7 +168,11 @@ class Fold:
                 optimizer=optim.make(fields, per_epoch),
                 schedule=optim.schedule(fields, per_epoch),
                 distillation=steps.Distillation(
-                    tuple(network.teachers.values()), fields["alpha"], fields["temperature"], fields["t_squared"]
+                    tuple(network.teachers.values()),
+                    fields["alpha"],
+                    fields["temperature"],
+                    fields["t_squared"],
+                    fields["logit_kl"],
                 ),
                 epochs=fields["epochs"],
                 batch_size=fields["batch_size"],
@@ -211,20 +220,23 @@ def _create(network: graph.Network, dtype: str, axis_name: str | None = None) ->
         raise ConfigError(f"config.networks.{network.name}: {error}") from error
 
 
+def _check_choice(field: str, value: str, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise ConfigError(f"{field}: unknown value {value!r}; choose {', '.join(valid)}")
+
+
 def _check(config: ConfigDict) -> None:
     choices = {
         "teacher_logits": (config.teacher_logits, ("precomputed", "in_graph")),
         "dtype": (config.dtype, ("float32", "bfloat16")),
         "preprocess": (config.preprocess, ("paper", "reference")),
-        "train.keep": (config.train.keep, ("best", "last")),
         "evaluation.protocol": (config.evaluation.protocol, ("leak_free", "reference")),
         "evaluation.windows": (config.evaluation.windows, ("cover", "random")),
         "evaluation.decision": (config.evaluation.decision, ("threshold", "threshold_or_top1")),
         "fold": (config.fold, (*map(str, range(splits.NUM_FOLDS)), "all")),
     }
     for field, (value, valid) in choices.items():
-        if value not in valid:
-            raise ConfigError(f"config.{field}: unknown value {value!r}; choose {', '.join(valid)}")
+        _check_choice(f"config.{field}", value, valid)
     if config.window < 64:
         raise ConfigError(f"config.window: {config.window} samples are less than a heartbeat; the paper has 4096")
     if config.windows_per_record < 0 or (config.teacher_logits == "precomputed" and config.windows_per_record == 0):

@@ -40,6 +40,7 @@ class Distillation:
     alpha: float = 0.3
     temperature: float = 7.0
     t_squared: bool = False
+    kind: str = "softmax"
 
 
 class Batch(flax.struct.PyTreeNode):
@@ -92,6 +93,7 @@ def train_step(
                 alpha=distillation.alpha,
                 temperature=distillation.temperature,
                 t_squared=distillation.t_squared,
+                kind=distillation.kind,
             )
         else:
             loss = losses.bce(output.logits, batch.labels)

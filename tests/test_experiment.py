@@ -196,6 +196,13 @@ def test_what_a_config_gets_wrong_is_named_before_anything_is_trained(data_dir, 
     assert not (tmp_path / "networks").exists()
 
 
+def test_a_networks_own_training_field_is_checked(data_dir, tmp_path):
+    networks = {"n": common.network("lrhnet", ("I",), logit_kl="hinge")}
+    message = r"config\.networks\.n\.train\.logit_kl: unknown value 'hinge'; choose softmax, sigmoid"
+    with pytest.raises(ConfigError, match=message):
+        experiment.run(config_of(data_dir, networks), tmp_path)
+
+
 def test_a_network_option_that_does_not_exist_is_named(data_dir, tmp_path):
     networks = {"n": common.network("lrhnet", ("I",), options={"depth": 3})}
     with pytest.raises(ConfigError, match=r"config\.networks\.n: lrhnet has no option depth"):

@@ -103,7 +103,8 @@ def test_metrics_are_summed_over_the_epoch_and_begin_anew(setting):
     assert losses[4] < losses[1]
 
 
-def test_the_output_bias_moves_by_the_closed_form_gradient(setting):
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_the_output_bias_moves_by_the_closed_form_gradient(setting, kind):
     """d/db of alpha BCE + (1 - alpha) sum w KL, for the last bias: by hand from the logits."""
     store, readers, variables = setting
     index, shift = jnp.arange(BATCH), jnp.zeros(BATCH, jnp.int32)
@@ -113,7 +114,7 @@ def test_the_output_bias_moves_by_the_closed_form_gradient(setting):
     weights, alpha, temperature = (0.7, 0.3), 0.3, 4.0
     optimizer = optax.sgd(1.0)
     before = state.create(variables["student"], optimizer, steps.METRICS)
-    distillation = steps.Distillation(weights, alpha, temperature)
+    distillation = steps.Distillation(weights, alpha, temperature, kind=kind)
     step = functools.partial(
         steps.train_step, reader=readers["student"], optimizer=optimizer, distillation=distillation
     )
@@ -122,8 +123,9 @@ def test_the_output_bias_moves_by_the_closed_form_gradient(setting):
     apply = jax.jit(lambda *args: reader.model.apply(*args, train=True, mutable=["batch_stats"])[0])
     z = apply(before.variables, reader.read(signal), batch.demographics).logits
     bce = (jax.nn.sigmoid(z) - batch.labels).mean(0) / 24
-    soft = jax.nn.softmax(z / temperature)
-    kl = sum(w * (soft - jax.nn.softmax(t / temperature)).mean(0) for w, t in zip(weights, teacher, strict=True))
+    soften = jax.nn.softmax if kind == "softmax" else lambda logits: jax.nn.sigmoid(logits) / 24
+    soft = soften(z / temperature)
+    kl = sum(w * (soft - soften(t / temperature)).mean(0) for w, t in zip(weights, teacher, strict=True))
     expected = alpha * bce + (1 - alpha) * kl / temperature
     moved = jax.tree.map(lambda x, y: x - y, before.params, after.params)
     found = [leaf for leaf in jax.tree.leaves(moved) if leaf.shape == (24,)]

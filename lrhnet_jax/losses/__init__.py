@@ -1,6 +1,25 @@
-"""Losses: pure functions of arrays that return scalars."""
+"""Losses: pure functions of arrays that return scalars, and Flax modules where a loss has parameters of its own."""
 
-from lrhnet_jax.losses.logits import distillation, multi_teacher_kl, softmax_kl
+from lrhnet_jax.losses import self_distillation
+from lrhnet_jax.losses.contrastive import Bank, Embeddings, crd, draw_negatives, init_bank
+from lrhnet_jax.losses.features import FitNet, SemCKD, random_map_kl
+from lrhnet_jax.losses.logits import KINDS, distillation, multi_teacher_kl, sigmoid_kl, softmax_kl
 from lrhnet_jax.losses.supervised import bce
 
-__all__ = ["bce", "distillation", "multi_teacher_kl", "softmax_kl"]
+__all__ = [
+    "KINDS",
+    "Bank",
+    "Embeddings",
+    "FitNet",
+    "SemCKD",
+    "bce",
+    "crd",
+    "distillation",
+    "draw_negatives",
+    "init_bank",
+    "multi_teacher_kl",
+    "random_map_kl",
+    "self_distillation",
+    "sigmoid_kl",
+    "softmax_kl",
+]

@@ -1,5 +1,7 @@
 """Losses that teach a network another network's logits."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -26,16 +28,43 @@ def softmax_kl(
     Raises:
       ValueError: if the shapes differ.
     """
+    teacher_logits, student_logits = _softened(teacher_logits, student_logits, temperature)
+    teacher, student = jax.nn.log_softmax(teacher_logits), jax.nn.log_softmax(student_logits)
+    divergence = (jnp.exp(teacher) * (teacher - student)).sum(-1).mean()
+    return divergence * temperature**2 if t_squared else divergence
+
+
+def sigmoid_kl(
+    teacher_logits: jax.Array, student_logits: jax.Array, temperature: float, t_squared: bool = False
+) -> jax.Array:
+    """Returns KL(Bernoulli(sigmoid(teacher / T)) || Bernoulli(sigmoid(student / T))), mean over batch and classes.
+
+    Each class is a yes or no of its own, as the labels are: the softmax of `softmax_kl` makes classes compete that go
+    together. Times T^2 it is the multi-label knowledge distillation of MVKT-ECG. A mean over the classes, where
+    `softmax_kl` is a sum, it is the smaller of the two by about their number.
+
+    Arguments and errors as in `softmax_kl`. The gradient by the student's logits is, without T^2,
+    (sigmoid(student / T) - sigmoid(teacher / T)) / (T * batch * classes).
+    """
+    teacher, student = _softened(teacher_logits, student_logits, temperature)
+    # Logarithms of both answers, neither as one minus the other: no logit is too large.
+    yes = jax.nn.sigmoid(teacher) * (jax.nn.log_sigmoid(teacher) - jax.nn.log_sigmoid(student))
+    no = jax.nn.sigmoid(-teacher) * (jax.nn.log_sigmoid(-teacher) - jax.nn.log_sigmoid(-student))
+    divergence = (yes + no).mean()
+    return divergence * temperature**2 if t_squared else divergence
+
+
+def _softened(teacher_logits: jax.Array, student_logits: jax.Array, temperature: float) -> tuple[jax.Array, jax.Array]:
     if teacher_logits.shape != student_logits.shape:
         raise ValueError(
             f"teacher logits of shape {teacher_logits.shape} and student logits of shape {student_logits.shape} "
             "must have the same shape"
         )
     dtype = jnp.promote_types(student_logits.dtype, jnp.float32)
-    teacher = jax.nn.log_softmax(lax.stop_gradient(teacher_logits).astype(dtype) / temperature)
-    student = jax.nn.log_softmax(student_logits.astype(dtype) / temperature)
-    divergence = (jnp.exp(teacher) * (teacher - student)).sum(-1).mean()
-    return divergence * temperature**2 if t_squared else divergence
+    return lax.stop_gradient(teacher_logits).astype(dtype) / temperature, student_logits.astype(dtype) / temperature
+
+
+KINDS: dict[str, Callable[..., jax.Array]] = {"softmax": softmax_kl, "sigmoid": sigmoid_kl}
 
 
 def multi_teacher_kl(
@@ -44,6 +73,7 @@ def multi_teacher_kl(
     student_logits: jax.Array,
     temperature: float,
     t_squared: bool = False,
+    kind: str = "softmax",
 ) -> jax.Array:
     """Returns the weighted sum of `softmax_kl` over teachers, a scalar (LRH-Net, equations 2 to 5).
 
@@ -52,17 +82,20 @@ def multi_teacher_kl(
       weights: (teachers,): the paper's beta and 1 - beta for two teachers, in the order of the logits.
       student_logits: (batch, classes).
       temperature, t_squared: as in `softmax_kl`.
+      kind: "softmax", or "sigmoid" for `sigmoid_kl`.
 
     Raises:
-      ValueError: if the shapes do not fit.
+      ValueError: if the shapes do not fit, or for an unknown kind.
     """
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of logit distillation {kind!r}; choose {', '.join(KINDS)}")
     weights = jnp.asarray(weights)
     if weights.shape != teacher_logits.shape[:1]:
         raise ValueError(
             f"weights of shape {weights.shape} do not fit teacher logits of shape {teacher_logits.shape}: "
             "give one weight per teacher, and logits as (teachers, batch, classes)"
         )
-    each = jax.vmap(lambda teacher: softmax_kl(teacher, student_logits, temperature, t_squared))(teacher_logits)
+    each = jax.vmap(lambda teacher: KINDS[kind](teacher, student_logits, temperature, t_squared))(teacher_logits)
     return (weights.astype(each.dtype) * each).sum()
 
 
@@ -75,12 +108,13 @@ def distillation(
     alpha: float = 0.3,
     temperature: float = 7.0,
     t_squared: bool = False,
+    kind: str = "softmax",
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns alpha * BCE + (1 - alpha) * KL, and both terms by name (LRH-Net, equation 5).
 
-    One teacher is vanilla distillation, several are multi-level distillation. Shapes as in `multi_teacher_kl`; labels
-    (batch, classes).
+    One teacher is vanilla distillation, several are multi-level distillation. Shapes and `kind` as in
+    `multi_teacher_kl`; labels (batch, classes).
     """
     bce = supervised.bce(logits, labels)
-    kl = multi_teacher_kl(teacher_logits, weights, logits, temperature, t_squared)
+    kl = multi_teacher_kl(teacher_logits, weights, logits, temperature, t_squared, kind)
     return alpha * bce + (1 - alpha) * kl, {"bce": bce, "kl": kl}

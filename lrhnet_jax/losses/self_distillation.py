@@ -1,0 +1,68 @@
+"""Self-distillation: a network's targets mixed with what it predicted an epoch before (PS-KD, Kim et al. 2021).
+
+A table holds one row of probabilities for every training record, on the device. A step reads the rows of its batch,
+mixes them with the labels, takes its loss against the mixture, and puts this epoch's probabilities in their place:
+
+    targets = mix_targets(labels, table[index], schedule(0.8, epoch, epochs))
+    loss = bce(logits, targets)
+    table = update_table(table, index, logits)
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.scipy.special import gammaln
+
+
+def schedule(final: float, epoch: jax.Array | int, epochs: int, compounding: bool = False) -> jax.Array:
+    """Returns the weight of a network's own predictions in an epoch, () float32: final * epoch / epochs.
+
+    Args:
+      final: the weight in the last epoch; Kim et al. have 0.8.
+      epoch: counted from 1.
+      epochs: their number.
+      compounding: the mistake of LRH-Net's reference code, which multiplies the weight *of the epoch before* by
+        epoch / epochs. The product, final * epoch! / epochs^epoch, is highest in the first epoch, which has no earlier
+        predictions, and soon next to nothing: of 90 epochs the second has .0002. That is training from labels alone.
+    """
+    epoch = jnp.asarray(epoch, jnp.float32)
+    if compounding:
+        return final * jnp.exp(gammaln(epoch + 1) - epoch * jnp.log(jnp.float32(epochs)))
+    return final * epoch / epochs
+
+
+def mix_targets(labels: jax.Array, previous: jax.Array, weight: jax.Array | float) -> jax.Array:
+    """Returns (1 - weight) * labels + weight * previous, (batch, classes) of PS-KD, without a gradient.
+
+    Args:
+      labels: (batch, classes), 0 or 1.
+      previous: (batch, classes), the network's probabilities an epoch before.
+      weight: scalar in [0, 1].
+
+    Raises:
+      ValueError: if the shapes differ.
+    """
+    if labels.shape != previous.shape:
+        raise ValueError(
+            f"labels of shape {labels.shape} and predictions of shape {previous.shape} must have the same shape"
+        )
+    weight = jnp.asarray(weight, previous.dtype)
+    return lax.stop_gradient((1 - weight) * labels.astype(previous.dtype) + weight * previous)
+
+
+def init_table(labels: jax.Array) -> jax.Array:
+    """Returns the table before the first epoch, (records, classes) float32: the labels, so that mixing changes none."""
+    return jnp.array(labels, jnp.float32)
+
+
+def update_table(table: jax.Array, index: jax.Array, logits: jax.Array) -> jax.Array:
+    """Returns the table with the rows `index` replaced by sigmoid(logits).
+
+    An epoch must show a record once at most. One that it leaves out keeps its older prediction.
+
+    Args:
+      table: (records, classes).
+      index: (batch,) int32, rows of the table.
+      logits: (batch, classes), in training mode, of whichever window the step saw.
+    """
+    return table.at[index].set(lax.stop_gradient(jax.nn.sigmoid(logits.astype(table.dtype))))
