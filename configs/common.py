@@ -109,7 +109,7 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
             # The data.
             "data": options.data,
             "data_dir": "data",
-            "preprocess": "paper",  # or "reference": band-passed, resampled by linear interpolation
+            "preprocess": "paper",  # or "bandpass"; or "reference": its filter, and linear interpolation
             "synthetic_records": 1000,  # generated once where the synthetic set is not built yet
             "window": 4096,  # samples at 257 Hz
             # Teachers: "precomputed" once on `windows_per_record` fixed windows a record, or "in_graph" in every step;

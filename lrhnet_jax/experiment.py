@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from data_builders import preprocess
 from lrhnet_jax import (
     assess,
     checkpoint,
@@ -229,7 +230,7 @@ def _check(config: ConfigDict) -> None:
     choices = {
         "teacher_logits": (config.teacher_logits, ("precomputed", "in_graph")),
         "dtype": (config.dtype, ("float32", "bfloat16")),
-        "preprocess": (config.preprocess, ("paper", "reference")),
+        "preprocess": (config.preprocess, tuple(preprocess.OPTIONS)),
         "evaluation.protocol": (config.evaluation.protocol, ("leak_free", "reference")),
         "evaluation.windows": (config.evaluation.windows, ("cover", "random")),
         "evaluation.decision": (config.evaluation.decision, ("threshold", "threshold_or_top1")),

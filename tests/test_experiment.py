@@ -184,6 +184,7 @@ def config_of(data_dir, networks=None, **changes):
     [
         ({"teacher_logits": "cached"}, "config.teacher_logits: unknown value 'cached'; choose precomputed, in_graph"),
         ({"dtype": "float8"}, "config.dtype: unknown value 'float8'; choose float32, bfloat16"),
+        ({"preprocess": "raw"}, "config.preprocess: unknown value 'raw'; choose paper, reference, bandpass"),
         ({"window": 10}, "config.window: 10 samples are less than a heartbeat"),
         ({"windows_per_record": 0}, "precomputed teacher logits need at least 1 fixed window"),
         ({"fold": "7"}, "config.fold: unknown value '7'; choose 0, 1, 2, 3, 4, all"),
