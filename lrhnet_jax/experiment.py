@@ -74,7 +74,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     folds = splits.NUM_FOLDS if config.fold == "all" else None
     for fold in range(folds) if folds else [int(config.fold)]:
         folder = workdir / f"fold{fold}" if folds else workdir
-        results["folds"][str(fold)] = Fold(config, networks, records, store, fold, folder).run()
+        results["folds"][str(fold)] = Fold(config, networks, records, store, parallel, fold, folder).run()
     results["summary"] = assess.summarize(results["folds"], config.evaluation.decision)
     results["created"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     checkpoint.write_json(workdir / "results.json", results)
@@ -90,6 +90,7 @@ class Fold:
     networks: list[graph.Network]
     records: data.Records
     store: data.Store
+    parallel: sharding.Parallel
     fold: int
     folder: pathlib.Path
 
@@ -102,19 +103,15 @@ class Fold:
         window_key = jax.random.fold_in(self.key, zlib.crc32(b"windows"))
         self.shifts = data.random_shifts(window_key, self.store.lengths, self.config.window, count)[self.split.train]
         self.trained: dict[str, teaching.Trained] = {}
-        self.parallel = sharding.make(self.config.parallel, self.config.devices)
+        self.assessor = assess.Assessor(self.config, self.records, self.store, self.split)
 
     def run(self) -> dict[str, Any]:
         """Trains or loads every network, scores it, and compares those that read the same leads or teach each other."""
         logger.info("fold %d: %s", self.fold, self.split.sizes())
-        rows = {}
+        folders = {network.name: self.folder / "networks" / network.name for network in self.networks}
         for network in self.networks:
-            folder = self.folder / "networks" / network.name
-            self.trained[network.name] = self._obtain(network, folder)
-        assessor = assess.Assessor(self.config, self.records, self.store, self.split)
-        for network in self.networks:
-            folder = self.folder / "networks" / network.name
-            rows[network.name] = assessor.network(network.name, self.trained[network.name], folder)
+            self.trained[network.name] = self._obtain(network, folders[network.name])
+        rows = {name: self.assessor.network(name, trained, folders[name]) for name, trained in self.trained.items()}
         pairs = [
             (a.name, b.name)
             for i, a in enumerate(self.networks)
@@ -124,7 +121,7 @@ class Fold:
         return {
             "records": self.split.sizes(),
             "networks": rows,
-            "comparisons": assessor.comparisons(pairs, self.folder / "networks"),
+            "comparisons": self.assessor.comparisons(pairs, self.folder / "networks"),
         }
 
     def _obtain(self, network: graph.Network, folder: pathlib.Path) -> teaching.Trained:
@@ -195,8 +192,7 @@ class Fold:
         }
 
     def _validation_score(self, reader: steps.Reader):
-        assessor = assess.Assessor(self.config, self.records, self.store, self.split)
-        return lambda variables: assessor.epoch_score(reader, variables)
+        return lambda variables: self.assessor.epoch_score(reader, variables)
 
     def _meta(self, network: graph.Network, variables: Any) -> dict[str, Any]:
         return {

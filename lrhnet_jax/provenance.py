@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import json
 import pathlib
 import platform
 import shlex
@@ -26,7 +27,8 @@ def claim(workdir: pathlib.Path, config: ConfigDict, records: data.Records) -> N
     path = workdir / "run.json"
     if path.exists():
         theirs = checkpoint.read_json(path)
-        changed = _differences(theirs, _as_json(mine))
+        # As it would read back: JSON knows no tuples.
+        changed = _differences(theirs, json.loads(json.dumps(mine)))
         if changed:
             raise CheckpointError(
                 f"{workdir} holds a run that differs in {', '.join(changed)}; choose another --workdir, or delete it"
@@ -41,12 +43,6 @@ def _differences(a: Any, b: Any, path: str = "") -> list[str]:
         keys = sorted(set(a) | set(b))
         return [d for key in keys for d in _differences(a.get(key), b.get(key), f"{path}.{key}".lstrip("."))]
     return [] if a == b else [path]
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _as_json(item) for key, item in value.items()}
-    return [_as_json(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _versions() -> dict[str, str]:
