@@ -38,6 +38,7 @@ from lrhnet_jax import (
     state,
     steps,
     train,
+    windows,
 )
 
 TRAIN_FOLDS, TEST_FOLD = tuple(range(1, 8)), 8
@@ -73,7 +74,7 @@ def run(entry: Entry, records: data.Records, folds: np.ndarray, folder: pathlib.
     """Trains one entry, or goes on with it; returns its scores."""
     leads = ecg.parse_leads(entry.leads)
     reader = steps.Reader(models.create(entry.model, leads), records.columns(leads))
-    store = data.make_store(records, window)
+    store = windows.make_store(records, window)
     rows = np.flatnonzero(np.isin(folds, TRAIN_FOLDS))
     test = np.flatnonzero(folds == TEST_FOLD)
 

@@ -10,6 +10,7 @@ Every other field is set as --config.FIELD=VALUE.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,22 +32,23 @@ class Options:
     data: str
     preset: str
     fold: str
-    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    numbers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def parse(arg: str | None, leads: str = "2", **counts: int) -> Options:
+def parse(arg: str | None, leads: str = "2", **numbers: int | float | None) -> Options:
     """Reads a config string.
 
     Args:
       arg: "key=value,key=value", or None.
       leads: the experiment's default.
-      **counts: keys that only this experiment has, whole numbers above zero, with their defaults.
+      **numbers: keys that only this experiment has, numbers above zero, with their defaults; whole where those are
+        whole; of a default None, the key may be left out.
 
     Raises:
       ConfigError: for an unknown key or value, with the valid ones.
     """
     values = {"leads": leads, "data": "auto", "preset": "paper", "fold": "0"}
-    values |= {key: str(value) for key, value in counts.items()}
+    values |= {key: "" if value is None else str(value) for key, value in numbers.items()}
     for item in filter(None, (arg or "").split(",")):
         key, equals, value = item.partition("=")
         if key not in values or not equals:
@@ -55,14 +57,25 @@ def parse(arg: str | None, leads: str = "2", **counts: int) -> Options:
     for key, valid in (("data", DATASETS), ("preset", PRESETS), ("fold", FOLDS)):
         if values[key] not in valid:
             raise ConfigError(f"config string: unknown {key} {values[key]!r}; choose {', '.join(valid)}")
-    for key in counts:
-        if not values[key].isdecimal() or int(values[key]) < 1:
-            raise ConfigError(f"config string: {key}={values[key]}: not a whole number above zero")
-    numbers = {key: int(values[key]) for key in counts}
+    given = {
+        key: None if default is None and not values[key] else _positive(key, values[key], isinstance(default, int))
+        for key, default in numbers.items()
+    }
     try:
-        return Options(ecg.parse_leads(values["leads"]), values["data"], values["preset"], values["fold"], numbers)
+        return Options(ecg.parse_leads(values["leads"]), values["data"], values["preset"], values["fold"], given)
     except ecg.LeadError as error:
         raise ConfigError(f"config string: leads={values['leads']}: {error}") from error
+
+
+def _positive(key: str, text: str, whole: bool) -> int | float:
+    try:
+        value = int(text) if whole else float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < math.inf:
+        kind = "a whole number" if whole else "a number"
+        raise ConfigError(f"config string: {key}={text}: not {kind} above zero")
+    return value
 
 
 def network(

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from lrhnet_jax import checkpoint, data, inference, metrics, scoring, steps, thresholds
+from lrhnet_jax import checkpoint, data, inference, metrics, scoring, steps, thresholds, windows
 from lrhnet_jax.splits import Split
 from lrhnet_jax.teachers import Trained
 
@@ -26,7 +26,7 @@ EPOCH_SCORE = "validation_macro_average_precision"
 class Assessor:
     """Scores networks by the config's protocol; one for each fold."""
 
-    def __init__(self, config: ConfigDict, records: data.Records, store: data.Store, split: Split):
+    def __init__(self, config: ConfigDict, records: data.Records, store: windows.Store, split: Split):
         self.config, self.records, self.store, self.split = config, records, store, split
 
     def probabilities(self, reader: steps.Reader, variables: Any, rows: np.ndarray, progress: str = "") -> np.ndarray:
@@ -38,7 +38,7 @@ class Assessor:
                 reader, variables, self.store, rows, lengths, self.config.window, size, progress
             )
         key = jax.random.fold_in(jax.random.key(self.config.seed), len(rows))
-        shifts = data.random_shifts(key, self.store.lengths[rows], self.config.window, 1)[:, 0]
+        shifts = windows.random_shifts(key, self.store.lengths[rows], self.config.window, 1)[:, 0]
         index = np.asarray(rows, np.int32)
         logits = inference.logits(
             reader, variables, self.store, index, np.asarray(shifts), self.config.window, size, progress

@@ -28,6 +28,7 @@ from lrhnet_jax import (
     splits,
     state,
     steps,
+    windows,
 )
 from lrhnet_jax import teachers as teaching
 from lrhnet_jax import train as training
@@ -69,7 +70,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     if records.synthetic:
         logger.warning("%s", data.SYNTHETIC_NOTICE)
     logger.info("%d records of %s on %s", len(records), records.name, jax.devices()[0].device_kind)
-    store = data.make_store(records, config.window)
+    store = windows.make_store(records, config.window)
     results = provenance.describe(config, networks, records)
     folds = splits.NUM_FOLDS if config.fold == "all" else None
     for fold in range(folds) if folds else [int(config.fold)]:
@@ -89,7 +90,7 @@ class Fold:
     config: ConfigDict
     networks: list[graph.Network]
     records: data.Records
-    store: data.Store
+    store: windows.Store
     parallel: sharding.Parallel
     fold: int
     folder: pathlib.Path
@@ -101,7 +102,7 @@ class Fold:
         count = self.config.windows_per_record
         # One draw for all networks: teacher and student see the same windows.
         window_key = jax.random.fold_in(self.key, zlib.crc32(b"windows"))
-        self.shifts = data.random_shifts(window_key, self.store.lengths, self.config.window, count)[self.split.train]
+        self.shifts = windows.random_shifts(window_key, self.store.lengths, self.config.window, count)[self.split.train]
         self.trained: dict[str, teaching.Trained] = {}
         self.assessor = assess.Assessor(self.config, self.records, self.store, self.split)
 

@@ -9,21 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from lrhnet_jax import data, steps
+from lrhnet_jax import data, steps, windows
 
 
 @functools.partial(jax.jit, static_argnames=("reader", "window"))
 def _window_logits(
-    variables: Any, store: data.Store, index: jax.Array, shift: jax.Array, *, reader: steps.Reader, window: int
+    variables: Any, store: windows.Store, index: jax.Array, shift: jax.Array, *, reader: steps.Reader, window: int
 ) -> jax.Array:
-    signal = data.cut_windows(store, index, shift, window)
+    signal = windows.cut_windows(store, index, shift, window)
     return steps.predict_logits(reader, variables, signal, store.demographics[index])
 
 
 def logits(
     reader: steps.Reader,
     variables: Any,
-    store: data.Store,
+    store: windows.Store,
     index: np.ndarray,
     shift: np.ndarray,
     window: int,
@@ -33,7 +33,7 @@ def logits(
     """Returns a network's logits on the given windows, (windows, classes) float32.
 
     Args:
-      index, shift: (windows,) int32, as `data.cut_windows` takes them.
+      index, shift: (windows,) int32, as `windows.cut_windows` takes them.
       progress: the label of a progress bar; none if empty.
     """
     n = len(index)
@@ -58,7 +58,7 @@ def logits(
 def store_probabilities(
     reader: steps.Reader,
     variables: Any,
-    store: data.Store,
+    store: windows.Store,
     records: np.ndarray,
     lengths: np.ndarray,
     window: int,
@@ -74,7 +74,7 @@ def store_probabilities(
     Returns:
       (n, classes) float32.
     """
-    row, shift = data.covering_windows(lengths, window)
+    row, shift = windows.covering_windows(lengths, window)
     index = np.asarray(records, np.int32)[row]
     per_window = jax.nn.sigmoid(logits(reader, variables, store, index, shift, window, batch_size, progress))
     sums = np.zeros((len(records), per_window.shape[1]))
@@ -87,5 +87,5 @@ def probabilities(
 ) -> np.ndarray:
     """Returns the class probabilities of every record, (n, classes) float32; see `store_probabilities`."""
     reader = steps.Reader(model, records.columns(leads))
-    store = data.make_store(records, window, round_up=True)
+    store = windows.make_store(records, window, round_up=True)
     return store_probabilities(reader, variables, store, np.arange(len(records)), records.lengths, window, batch_size)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from lrhnet_jax import data, losses
+from lrhnet_jax import losses, windows
 from lrhnet_jax.state import TrainState
 
 METRICS = ("loss", "bce", "kl")
@@ -130,7 +130,7 @@ class Inputs(flax.struct.PyTreeNode):
       teachers: variables of the teachers, () when their logits are precomputed.
     """
 
-    store: data.Store
+    store: windows.Store
     records: jax.Array
     shifts: jax.Array
     teacher_logits: jax.Array
@@ -143,7 +143,7 @@ class Draw(flax.struct.PyTreeNode):
     Attributes:
       picks: rows of `inputs.records`.
       which: of the record's fixed windows; 0 where there are none.
-      shift: the window's position, as `data.cut_windows` takes it.
+      shift: the window's position, as `windows.cut_windows` takes it.
     """
 
     picks: jax.Array
@@ -158,7 +158,7 @@ def draw_windows(inputs: Inputs, picks: jax.Array, key: jax.Array, window: int) 
         which = jax.random.randint(key, picks.shape, 0, count)
         return Draw(picks, which, inputs.shifts[picks, which])
     lengths = inputs.store.lengths[inputs.records[picks]]
-    return Draw(picks, jnp.zeros_like(picks), data.random_shifts(key, lengths, window, 1)[:, 0])
+    return Draw(picks, jnp.zeros_like(picks), windows.random_shifts(key, lengths, window, 1)[:, 0])
 
 
 def make_batch(inputs: Inputs, draw: Draw, teachers: Sequence[Reader], window: int) -> Batch:
@@ -169,7 +169,7 @@ def make_batch(inputs: Inputs, draw: Draw, teachers: Sequence[Reader], window: i
     """
     store, picks, shift = inputs.store, draw.picks, draw.shift
     index = inputs.records[picks]
-    signal, demographics = data.cut_windows(store, index, shift, window), store.demographics[index]
+    signal, demographics = windows.cut_windows(store, index, shift, window), store.demographics[index]
     if inputs.teacher_logits.shape[1]:
         logits = jnp.swapaxes(inputs.teacher_logits[picks, draw.which], 0, 1)
     elif inputs.teachers:

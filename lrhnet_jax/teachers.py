@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from lrhnet_jax import checkpoint, data, graph, inference, steps, torch_weights
+from lrhnet_jax import checkpoint, graph, inference, steps, torch_weights, windows
 from lrhnet_jax.errors import CheckpointError
 from lrhnet_jax.state import variable_shapes
 
@@ -53,7 +53,7 @@ def load(network: graph.Network, reader: steps.Reader, preprocess: str, window: 
 
 
 def make_inputs(
-    store: data.Store,
+    store: windows.Store,
     records: np.ndarray,
     shifts: Any,
     teachers: Sequence[tuple[str, Trained]],

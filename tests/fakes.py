@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrhnet_jax import data, ecg, models, steps
+from lrhnet_jax import data, ecg, models, steps, windows
 
 
 def records(n: int = 40, seed: int = 0, shortest: int = 150, longest: int = 700) -> data.Records:
@@ -25,7 +25,7 @@ def records(n: int = 40, seed: int = 0, shortest: int = 150, longest: int = 700)
     )
 
 
-def inputs(store: data.Store, n: int, shifts: jax.Array | None = None) -> steps.Inputs:
+def inputs(store: windows.Store, n: int, shifts: jax.Array | None = None) -> steps.Inputs:
     """Training inputs over the first n records, without teachers."""
     classes = store.labels.shape[1]
     return steps.Inputs(

@@ -83,6 +83,11 @@ def test_the_table_has_every_method_on_both_lead_sets_with_every_seed():
     assert networks["teacher12"].train["epochs"] == 4
     with pytest.raises(ConfigError, match="seeds=none: not a whole number above zero"):
         parse("table", "seeds=none")
+    assert networks["alone2_0"].train["learning_rate"] == networks["teacher12"].train["learning_rate"] == 1e-3
+    _, faster = parse("table", "student_rate=3e-3")
+    assert faster["alone2_0"].train["learning_rate"] == 3e-3 and faster["teacher12"].train["learning_rate"] == 1e-3
+    with pytest.raises(ConfigError, match="student_rate=-1: not a number above zero"):
+        parse("table", "student_rate=-1")
 
 
 def test_leads_by_name():

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from lrhnet_jax import data, inference, state, steps, teachers
+from lrhnet_jax import inference, state, steps, teachers, windows
 from tests import fakes
 
 WINDOW, BATCH = 256, 8
@@ -17,7 +17,7 @@ WINDOW, BATCH = 256, 8
 def setting():
     """A store of 40 records, two teachers and a student, untrained."""
     records = fakes.records(40)
-    store = data.make_store(records, WINDOW)
+    store = windows.make_store(records, WINDOW)
     readers = {"wide": fakes.reader("lrhnet", (0, 1, 7)), "narrow": fakes.reader("lrhnet"), "student": fakes.reader()}
     keys = jax.random.split(jax.random.key(0), 3)
     variables = {
@@ -55,7 +55,7 @@ def trained(setting, inputs, weights, count=1, dispatches=10, optimizer=None):
 def test_precomputed_and_in_graph_teachers_train_the_same_student(setting, tmp_path):
     store, readers, variables = setting
     rows = np.arange(32, dtype=np.int32)
-    shifts = data.random_shifts(jax.random.key(1), store.lengths, WINDOW, 3)[:32]
+    shifts = windows.random_shifts(jax.random.key(1), store.lengths, WINDOW, 3)[:32]
     named = [(name, teachers.Trained(readers[name], variables[name], {})) for name in ("wide", "narrow")]
     common = dict(window=WINDOW, batch_size=16, cache=tmp_path)
     in_graph = teachers.make_inputs(store, rows, shifts, named, precompute=False, **common)
@@ -108,7 +108,7 @@ def test_the_output_bias_moves_by_the_closed_form_gradient(setting, kind):
     """d/db of alpha BCE + (1 - alpha) sum w KL, for the last bias: by hand from the logits."""
     store, readers, variables = setting
     index, shift = jnp.arange(BATCH), jnp.zeros(BATCH, jnp.int32)
-    signal = data.cut_windows(store, index, shift, WINDOW)
+    signal = windows.cut_windows(store, index, shift, WINDOW)
     teacher = jax.random.normal(jax.random.key(2), (2, BATCH, 24)) * 3
     batch = steps.Batch(signal, store.demographics[index], store.labels[index], teacher)
     weights, alpha, temperature = (0.7, 0.3), 0.3, 4.0

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lrhnet_jax import checkpoint, data, inference, interrupt, optim, state, steps, train
+from lrhnet_jax import checkpoint, inference, interrupt, optim, state, steps, train, windows
 from lrhnet_jax.errors import ConfigError, DataError
 from tests import fakes
 
@@ -23,7 +23,7 @@ FIELDS = {
 
 
 def make_job(folder, score=None, n=32, **changes):
-    store = data.make_store(fakes.records(40), WINDOW)
+    store = windows.make_store(fakes.records(40), WINDOW)
     reader = fakes.reader()
     job = train.Job(
         name="student",
