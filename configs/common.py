@@ -14,9 +14,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
-from lrhnet_jax import ecg
+from lrhnet_jax import ecg, losses
 from lrhnet_jax.data import DATASETS
 from lrhnet_jax.errors import ConfigError
 
@@ -100,6 +100,17 @@ def network(
     )
 
 
+def method(name: str, teacher: str = "", **changes: Any) -> dict[str, Any]:
+    """Returns a distillation method, for `network(..., method=...)`, with the defaults of its fields.
+
+    Args:
+      name: one of `losses.METHODS`.
+      teacher: whose features it reads; of an only teacher it can be left out.
+      **changes: of its fields.
+    """
+    return {"name": name, "teacher": teacher, **losses.method_fields(name), **changes}
+
+
 def own_teacher(options: Options) -> str:
     """Returns the name of the multi-level teacher that reads the student's leads.
 
@@ -149,9 +160,11 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
                     "warmup_epochs": 0,
                 },
                 "alpha": 0.3,  # weight of BCE beside the teachers' KL
+                "kl_weight": config_dict.placeholder(float),  # of the teachers' KL; None: 1 - alpha
                 "temperature": 7.0,
                 "t_squared": False,
                 "logit_kl": "softmax",  # over classes, as the paper has it; "sigmoid": each class on its own
+                "method": {"name": "none"},  # what is learned beyond labels and logits: see `method`
                 "keep": "best",  # the epoch with the best validation macro average precision, or "last"
             },
             "evaluation": {

@@ -19,7 +19,6 @@ from lrhnet_jax import (
     ecg,
     graph,
     interrupt,
-    losses,
     models,
     optim,
     provenance,
@@ -35,8 +34,6 @@ from lrhnet_jax import train as training
 from lrhnet_jax.errors import ConfigError
 
 logger = logging.getLogger(__name__)
-
-_TRAIN_CHOICES = {"keep": ("best", "last"), "logit_kl": tuple(losses.KINDS)}
 
 
 def run(config: ConfigDict, workdir: pathlib.Path) -> str:
@@ -59,8 +56,8 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     for network in networks:
         _create(network, config.dtype)
         parallel.check(network.train["batch_size"])
-        for field, valid in _TRAIN_CHOICES.items():
-            _check_choice(f"config.networks.{network.name}.train.{field}", network.train[field], valid)
+        teaching.distillation(network, parallel.kind)
+        _check_choice(f"config.networks.{network.name}.train.keep", network.train["keep"], ("best", "last"))
     if config.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(config.compilation_cache).expanduser()))
     records = data.resolve(config.data, config.data_dir, config.preprocess, config.synthetic_records)
@@ -147,12 +144,15 @@ class Fold:
         init_key, train_key = jax.random.split(key)
         train_records = np.asarray(self.split.train, np.int32)
         per_epoch = max(1, len(train_records) // fields["batch_size"])
+        distillation = teaching.distillation(network, self.parallel.kind)
+        # A teacher whose features are read runs in every step, and its logits come with them.
+        features = distillation.method is not None and distillation.method.needs_teacher
         inputs = teaching.make_inputs(
             self.store,
             train_records,
             self.shifts,
             [(name, self.trained[name]) for name in network.teachers],
-            precompute=self.config.teacher_logits == "precomputed",
+            precompute=self.config.teacher_logits == "precomputed" and not features,
             window=self.config.window,
             batch_size=self.config.evaluation.batch_size,
             cache=self.folder / "teacher_logits",
@@ -166,13 +166,7 @@ class Fold:
                 inputs=inputs,
                 optimizer=optim.make(fields, per_epoch),
                 schedule=optim.schedule(fields, per_epoch),
-                distillation=steps.Distillation(
-                    tuple(network.teachers.values()),
-                    fields["alpha"],
-                    fields["temperature"],
-                    fields["t_squared"],
-                    fields["logit_kl"],
-                ),
+                distillation=distillation,
                 epochs=fields["epochs"],
                 batch_size=fields["batch_size"],
                 window=self.config.window,

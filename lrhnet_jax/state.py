@@ -10,6 +10,25 @@ import jax.numpy as jnp
 import optax
 
 
+class Auxiliary(flax.struct.PyTreeNode):
+    """What a distillation method trains and remembers beside the network; left out of what is exported.
+
+    Attributes:
+      params, batch_stats: its variables.
+      opt_state: optax's state for its parameters.
+      memory: what it remembers from step to step, as its `Method.init` made it.
+    """
+
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    memory: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
 class TrainState(flax.struct.PyTreeNode):
     """The state of one network's training.
 
@@ -21,6 +40,7 @@ class TrainState(flax.struct.PyTreeNode):
       best_params, best_batch_stats: the variables of the best epoch so far.
       best_score: () float32, that epoch's validation score; -1 before the first.
       best_epoch: () int32, counted from 1; 0 before the first.
+      auxiliary: of the distillation method.
     """
 
     step: jax.Array
@@ -32,6 +52,7 @@ class TrainState(flax.struct.PyTreeNode):
     best_batch_stats: Any
     best_score: jax.Array
     best_epoch: jax.Array
+    auxiliary: Auxiliary
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -71,9 +92,21 @@ def variable_shapes(model: nn.Module, leads: int, window: int) -> dict[str, Any]
     return jax.eval_shape(lambda: init_variables(model, jax.random.key(0), leads, window))
 
 
-def create(variables: dict[str, Any], optimizer: optax.GradientTransformation, metrics: tuple[str, ...]) -> TrainState:
-    """Returns the state before the first step; it shares no buffer with `variables`, since steps donate it."""
+def create(
+    variables: dict[str, Any],
+    optimizer: optax.GradientTransformation,
+    metrics: tuple[str, ...],
+    auxiliary: tuple[dict[str, Any], Any] = ({}, ()),
+) -> TrainState:
+    """Returns the state before the first step; it shares no buffer with `variables`, since steps donate it.
+
+    Args:
+      metrics: names of what is summed over an epoch.
+      auxiliary: the variables and the memory of the distillation method, from its `Method.init`.
+    """
     params, batch_stats = _copy(variables["params"]), _copy(variables["batch_stats"])
+    own, memory = auxiliary
+    own_params = own.get("params", {})
     return TrainState(
         step=jnp.int32(0),
         params=params,
@@ -84,4 +117,5 @@ def create(variables: dict[str, Any], optimizer: optax.GradientTransformation, m
         best_batch_stats=_copy(batch_stats),
         best_score=jnp.float32(-1),
         best_epoch=jnp.int32(0),
+        auxiliary=Auxiliary(own_params, own.get("batch_stats", {}), optimizer.init(own_params), memory),
     )

@@ -12,9 +12,11 @@ import optax
 from jax import lax
 
 from lrhnet_jax import losses, windows
-from lrhnet_jax.state import TrainState
+from lrhnet_jax.models import Output
+from lrhnet_jax.state import Auxiliary, TrainState
 
 METRICS = ("loss", "bce", "kl")
+EPOCHS = 2**31 - 1  # folded into a run's key it starts the epochs' keys; no step has this number
 Steps = Callable[[TrainState, "Inputs", jax.Array], TrainState]
 
 
@@ -34,13 +36,30 @@ class Reader:
 
 @dataclasses.dataclass(frozen=True)
 class Distillation:
-    """How a student learns from its teachers; see `losses.distillation`. No weights: from labels alone."""
+    """How a student learns from labels and teachers.
+
+    Attributes:
+      weights: of the teachers; none: it learns from labels alone.
+      alpha, temperature, t_squared, kind, kl_weight: as of `losses.distillation`.
+      method: what it learns beyond labels and logits, if anything.
+      teacher: the place among the teachers of the one whose features the method reads.
+      epochs: of the run, for methods that change with them.
+    """
 
     weights: tuple[float, ...] = ()
     alpha: float = 0.3
     temperature: float = 7.0
     t_squared: bool = False
     kind: str = "softmax"
+    kl_weight: float | None = None
+    method: losses.Method | None = None
+    teacher: int = 0
+    epochs: int = 1
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of what a step logs."""
+        return METRICS + (self.method.metrics if self.method else ())
 
 
 class Batch(flax.struct.PyTreeNode):
@@ -51,12 +70,14 @@ class Batch(flax.struct.PyTreeNode):
       demographics: (batch, 5) float32.
       labels: (batch, classes) float32.
       teacher_logits: (teachers, batch, classes) float32; no teachers: (0, batch, classes).
+      seen: what the distillation method sees besides, all but the student's output; None without one.
     """
 
     signal: jax.Array
     demographics: jax.Array
     labels: jax.Array
     teacher_logits: jax.Array
+    seen: Any = None
 
 
 def train_step(
@@ -75,7 +96,9 @@ def train_step(
     model's BatchNorm has to be given the same axis.
     """
 
-    def loss_fn(params: Any) -> tuple[jax.Array, tuple[dict[str, jax.Array], Any]]:
+    method, memory = distillation.method, state.auxiliary.memory
+
+    def loss_fn(params: Any, own_params: Any) -> tuple[jax.Array, tuple[dict[str, jax.Array], Any, losses.Result]]:
         output, mutated = reader.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             reader.read(batch.signal),
@@ -84,39 +107,68 @@ def train_step(
             mutable=["batch_stats"],
             rngs={"dropout": key},
         )
-        if distillation.weights:
-            loss, parts = losses.distillation(
-                output.logits,
-                batch.labels,
-                batch.teacher_logits,
-                jnp.asarray(distillation.weights, output.logits.dtype),
-                alpha=distillation.alpha,
-                temperature=distillation.temperature,
-                t_squared=distillation.t_squared,
-                kind=distillation.kind,
-            )
-        else:
-            loss = losses.bce(output.logits, batch.labels)
-            parts = {"bce": loss, "kl": jnp.zeros_like(loss)}
-        return loss, ({"loss": loss, **parts}, mutated["batch_stats"])
+        targets = batch.labels
+        if method:
+            seen = batch.seen.replace(student=output)
+            targets = method.targets(memory, seen)
+        base, parts = _base_loss(output.logits, targets, batch.teacher_logits, distillation)
+        result = losses.Result(base, {}, memory, {})
+        if method:
+            own = {"params": own_params, "batch_stats": state.auxiliary.batch_stats}
+            result = method.loss(base, own, memory, seen)
+        metrics = {"loss": result.loss, **parts, **result.metrics}
+        return result.loss, (metrics, mutated["batch_stats"], result)
 
-    (_, (metrics, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    gradients = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
+    (_, (metrics, batch_stats, result)), (grads, own_grads) = gradients(state.params, state.auxiliary.params)
     if axis_name is not None:
-        grads, metrics = lax.pmean((grads, metrics), axis_name)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        grads, own_grads, metrics = lax.pmean((grads, own_grads, metrics), axis_name)
+    params, opt_state = _update(optimizer, grads, state.opt_state, state.params)
+    own_params, own_opt_state = _update(optimizer, own_grads, state.auxiliary.opt_state, state.auxiliary.params)
     return state.replace(
         step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
+        params=params,
         batch_stats=batch_stats,
         opt_state=opt_state,
         totals={name: total + metrics[name] for name, total in state.totals.items()},
+        auxiliary=Auxiliary(own_params, result.batch_stats, own_opt_state, result.memory),
     )
+
+
+def _base_loss(
+    logits: jax.Array, targets: jax.Array, teacher_logits: jax.Array, distillation: Distillation
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss against targets and teachers' logits, and its parts by name."""
+    if not distillation.weights:
+        loss = losses.bce(logits, targets)
+        return loss, {"bce": loss, "kl": jnp.zeros_like(loss)}
+    return losses.distillation(
+        logits,
+        targets,
+        teacher_logits,
+        jnp.asarray(distillation.weights, logits.dtype),
+        alpha=distillation.alpha,
+        temperature=distillation.temperature,
+        t_squared=distillation.t_squared,
+        kind=distillation.kind,
+        kl_weight=distillation.kl_weight,
+    )
+
+
+def _update(optimizer: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any) -> tuple[Any, Any]:
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    return optax.apply_updates(params, updates), opt_state
+
+
+def predict(reader: Reader, variables: Any, signal: jax.Array, demographics: jax.Array) -> Output:
+    """Returns a network's output in evaluation mode for windows (batch, time, all leads)."""
+    output: Any = reader.model.apply(variables, reader.read(signal), demographics, train=False)
+    return output
 
 
 def predict_logits(reader: Reader, variables: Any, signal: jax.Array, demographics: jax.Array) -> jax.Array:
     """Returns a network's logits (batch, classes) in evaluation mode for windows (batch, time, all leads)."""
-    output: Any = reader.model.apply(variables, reader.read(signal), demographics, train=False)
-    return output.logits
+    return predict(reader, variables, signal, demographics).logits
 
 
 class Inputs(flax.struct.PyTreeNode):
@@ -161,23 +213,88 @@ def draw_windows(inputs: Inputs, picks: jax.Array, key: jax.Array, window: int) 
     return Draw(picks, jnp.zeros_like(picks), windows.random_shifts(key, lengths, window, 1)[:, 0])
 
 
-def make_batch(inputs: Inputs, draw: Draw, teachers: Sequence[Reader], window: int) -> Batch:
+def make_batch(
+    inputs: Inputs, draw: Draw, teachers: Sequence[Reader], window: int, teacher: int = 0
+) -> tuple[Batch, Output | None]:
     """Cuts the drawn windows, and fetches or computes the teachers' logits on them.
 
     Args:
       teachers: the networks of `inputs.teachers`, in the order of the distillation weights.
+      teacher: the place of one of them.
+
+    Returns:
+      The batch, and that teacher's output on it; None if the logits are precomputed.
     """
     store, picks, shift = inputs.store, draw.picks, draw.shift
     index = inputs.records[picks]
     signal, demographics = windows.cut_windows(store, index, shift, window), store.demographics[index]
+    taught = None
     if inputs.teacher_logits.shape[1]:
         logits = jnp.swapaxes(inputs.teacher_logits[picks, draw.which], 0, 1)
     elif inputs.teachers:
         pairs = zip(teachers, inputs.teachers, strict=True)
-        logits = jnp.stack([predict_logits(reader, v, signal, demographics) for reader, v in pairs])
+        outputs = [predict(reader, v, signal, demographics) for reader, v in pairs]
+        logits = jnp.stack([output.logits for output in outputs])
+        taught = lax.stop_gradient(outputs[teacher])
     else:
         logits = jnp.zeros((0, *picks.shape, store.labels.shape[1]))
-    return Batch(signal, demographics, store.labels[index], lax.stop_gradient(logits))
+    return Batch(signal, demographics, store.labels[index], lax.stop_gradient(logits)), taught
+
+
+def init_auxiliary(
+    key: jax.Array,
+    inputs: Inputs,
+    reader: Reader,
+    teachers: Sequence[Reader],
+    distillation: Distillation,
+    variables: Any,
+    batch_size: int,
+    window: int,
+) -> tuple[dict[str, Any], Any]:
+    """Returns the variables and the memory of the distillation method before the first step, for `state.create`.
+
+    Args:
+      reader, variables: the student.
+
+    Raises:
+      ValueError: if the networks or the batch do not suit the method.
+    """
+
+    if not distillation.method:
+        return {}, ()
+    rows = jnp.zeros(batch_size, jnp.int32)
+    draw = Draw(rows, rows, rows)
+
+    def shapes(variables: Any, inputs: Inputs) -> losses.Seen:
+        batch, taught = make_batch(inputs, draw, teachers, window, distillation.teacher)
+        seen = _seen(inputs, draw, batch, taught, distillation, key, key, jnp.int32(1))
+        return seen.replace(student=predict(reader, variables, batch.signal, batch.demographics))
+
+    seen = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(shapes, variables, inputs))
+    return distillation.method.init(key, seen.replace(all_labels=inputs.store.labels[inputs.records]))
+
+
+def _seen(
+    inputs: Inputs,
+    draw: Draw,
+    batch: Batch,
+    taught: Output | None,
+    distillation: Distillation,
+    step_key: jax.Array,
+    run_key: jax.Array,
+    epoch: jax.Array,
+) -> losses.Seen:
+    return losses.Seen(
+        student=None,
+        teacher=taught,
+        labels=batch.labels,
+        rows=draw.picks,
+        all_labels=inputs.store.labels[inputs.records],
+        key=step_key,
+        epoch_key=jax.random.fold_in(jax.random.fold_in(run_key, EPOCHS), epoch),
+        epoch=epoch,
+        epochs=distillation.epochs,
+    )
 
 
 def epoch_order(key: jax.Array, epoch: jax.Array, n: int) -> jax.Array:
@@ -208,10 +325,14 @@ def make_steps(
     """
 
     def step(state: TrainState, inputs: Inputs, order: jax.Array) -> TrainState:
-        place = state.step % (len(order) // batch_size)
+        per_epoch = len(order) // batch_size
+        place, epoch = state.step % per_epoch, state.step // per_epoch + 1
         picks = lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)
-        window_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-        batch = make_batch(inputs, share(draw_windows(inputs, picks, window_key, window)), teachers, window)
+        window_key, dropout_key, method_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
+        draw = share(draw_windows(inputs, picks, window_key, window))
+        batch, taught = make_batch(inputs, draw, teachers, window, distillation.teacher)
+        if distillation.method:
+            batch = batch.replace(seen=_seen(inputs, draw, batch, taught, distillation, method_key, key, epoch))
         # An epoch's metrics start at zero, so that an interrupted epoch resumes with what it had summed.
         state = state.replace(totals={name: jnp.where(place == 0, 0, total) for name, total in state.totals.items()})
         if axis_name is not None:

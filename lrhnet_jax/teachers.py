@@ -9,8 +9,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from lrhnet_jax import checkpoint, graph, inference, steps, torch_weights, windows
-from lrhnet_jax.errors import CheckpointError
+from lrhnet_jax import checkpoint, graph, inference, losses, steps, torch_weights, windows
+from lrhnet_jax.errors import CheckpointError, ConfigError
 from lrhnet_jax.state import variable_shapes
 
 
@@ -21,6 +21,44 @@ class Trained:
     reader: steps.Reader
     variables: dict[str, Any]
     log: dict[str, Any]
+
+
+def distillation(network: graph.Network, parallel: str = "jit") -> steps.Distillation:
+    """Returns how a network of the graph learns from its teachers.
+
+    Args:
+      parallel: how its steps run, "jit" or "pmap".
+
+    Raises:
+      ConfigError: for an unknown kind or method, or a method that this network or `parallel` cannot have.
+    """
+    fields, where = network.train, f"config.networks.{network.name}.train"
+    if fields["logit_kl"] not in losses.KINDS:
+        raise ConfigError(f"{where}.logit_kl: unknown value {fields['logit_kl']!r}; choose {', '.join(losses.KINDS)}")
+    own, names = dict(fields["method"]), list(network.teachers)
+    teacher = own.pop("teacher", "")
+    try:
+        method = losses.make_method(own)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.method: {error}") from error
+    if method and method.needs_teacher:
+        if not names:
+            raise ConfigError(f"{where}.method: {own['name']} learns from a teacher's features; name one in teachers")
+        if (teacher or len(names) > 1) and teacher not in names:
+            raise ConfigError(f"{where}.method.teacher: {teacher!r} is none of the teachers {', '.join(names)}")
+    if method and method.across_records and parallel == "pmap":
+        raise ConfigError(f"{where}.method: {own['name']} needs the whole batch in one place; set config.parallel=jit")
+    return steps.Distillation(
+        weights=tuple(network.teachers.values()),
+        alpha=fields["alpha"],
+        temperature=fields["temperature"],
+        t_squared=fields["t_squared"],
+        kind=fields["logit_kl"],
+        kl_weight=fields["kl_weight"],
+        method=method,
+        teacher=names.index(teacher) if teacher in names else 0,
+        epochs=fields["epochs"],
+    )
 
 
 def load(network: graph.Network, reader: steps.Reader, preprocess: str, window: int) -> dict[str, Any]:

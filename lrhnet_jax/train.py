@@ -22,6 +22,7 @@ from lrhnet_jax.state import TrainState
 logger = logging.getLogger(__name__)
 
 SAVE_SECONDS = 120.0  # at most this much training is lost to a kill
+AUXILIARY = 1  # folded into a job's key it initialises the distillation method
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +100,7 @@ def run(job: Job) -> Result:
         )
     job.parallel.check(job.batch_size)
     progress = checkpoint.Progress(job.folder)
-    now = state.create(job.variables, job.optimizer, steps.METRICS)
+    now = state.create(job.variables, job.optimizer, job.distillation.metrics, _init_auxiliary(job))
     restored = progress.restore(now)
     history: list[dict[str, Any]] = []
     if restored:
@@ -116,6 +117,16 @@ def run(job: Job) -> Result:
         best_epoch=int(now.best_epoch) if kept_best else job.epochs,
         history=history,
     )
+
+
+def _init_auxiliary(job: Job) -> tuple[dict[str, Any], Any]:
+    key = jax.random.fold_in(job.key, AUXILIARY)
+    try:
+        return steps.init_auxiliary(
+            key, job.inputs, job.reader, job.teachers, job.distillation, job.variables, job.batch_size, job.window
+        )
+    except ValueError as error:
+        raise ConfigError(f"config.networks.{job.name}.train.method: {error}") from error
 
 
 def _loop(job: Job, now: TrainState, history: list[dict[str, Any]], progress: checkpoint.Progress) -> TrainState:

@@ -9,23 +9,23 @@ import optax
 import pytest
 
 from lrhnet_jax import losses, models
-from lrhnet_jax.losses import features
+from lrhnet_jax.losses import maps
 
 BATCH = 8
 
 
-def maps(seed=0, dtype=jnp.float32, **shapes):
+def random_maps(seed=0, dtype=jnp.float32, **shapes):
     """Random feature maps by name, (batch, time, channels) from (time, channels)."""
     random = np.random.default_rng(seed)
     return {name: jnp.asarray(random.normal(size=(BATCH, *shape)), dtype) for name, shape in shapes.items()}
 
 
 def student_maps(**options):
-    return maps(0, stem=(24, 2), layer1=(24, 3), layer2=(10, 4), pooled=(4,), **options)
+    return random_maps(0, stem=(24, 2), layer1=(24, 3), layer2=(10, 4), pooled=(4,), **options)
 
 
 def teacher_maps(**options):
-    return maps(1, stem=(12, 2), layer1=(12, 5), layer2=(6, 6), layer3=(3, 4), pooled=(4,), **options)
+    return random_maps(1, stem=(12, 2), layer1=(12, 5), layer2=(6, 6), layer3=(3, 4), pooled=(4,), **options)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
@@ -39,24 +39,24 @@ def test_average_pool(time, length):
     expected = [
         x[:, int(np.floor(i * time / length)) : int(np.ceil((i + 1) * time / length))].mean(1) for i in range(length)
     ]
-    np.testing.assert_allclose(features.average_pool(jnp.asarray(x), length), np.stack(expected, 1), atol=1e-6)
+    np.testing.assert_allclose(maps.average_pool(jnp.asarray(x), length), np.stack(expected, 1), atol=1e-6)
 
 
 def test_average_pool_does_not_stretch():
     with pytest.raises(ValueError, match="4 samples cannot be pooled to 5"):
-        features.average_pool(jnp.zeros((1, 4, 2)), 5)
+        maps.average_pool(jnp.zeros((1, 4, 2)), 5)
 
 
 def test_unit_vectors_and_zeros():
     x = jnp.array([[3.0, 4.0], [0.0, 0.0], [3e-10, -4e-10]])
-    np.testing.assert_allclose(features.l2_normalize(x), [[0.6, 0.8], [0, 0], [0.6, -0.8]], rtol=1e-6)
-    assert np.isfinite(jax.grad(lambda x: features.l2_normalize(x).sum())(x)).all()
+    np.testing.assert_allclose(maps.l2_normalize(x), [[0.6, 0.8], [0, 0], [0.6, -0.8]], rtol=1e-6)
+    assert np.isfinite(jax.grad(lambda x: maps.l2_normalize(x).sum())(x)).all()
 
 
 def test_fitnet_by_hand():
     """The longer map is pooled, the regressor is a matrix and a bias, the loss a mean of squares."""
     student, teacher = student_maps(), teacher_maps()
-    hint = losses.FitNet("layer1", "layer2")
+    hint = losses.Hints("layer1", "layer2")
     variables = jax.jit(hint.init)(jax.random.key(0), student, teacher)
     parameters = variables["params"]["regressor"]
     assert parameters["kernel"].shape == (1, 3, 6)
@@ -70,11 +70,11 @@ def test_fitnet_by_hand():
 
 def test_fitnet_pools_a_longer_teacher_and_takes_wider_regressors():
     student, teacher = student_maps(), teacher_maps()
-    hint = losses.FitNet("layer2", "layer1", taps=3)
+    hint = losses.Hints("layer2", "layer1", taps=3)
     variables = jax.jit(hint.init)(jax.random.key(0), student, teacher)
     (loss, regressed), _ = apply(hint, variables, student, teacher)
     assert regressed.shape == (BATCH, 10, 5)
-    target = features.average_pool(teacher["layer1"], 10)
+    target = maps.average_pool(teacher["layer1"], 10)
     assert loss == pytest.approx(float(jnp.square(regressed - target).mean()), rel=1e-6)
 
 
@@ -83,7 +83,7 @@ def test_fitnet_learns_a_linear_teacher():
     student = student_maps()
     matrix = np.random.default_rng(3).normal(size=(4, 6)).astype(np.float32)
     teacher = {"layer2": jnp.asarray(np.asarray(student["layer2"]) @ matrix + 2)}
-    hint = losses.FitNet()
+    hint = losses.Hints()
     variables = jax.jit(hint.init)(jax.random.key(0), student, teacher)
     optimizer = optax.adam(0.05)
 
@@ -100,11 +100,11 @@ def test_fitnet_learns_a_linear_teacher():
 def test_layers_that_are_not_there():
     student, teacher = student_maps(), teacher_maps()
     with pytest.raises(ValueError, match="no feature map 'layer9' over time; choose one of stem, layer1, layer2"):
-        losses.FitNet("layer9").init(jax.random.key(0), student, teacher)
+        losses.Hints("layer9").init(jax.random.key(0), student, teacher)
     with pytest.raises(ValueError, match="no feature map 'pooled'"):
-        losses.FitNet("pooled").init(jax.random.key(0), student, teacher)
+        losses.Hints("pooled").init(jax.random.key(0), student, teacher)
     with pytest.raises(ValueError, match="no feature is named layer1"):
-        losses.SemCKD().init(jax.random.key(0), {"stem": student["stem"]}, teacher)
+        losses.CrossLayer().init(jax.random.key(0), {"stem": student["stem"]}, teacher)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -123,7 +123,7 @@ def value_and_gradients(module, variables, student, teacher):
 @pytest.fixture(scope="module")
 def semckd():
     """Two student and three teacher layers, with random parameters."""
-    student, teacher, module = student_maps(), teacher_maps(), losses.SemCKD()
+    student, teacher, module = student_maps(), teacher_maps(), losses.CrossLayer()
     shapes = jax.eval_shape(module.init, jax.random.key(0), student, teacher)
     random = np.random.default_rng(2)
     params = jax.tree.map(lambda x: jnp.asarray(random.normal(0, 0.4, x.shape), x.dtype), shapes["params"])
@@ -175,7 +175,7 @@ def test_semckd_loss_weighs_errors_by_attention(semckd):
     expected = 0.0
     for i, x in enumerate((student["layer1"], student["layer2"])):
         for j, y in enumerate((teacher["layer1"], teacher["layer2"], teacher["layer3"])):
-            target = features.average_pool(y, min(x.shape[1], y.shape[1]))
+            target = maps.average_pool(y, min(x.shape[1], y.shape[1]))
             expected += (np.asarray(attention[:, i, j]) * np.square(target).mean((1, 2))).mean() / 2
     assert loss == pytest.approx(expected, rel=1e-5)
 
@@ -185,7 +185,7 @@ def one_pair(**options):
 
 
 def test_semckd_running_statistics_move_in_training_only():
-    module, (student, teacher) = losses.SemCKD(), one_pair()
+    module, (student, teacher) = losses.CrossLayer(), one_pair()
     variables = jax.jit(module.init)(jax.random.key(0), student, teacher)
     _, trained = apply(module, variables, student, teacher)
     _, evaluated = apply(module, variables, student, teacher, False)
@@ -197,20 +197,20 @@ def test_semckd_running_statistics_move_in_training_only():
 def test_semckd_needs_four_records():
     student, teacher = ({name: x[:3] for name, x in of.items()} for of in (student_maps(), teacher_maps()))
     with pytest.raises(ValueError, match="batch of 4 or more, not 3"):
-        losses.SemCKD().init(jax.random.key(0), student, teacher)
+        losses.CrossLayer().init(jax.random.key(0), student, teacher)
 
 
 def test_bfloat16_features_are_computed_in_float32():
     student, teacher = one_pair(dtype=jnp.bfloat16)
     wide = [jax.tree.map(lambda x: x.astype(jnp.float32), of) for of in (student, teacher)]
-    for module in (losses.FitNet("layer1", "layer1"), losses.SemCKD()):
+    for module in (losses.Hints("layer1", "layer1"), losses.CrossLayer()):
         variables = jax.jit(module.init)(jax.random.key(0), student, teacher)
         (loss, details), _ = apply(module, variables, student, teacher)
         assert loss.dtype == details.dtype == jnp.float32
         assert loss == apply(module, variables, *wide)[0][0]
 
 
-@pytest.mark.parametrize("module", [losses.FitNet(), losses.SemCKD(expansion=0.5)], ids=["fitnet", "semckd"])
+@pytest.mark.parametrize("module", [losses.Hints(), losses.CrossLayer(expansion=0.5)], ids=["fitnet", "semckd"])
 def test_the_networks_have_the_features_that_the_losses_read(module):
     def outputs(name, leads):
         model = models.create(name, leads)
@@ -221,8 +221,8 @@ def test_the_networks_have_the_features_that_the_losses_read(module):
         return module.init(jax.random.key(0), student.features, teacher.features)
 
     shapes = jax.eval_shape(init)
-    assert ("batch_stats" in shapes) == isinstance(module, losses.SemCKD)
-    if isinstance(module, losses.SemCKD):
+    assert ("batch_stats" in shapes) == isinstance(module, losses.CrossLayer)
+    if isinstance(module, losses.CrossLayer):
         assert shapes["params"]["projection2_3"]["conv2"]["kernel"].shape == (3, 256, 256)
         assert sum(name.startswith("projection") for name in shapes["params"]) == 3 * 4
 

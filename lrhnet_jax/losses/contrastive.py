@@ -8,9 +8,13 @@ other diseases only: here, among those that share no label with the anchor.
     student, teacher = embeddings.apply(variables, student_features, teacher_features)
     negatives, valid = draw_negatives(key, labels, anchors, 1024)
     loss, bank, metrics = crd(bank, student, teacher, anchors, negatives, valid)
+
+`CLT` does so in every training step.
 """
 
+import dataclasses
 import math
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import flax.struct
@@ -18,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lrhnet_jax.losses import features
+from lrhnet_jax.losses import maps, method
 from lrhnet_jax.models import layers
 
 HIGHEST = lax.Precision.HIGHEST  # similarities are divided by a small temperature
@@ -53,14 +57,14 @@ class Embeddings(nn.Module):
 
     @nn.compact
     def __call__(
-        self, student: features.Features, teacher: features.Features, train: bool = True
+        self, student: maps.Features, teacher: maps.Features, train: bool = True
     ) -> tuple[jax.Array, jax.Array]:
         """Features by name -> embeddings of student and teacher, (batch, dim) each."""
         embed_student = layers.Dense(self.dim, param_dtype=self.param_dtype, name="student")
         embed_teacher = layers.Dense(self.dim, param_dtype=self.param_dtype, name="teacher")
         return (
-            features.l2_normalize(embed_student(student[self.layer])),
-            features.l2_normalize(embed_teacher(lax.stop_gradient(teacher[self.layer]))),
+            maps.l2_normalize(embed_student(student[self.layer])),
+            maps.l2_normalize(embed_teacher(lax.stop_gradient(teacher[self.layer]))),
         )
 
 
@@ -181,4 +185,47 @@ def _log_mean_exp(scores: jax.Array, valid: jax.Array) -> jax.Array:
 
 def _remember(bank: jax.Array, anchors: jax.Array, embedding: jax.Array, momentum: float) -> jax.Array:
     mixed = momentum * bank[anchors] + (1 - momentum) * lax.stop_gradient(embedding)
-    return bank.at[anchors].set(features.l2_normalize(mixed))
+    return bank.at[anchors].set(maps.l2_normalize(mixed))
+
+
+@dataclasses.dataclass(frozen=True)
+class CLT(method.Method):
+    """Adds weight * `crd`, with negatives of other diseases: MVKT-ECG's contrastive lead-information transferring.
+
+    Attributes:
+      weight: MVKT-ECG's beta.
+      dim: of the embeddings; layer: the feature that is embedded.
+      negatives, temperature, momentum: K, T and the momentum of `crd`.
+      any_negative: draw the negatives from all other records, as Tian et al. do.
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = ("contrastive", "mutual_information")
+    needs_teacher: ClassVar[bool] = True
+    across_records: ClassVar[bool] = True
+
+    weight: float = 0.8
+    dim: int = 128
+    layer: str = "pooled"
+    negatives: int = 1024
+    temperature: float = 0.07
+    momentum: float = 0.5
+    any_negative: bool = False
+
+    @property
+    def _embeddings(self) -> Embeddings:
+        return Embeddings(self.dim, self.layer)
+
+    def init(self, key: jax.Array, seen: method.Seen) -> tuple[dict[str, Any], Any]:
+        module_key, bank_key = jax.random.split(key)
+        variables = method.init_module(self._embeddings, module_key, seen.student.features, seen.teacher.features)
+        return variables, init_bank(bank_key, len(seen.all_labels), self.dim)
+
+    def loss(self, base: jax.Array, variables: dict[str, Any], memory: Bank, seen: method.Seen) -> method.Result:
+        embedded, stats = method.apply(self._embeddings, variables, seen.student.features, seen.teacher.features)
+        labels = jnp.zeros_like(seen.all_labels) if self.any_negative else seen.all_labels
+        negatives, valid = draw_negatives(seen.key, labels, seen.rows, self.negatives)
+        loss, bank, found = crd(
+            memory, *embedded, seen.rows, negatives, valid, temperature=self.temperature, momentum=self.momentum
+        )
+        metrics = {"contrastive": loss, "mutual_information": found["mutual_information"]}
+        return method.Result(base + self.weight * loss, stats, bank, metrics)

@@ -109,12 +109,13 @@ def distillation(
     temperature: float = 7.0,
     t_squared: bool = False,
     kind: str = "softmax",
+    kl_weight: float | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns alpha * BCE + (1 - alpha) * KL, and both terms by name (LRH-Net, equation 5).
 
     One teacher is vanilla distillation, several are multi-level distillation. Shapes and `kind` as in
-    `multi_teacher_kl`; labels (batch, classes).
+    `multi_teacher_kl`; labels (batch, classes). A `kl_weight` that is not None takes the place of 1 - alpha.
     """
     bce = supervised.bce(logits, labels)
     kl = multi_teacher_kl(teacher_logits, weights, logits, temperature, t_squared, kind)
-    return alpha * bce + (1 - alpha) * kl, {"bce": bce, "kl": kl}
+    return alpha * bce + (1 - alpha if kl_weight is None else kl_weight) * kl, {"bce": bce, "kl": kl}

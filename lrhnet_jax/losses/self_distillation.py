@@ -6,12 +6,19 @@ mixes them with the labels, takes its loss against the mixture, and puts this ep
     targets = mix_targets(labels, table[index], schedule(0.8, epoch, epochs))
     loss = bce(logits, targets)
     table = update_table(table, index, logits)
+
+`PSKD` does so in every training step.
 """
+
+import dataclasses
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import gammaln
+
+from lrhnet_jax.losses import method
 
 
 def schedule(final: float, epoch: jax.Array | int, epochs: int, compounding: bool = False) -> jax.Array:
@@ -55,8 +62,8 @@ def init_table(labels: jax.Array) -> jax.Array:
     return jnp.array(labels, jnp.float32)
 
 
-def update_table(table: jax.Array, index: jax.Array, logits: jax.Array) -> jax.Array:
-    """Returns the table with the rows `index` replaced by sigmoid(logits).
+def update_table(table: jax.Array, index: jax.Array, logits: jax.Array, exclusive: bool = False) -> jax.Array:
+    """Returns the table with the rows `index` replaced by sigmoid(logits), or softmax(logits) if `exclusive`.
 
     An epoch must show a record once at most. One that it leaves out keeps its older prediction.
 
@@ -65,4 +72,31 @@ def update_table(table: jax.Array, index: jax.Array, logits: jax.Array) -> jax.A
       index: (batch,) int32, rows of the table.
       logits: (batch, classes), in training mode, of whichever window the step saw.
     """
-    return table.at[index].set(lax.stop_gradient(jax.nn.sigmoid(logits.astype(table.dtype))))
+    probabilities = (jax.nn.softmax if exclusive else jax.nn.sigmoid)(logits.astype(table.dtype))
+    return table.at[index].set(lax.stop_gradient(probabilities))
+
+
+@dataclasses.dataclass(frozen=True)
+class PSKD(method.Method):
+    """Trains on targets mixed with the network's own predictions of the epoch before.
+
+    Attributes:
+      final: the weight of those predictions in the last epoch.
+      compounding: as of `schedule`: the mistake of LRH-Net's reference code.
+    """
+
+    across_records: ClassVar[bool] = True
+
+    final: float = 0.8
+    compounding: bool = False
+
+    def init(self, key: jax.Array, seen: method.Seen) -> tuple[dict[str, Any], Any]:
+        return {"params": {}, "batch_stats": {}}, init_table(seen.all_labels)
+
+    def targets(self, memory: jax.Array, seen: method.Seen) -> jax.Array:
+        weight = schedule(self.final, seen.epoch, seen.epochs, self.compounding)
+        return mix_targets(seen.labels, memory[seen.rows], weight)
+
+    def loss(self, base: jax.Array, variables: dict[str, Any], memory: jax.Array, seen: method.Seen) -> method.Result:
+        table = update_table(memory, seen.rows, seen.student.logits, seen.exclusive)
+        return method.Result(base, variables["batch_stats"], table, {})

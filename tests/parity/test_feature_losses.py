@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lrhnet_jax import losses
-from lrhnet_jax.losses import features
+from lrhnet_jax.losses import maps
 
 torch = pytest.importorskip("torch", reason="parity tests need PyTorch: pip install torch")
 
@@ -46,7 +46,7 @@ def test_average_pool(time, length):
     x = np.random.default_rng(time).normal(size=(2, time, 3))
     theirs = torch.nn.functional.adaptive_avg_pool1d(torch.tensor(x).transpose(1, 2), length).transpose(1, 2)
     with jax.enable_x64(True):
-        ours = features.average_pool(jnp.asarray(x), length)
+        ours = maps.average_pool(jnp.asarray(x), length)
     np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-12, atol=1e-14)
 
 
@@ -58,7 +58,7 @@ def matched(student, teacher):
 
 def test_fitnet():
     student, teacher = random_maps(STUDENT, 0), random_maps(TEACHER, 1)
-    hint = losses.FitNet("layer2", "layer1", taps=3, param_dtype="float64")
+    hint = losses.Hints("layer2", "layer1", taps=3, param_dtype="float64")
     with jax.enable_x64(True):
         variables = hint.init(jax.random.key(0), student, teacher)
         (loss, _), gradient = jax.value_and_grad(hint.apply, argnums=(0, 1), has_aux=True)(variables, student, teacher)
@@ -131,7 +131,7 @@ def as_torch(leaf):
 
 def test_semckd():
     student, teacher = random_maps(STUDENT, 0), random_maps(TEACHER, 1)
-    module, random = losses.SemCKD(param_dtype="float64"), np.random.default_rng(2)
+    module, random = losses.CrossLayer(param_dtype="float64"), np.random.default_rng(2)
     with jax.enable_x64(True):
         shapes = jax.eval_shape(module.init, jax.random.key(0), student, teacher)
         params = jax.tree.map(lambda x: jnp.asarray(random.normal(0, 0.4, x.shape)), shapes["params"])
