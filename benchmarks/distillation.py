@@ -4,7 +4,7 @@
     python -m benchmarks.distillation runs/table/results.json --output=benchmarks/results/distillation.json
 
 A gain is a student's metric minus that of the student alone with the same leads and seed, on the same records; its mean
-over seeds is given with the standard deviation between seeds. Intervals of single runs are in results.json.
+over seeds is given with the standard deviation between seeds. The JSON has each run's bootstrap interval, too.
 """
 
 import argparse
@@ -33,11 +33,13 @@ def collect(results: Mapping[str, Any]) -> dict[str, Any]:
     decision = results["config"]["evaluation"]["decision"]
     folds = {}
     for fold, entry in results["folds"].items():
-        scored = {
-            name: {m: assess.headline(row["test"], decision)[m]["value"] for m in METRICS}
-            for name, row in entry["networks"].items()
-        }
+        headlines = {name: assess.headline(row["test"], decision) for name, row in entry["networks"].items()}
+        scored = {name: {m: headline[m]["value"] for m in METRICS} for name, headline in headlines.items()}
         teachers = {name: metrics for name, metrics in scored.items() if not _STUDENT.fullmatch(name)}
+        intervals = {
+            name: {m: [headline[m]["low"], headline[m]["high"]] for m in METRICS}
+            for name, headline in headlines.items()
+        }
         runs: dict[tuple[int, str], dict[str, dict[str, float]]] = {}
         for name, metrics in scored.items():
             if match := _STUDENT.fullmatch(name):
@@ -55,7 +57,7 @@ def collect(results: Mapping[str, Any]) -> dict[str, Any]:
                     m: spread([metrics[m] - alone[seed][m] for seed, metrics in by_seed.items()]) for m in METRICS
                 },
             }
-        folds[fold] = {"records": entry["records"], "teachers": teachers, "students": students}
+        folds[fold] = {"records": entry["records"], "teachers": teachers, "students": students, "intervals": intervals}
     epochs = {row["epochs"] for row in next(iter(results["folds"].values()))["networks"].values()}
     return {
         "what": __doc__.splitlines()[0],

@@ -194,7 +194,8 @@ def test_contrastive_transfer_remembers_both_embeddings_of_the_batch():
     module = losses.Embeddings(method.dim, method.layer)
     features = student_output(job, before.variables, batch).features, batch.seen.teacher.features
     embedded = module.apply({"params": before.auxiliary.params}, *features)
-    for bank, old, fresh in zip(after.auxiliary.memory, before.auxiliary.memory, embedded, strict=False):
+    banks = [(now.auxiliary.memory.student, now.auxiliary.memory.teacher) for now in (after, before)]
+    for bank, old, fresh in zip(*banks, embedded, strict=True):
         mixed = 0.5 * old[picks] + 0.5 * fresh
         expected = np.array(old)
         expected[np.asarray(picks)] = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
