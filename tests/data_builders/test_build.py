@@ -133,7 +133,7 @@ def test_unusable_records_are_listed_and_left_out(spoilt, tmp_path, capsys):
     assert len(report["rejected"]) == len(REASONS)
     summary = capsys.readouterr().out
     assert "18 records" in summary
-    assert "2 left out, which carry no scored class" in summary
+    assert "2 left out, which carry no class of the set" in summary
     assert f"6 rejected, all listed in {folder / 'report.json'}" in summary
     for item in report["rejected"]:
         name = item["path"].rsplit("/", 1)[1].removesuffix(".hea")
@@ -179,7 +179,7 @@ def test_missing_table_is_an_error_before_anything_is_read(archive, tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("mitbih", {}, "unknown data set 'mitbih'; choose physionet2020, physionet2017, synthetic"),
+        ("mitbih", {}, "unknown data set 'mitbih'; choose physionet2020, physionet2017, ptbxl, cpsc2018, synthetic"),
         ("physionet2020", {"preprocess": "mine"}, "unknown preprocess 'mine'; choose paper, reference"),
     ],
 )
