@@ -1,8 +1,8 @@
 """SCP-ECG statements for the generated diagnoses, as PTB-XL's table has them for its recordings.
 
-The generator knows the 24 diagnoses of Challenge 2020, PTB-XL's superclasses come from others. Where there is no
-equal, a diagnosis stands in that shows in the same waves: an abnormal Q wave for an infarction, abnormal and inverted T
-waves for ST/T changes, a deviated axis for a hypertrophy. The superclasses can be learned, then, and mean no more.
+The generator knows the 24 diagnoses of Challenge 2020; infarction and hypertrophy are not among them. Others stand in
+that show in waves of their own: abnormal Q and inverted T waves for an infarction, a deviated axis for a hypertrophy.
+So the superclasses can be learned, and mean no more.
 """
 
 from collections.abc import Collection
@@ -17,7 +17,7 @@ DIAGNOSES = {
     "NSIVCB": "IVCD",
     "LQT": "LNGQT",
     "TAb": "NDT",
-    "TInv": "ISC_",  # a stand-in, as the next three
+    "TInv": "ASMI",  # a stand-in, as the next three
     "QAb": "IMI",
     "LAD": "LVH",
     "RAD": "RVH",
