@@ -2,10 +2,13 @@
 
     python -m data_builders.build physionet2020 --raw_dir=RAW --data_dir=DATA [--ptbxl_database=CSV]
     python -m data_builders.build physionet2017 --raw_dir=RAW --data_dir=DATA [--preprocess=300hz]
+    python -m data_builders.build ptbxl --raw_dir=RAW --data_dir=DATA [--ptbxl_database=CSV --preprocess=100hz]
+    python -m data_builders.build cpsc2018 --raw_dir=RAW --data_dir=DATA [--preprocess=100hz]
     python -m data_builders.build synthetic --data_dir=DATA [--records=N --seed=S]
 
 Without --raw_dir Challenge 2020 is downloaded from PhysioNet (several GB). What has been built lies in
-DATA/NAME/PREPROCESS/1.0.0, with a report.json that counts the records and lists those that were rejected.
+DATA/NAME/PREPROCESS/1.0.0, with a report.json that counts the records and lists those that were rejected. docs/data.md
+describes the sets. synthetic_ptbxl and synthetic_physionet2017 have generated ECGs with the classes of those sets.
 """
 
 import argparse
@@ -19,22 +22,30 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from data_builders import shards, synthetic
 from data_builders.builder import WfdbBuilder
-from data_builders.physionet2017 import Physionet2017
-from data_builders.physionet2017 import catalogue as catalogue2017
+from data_builders.cpsc2018 import Cpsc2018
+from data_builders.physionet2017 import Physionet2017, SyntheticPhysionet2017
 from data_builders.physionet2020 import Physionet2020, Synthetic
-from data_builders.physionet2020 import catalogue as catalogue2020
+from data_builders.ptbxl import Ptbxl, SyntheticPtbxl
 from lrhnet_jax import ecg
 from lrhnet_jax.errors import DataError, UserError
 
 BUILDERS: dict[str, type[WfdbBuilder]] = {
-    "physionet2020": Physionet2020,
-    "physionet2017": Physionet2017,
-    "synthetic": Synthetic,
+    builder.name: builder
+    for builder in (
+        Physionet2020,
+        Physionet2017,
+        Ptbxl,
+        Cpsc2018,
+        Synthetic,
+        SyntheticPhysionet2017,
+        SyntheticPtbxl,
+    )
 }
+# The sets that can be generated, by the real set whose classes they have.
+SYNTHETIC = {"physionet2020": "synthetic", "physionet2017": "synthetic_physionet2017", "ptbxl": "synthetic_ptbxl"}
 
 
 def build(
@@ -44,6 +55,7 @@ def build(
     *,
     preprocess: str | None = None,
     ptbxl_database: str | os.PathLike[str] | None = None,
+    scp_statements: str | os.PathLike[str] | None = None,
     strict: bool = False,
     workers: int | None = None,
     beam: bool = False,
@@ -53,11 +65,13 @@ def build(
     """Builds a data set from WFDB records; a set that is there already is left as it is.
 
     Args:
-      name: "physionet2020", "physionet2017" or "synthetic".
+      name: one of BUILDERS.
       raw_dir: the records; None downloads Challenge 2020's archive (into data_dir/downloads).
       data_dir: the set comes to lie in data_dir/name/preprocess/version.
       preprocess: a name of the builder's BUILDER_CONFIGS; None is the first, "paper" or, of physionet2017, "300hz".
-      ptbxl_database: PTB-XL's ptbxl_database.csv, for its patients in physionet2020.
+      ptbxl_database: PTB-XL's ptbxl_database.csv, for its patients in physionet2020, and for all but the signals in
+        ptbxl, which otherwise takes the one in raw_dir.
+      scp_statements: PTB-XL's scp_statements.csv, for ptbxl, if it is not to take the built-in superclasses.
       strict: a record that cannot be used is an error.
       workers: processes; None takes all cores. The result does not depend on it.
       beam: run on Apache Beam instead.
@@ -78,20 +92,12 @@ def build(
     preprocess = options[0] if preprocess is None else preprocess
     if preprocess not in options:
         raise DataError(f"unknown preprocess {preprocess!r}; choose {', '.join(options)}")
-    # Whatever is wrong with the input shows before anything is made in data_dir.
-    if name == "physionet2017":
-        catalogue2017.find(raw_dir)
-    elif raw_dir is not None:
-        catalogue2020.find(raw_dir)
-    elif name == "synthetic":
-        raise DataError("the synthetic set is generated, not downloaded: use build_synthetic, or give raw_dir")
-    own: dict[str, Any] = {}
-    if issubclass(BUILDERS[name], Physionet2020):
-        own["ptbxl_database"] = ptbxl_database
-        if ptbxl_database is not None:
-            catalogue2020.read_patients(ptbxl_database)
-    elif ptbxl_database is not None:
-        raise DataError(f"{name} has no records of PTB-XL: leave ptbxl_database out")
+    given = {"ptbxl_database": ptbxl_database, "scp_statements": scp_statements}
+    tables = {table: path for table, path in given.items() if path is not None}
+    for table in set(tables) - set(BUILDERS[name].TABLES):
+        raise DataError(f"{name} has no use for PTB-XL's table: leave {table} out")
+    if BUILDERS[name].SYNTHETIC and raw_dir is None:
+        raise DataError(f"the set {name} is generated, not downloaded: use build_synthetic, or give raw_dir")
     config = tfds.download.DownloadConfig(try_download_gcs=False)
     if beam:
         config.beam_options = _beam_options(beam_options)
@@ -103,8 +109,9 @@ def build(
         strict=strict,
         workers=workers,
         beam=beam,
-        **own,
+        **tables,
     )
+    builder.check()  # whatever is wrong with the input shows before anything is made in data_dir
     folder = pathlib.Path(builder.data_path)
     with _alone(folder):
         if folder.exists() and not overwrite:
@@ -121,25 +128,43 @@ def build_synthetic(
     records: int,
     seed: int = 0,
     *,
-    preprocess: str = "paper",
+    kind: str = "physionet2020",
+    preprocess: str | None = None,
     workers: int | None = None,
     overwrite: bool = False,
 ) -> pathlib.Path:
-    """Generates `records` ECGs as WFDB files in a temporary folder, and builds the set "synthetic" from them.
+    """Generates `records` ECGs as WFDB files in a temporary folder, and builds a set from them.
+
+    Args:
+      data_dir, preprocess, workers, overwrite: of `build`.
+      records: how many. Some carry no class of the set, and are left out.
+      seed: of the set.
+      kind: the real set whose classes and layout the generated one has, a key of SYNTHETIC.
 
     Returns:
-      The folder of the built set.
+      The folder of the built set, SYNTHETIC[kind].
+
+    Raises:
+      DataError: if no ECGs can be generated for `kind`, or none are asked for.
     """
+    if kind not in SYNTHETIC:
+        raise DataError(f"no ECGs can be generated for {kind!r}; choose {', '.join(SYNTHETIC)}")
     if records < 1:
         raise DataError(f"{records} records are no data set; give --records=1 or more")
+    processes = workers or shards.cores()
     with tempfile.TemporaryDirectory(prefix="lrhnet-synthetic-") as raw:
-        synthetic.write(raw, records, seed, workers=workers or shards.cores())
+        database = None
+        if kind == "physionet2017":
+            synthetic.write_single_lead(raw, records, seed, workers=processes)
+        else:
+            synthetic.write(raw, records, seed, source="ptb-xl" if kind == "ptbxl" else "", workers=processes)
+            database = pathlib.Path(raw, "ptbxl_database.csv")
         return build(
-            "synthetic",
+            SYNTHETIC[kind],
             raw,
             data_dir,
             preprocess=preprocess,
-            ptbxl_database=pathlib.Path(raw, "ptbxl_database.csv"),
+            ptbxl_database=database,
             workers=workers,
             overwrite=overwrite,
         )
@@ -183,10 +208,11 @@ def summary(folder: pathlib.Path) -> str:
     duplicates = [" = ".join(group["records"]) for group in report.get("duplicates", ())]
     lines = [
         f"{folder}",
+        *([f"  {report['notice']}"] if report.get("notice") else []),
         f"  {report['records']} records of {report['patients']} patients: {sources}",
         f"  classes: {classes}",
         *(f"  the same signal twice, kept in one fold: {group}" for group in duplicates),
-        f"  {report['left_out_no_scored_class']} left out, which carry no scored class",
+        f"  {report['left_out_no_scored_class']} left out, which carry no class of the set",
         f"  {len(rejected)} rejected" + (f", all listed in {folder / 'report.json'}:" if rejected else ""),
         *(f"    {item['path']}: {item['reason']}" for item in rejected[:20]),
     ]
@@ -208,7 +234,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     challenge2017.add_argument(
         "--raw_dir", required=True, help="folder with training2017/ or training/A00/, and REFERENCE-v3.csv"
     )
-    for command in (challenge2020, challenge2017):
+    ptbxl = sets.add_parser("ptbxl", help="PTB-XL: 12 leads, five superclasses of diagnoses")
+    ptbxl.add_argument(
+        "--raw_dir", required=True, help="folder with records500/ of PTB-XL, or training/ptb-xl/ of Challenge 2020"
+    )
+    ptbxl.add_argument("--ptbxl_database", help="PTB-XL's ptbxl_database.csv (RAW/ptbxl_database.csv)")
+    ptbxl.add_argument(
+        "--scp_statements", help="PTB-XL's scp_statements.csv (that of release 1.0.3, which is built in)"
+    )
+    cpsc = sets.add_parser("cpsc2018", help="the China Physiological Signal Challenge 2018: 12 leads, nine classes")
+    cpsc.add_argument("--raw_dir", required=True, help="folder with training/cpsc_2018/ of Challenge 2020")
+    for command in (challenge2020, challenge2017, ptbxl, cpsc):
         command.add_argument("--strict", action="store_true", help="a record that cannot be used is an error")
         command.add_argument("--beam", action="store_true", help="run on Apache Beam (pip install 'lrhnet-jax[beam]')")
         command.add_argument(
@@ -218,9 +254,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             metavar="OPTION",
             help="of Beam, as --beam_option=--runner=Flink",
         )
-    generated = sets.add_parser("synthetic", help="generated ECGs")
-    generated.add_argument("--records", type=int, default=1000)
-    generated.add_argument("--seed", type=int, default=0)
+    for kind, name in SYNTHETIC.items():
+        generated = sets.add_parser(name, help=f"generated ECGs with the classes of {kind}")
+        generated.add_argument("--records", type=int, default=1000)
+        generated.add_argument("--seed", type=int, default=0)
+        generated.set_defaults(kind=kind)
     for name, command in sets.choices.items():
         options = _preprocess_names(name)
         command.add_argument("--data_dir", required=True, help="where the set is to lie")
@@ -230,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = vars(parser.parse_args(arguments))
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
-        if flags["name"] == "synthetic":
+        if "kind" in flags:
             del flags["name"]
             folder = build_synthetic(**flags)
         else:

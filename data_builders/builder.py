@@ -17,6 +17,8 @@ from data_builders import preprocess, shards
 from data_builders.entries import Catalogue, Entry
 from lrhnet_jax.errors import DataError
 
+SYNTHETIC_NOTICE = "These ECGs are generated: nobody was recorded, and what is measured on them holds for no patient."
+
 
 @dataclasses.dataclass
 class Config(tfds.core.BuilderConfig):
@@ -39,12 +41,18 @@ class WfdbBuilder(dataset_builder.FileReaderBuilder):
       CLASSES: of the labels, in their order.
       LEADS: of the signals, in their order.
       FILE_LEADS: the same leads, as the records name them.
+      TABLES: further arguments of the builder that are PTB-XL's tables.
+      PUBLISHED_FOLDS: examples say which fold of the published split they are in.
+      SYNTHETIC: the records are generated.
       DESCRIPTION, HOMEPAGE, CITATION: as TFDS shows them.
     """
 
     CLASSES: ClassVar[Sequence[str]]
     LEADS: ClassVar[Sequence[str]]
     FILE_LEADS: ClassVar[Sequence[str]]
+    TABLES: ClassVar[Sequence[str]] = ()
+    PUBLISHED_FOLDS: ClassVar[bool] = False
+    SYNTHETIC: ClassVar[bool] = False
     DESCRIPTION: ClassVar[str]
     HOMEPAGE: ClassVar[str]
     CITATION: ClassVar[str]
@@ -73,6 +81,10 @@ class WfdbBuilder(dataset_builder.FileReaderBuilder):
         self._beam = beam
 
     @abc.abstractmethod
+    def check(self) -> None:
+        """Raises DataError if the input is missing or of another kind; makes nothing, and reads no signal."""
+
+    @abc.abstractmethod
     def _catalogue(self, dl_manager: Any) -> tuple[str | os.PathLike[str], Catalogue]:
         """Returns the folder of the archive, and what is to be built of it."""
 
@@ -80,7 +92,7 @@ class WfdbBuilder(dataset_builder.FileReaderBuilder):
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.DESCRIPTION,
-            features=shards.features(len(self.LEADS), len(self.CLASSES)),
+            features=shards.features(len(self.LEADS), len(self.CLASSES), self.PUBLISHED_FOLDS),
             homepage=self.HOMEPAGE,
             citation=self.CITATION,
             disable_shuffling=True,
@@ -121,6 +133,8 @@ class WfdbBuilder(dataset_builder.FileReaderBuilder):
         )
         self.info.set_splits(splits.SplitDict([split]))
         report = {
+            "synthetic": self.SYNTHETIC,
+            "notice": SYNTHETIC_NOTICE if self.SYNTHETIC else "",
             "records": len(built),
             "left_out_no_scored_class": found.left_out,
             "rejected": [{"path": path, "reason": reason} for path, reason in rejected],
@@ -128,6 +142,7 @@ class WfdbBuilder(dataset_builder.FileReaderBuilder):
             "per_source": _count(built, lambda entry: entry.source),
             "per_class": dict(zip(self.CLASSES, np.sum([entry.labels for entry in built], 0).tolist(), strict=True)),
             "per_fold": _count(built, lambda entry: entry.fold),
+            **({"per_published_fold": _count(built, lambda e: e.published_fold)} if self.PUBLISHED_FOLDS else {}),
             "classes": list(self.CLASSES),
             "leads": list(self.LEADS),
             **found.report,

@@ -1,9 +1,16 @@
 """What is to be built: the records of an archive, with labels, patients and folds, before examples are written."""
 
 import dataclasses
-from typing import Any
+import os
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tqdm
 
 from data_builders import records
+from lrhnet_jax.errors import DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,6 +23,7 @@ class Entry:
       patient: unique over all sources; "source/record_id" where the patient is not known.
       fold: 0 to 4.
       labels: one for each class of the data set.
+      published_fold: of the split that the set's authors publish, from 1; None in sets without one.
     """
 
     header: records.Header
@@ -23,6 +31,7 @@ class Entry:
     patient: str
     fold: int
     labels: tuple[bool, ...]
+    published_fold: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,3 +49,64 @@ class Catalogue:
     left_out: int
     rejected: list[tuple[str, str]]
     report: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Labelled(NamedTuple):
+    """Headers with labels.
+
+    Attributes:
+      headers: of records that carry a class of the set.
+      labels: (n, classes) bool.
+      left_out: how many others there are.
+      rejected: paths of headers that cannot be used, and why.
+    """
+
+    headers: list[records.Header]
+    labels: np.ndarray
+    left_out: int
+    rejected: list[tuple[str, str]]
+
+
+def find_headers(raw_dir: str | os.PathLike[str] | None, remedy: str) -> list[pathlib.Path]:
+    """Returns all headers below `raw_dir`, sorted by path.
+
+    Raises:
+      DataError: if there is no such folder, or no header in it; the message ends with `remedy`.
+    """
+    if raw_dir is None or not pathlib.Path(raw_dir).is_dir():
+        raise DataError(f"raw_dir {'' if raw_dir is None else str(raw_dir)!r} is no folder; {remedy}")
+    paths = records.find_headers(raw_dir)
+    if not paths:
+        raise DataError(f"raw_dir {str(raw_dir)!r} holds no WFDB header (*.hea) at any depth; {remedy}")
+    return paths
+
+
+def read_labelled(
+    paths: Iterable[pathlib.Path], classes: int, encode: Callable[[records.Header], np.ndarray]
+) -> Labelled:
+    """Reads headers and labels them. Of two records of the same source and name, the second is rejected.
+
+    Args:
+      paths: of the headers.
+      classes: how many there are.
+      encode: header -> (classes,) bool; a RecordError of it rejects the record.
+    """
+    found: dict[tuple[str, str], tuple[records.Header, np.ndarray]] = {}
+    rejected: list[tuple[str, str]] = []
+    left_out = 0
+    for path in tqdm.tqdm(paths, desc="read headers", unit="record", disable=None):
+        try:
+            header = records.read_header(path)
+            key = header.source, header.record_id
+            if key in found:
+                raise records.RecordError(path, f"the same record as {found[key][0].path}")
+            labels = encode(header)
+        except records.RecordError as error:
+            rejected.append((error.path, error.reason))
+            continue
+        if labels.any():
+            found[key] = header, labels
+        else:
+            left_out += 1
+    matrix = np.array([labels for _, labels in found.values()], bool).reshape(-1, classes)
+    return Labelled([header for header, _ in found.values()], matrix, left_out, rejected)

@@ -43,7 +43,12 @@ class Preprocess:
 
 PAPER = Preprocess()
 REFERENCE = Preprocess(resample="interp", bandpass="butterworth_47hz")
-OPTIONS = {"paper": PAPER, "reference": REFERENCE, "bandpass": Preprocess(bandpass="butterworth_47hz_257")}
+OPTIONS = {  # of the 12-lead sets
+    "paper": PAPER,
+    "reference": REFERENCE,
+    "bandpass": Preprocess(bandpass="butterworth_47hz_257"),
+    "100hz": Preprocess(rate=100.0),  # MVKT-ECG
+}
 
 
 def preprocess(signal: np.ndarray, rate: float, options: Preprocess = PAPER) -> np.ndarray:

@@ -57,8 +57,9 @@ class Written:
 
 
 @functools.cache
-def features(leads: int, classes: int) -> tfds.features.FeaturesDict:
+def features(leads: int, classes: int, published_folds: bool = False) -> tfds.features.FeaturesDict:
     """Returns what an example holds. `encoding="bytes"`: TFDS would otherwise store float16 as float32."""
+    published = {"published_fold": np.int32} if published_folds else {}
     return tfds.features.FeaturesDict(
         {
             "signal": tfds.features.Tensor(shape=(None, leads), dtype=np.float16, encoding="bytes"),
@@ -70,6 +71,7 @@ def features(leads: int, classes: int) -> tfds.features.FeaturesDict:
             "rate": np.float32,
             "length": np.int32,
             "fold": np.int32,
+            **published,
         }
     )
 
@@ -94,6 +96,7 @@ def example(entry: Entry, options: preprocess.Preprocess, leads: Sequence[str] =
         "rate": header.rate,
         "length": header.samples,
         "fold": entry.fold,
+        **({} if entry.published_fold is None else {"published_fold": entry.published_fold}),
     }
 
 
@@ -106,7 +109,8 @@ def plan(entries: Sequence[Entry], num_shards: int | None, seed: int = 2020) -> 
 
 def write(shard: Shard, progress: Callable[[int], Any] = lambda n: None) -> Written:
     """Writes a shard. Records that cannot be used are left out and reported."""
-    form = features(len(shard.leads), len(shard.entries[0].labels))
+    first = shard.entries[0]
+    form = features(len(shard.leads), len(first.labels), first.published_fold is not None)
     serializer = example_serializer.ExampleSerializer(form.get_serialized_info())
     written, rejected, size = [], [], 0
 

@@ -36,6 +36,7 @@ class Records:
       leads: the columns of `signals`.
       classes: the columns of `labels`.
       name, synthetic, path, build_report: where the data comes from.
+      published_folds: (n,) int32, of the split that the set's authors publish, from 1; None where there is none.
     """
 
     signals: np.ndarray
@@ -53,6 +54,7 @@ class Records:
     synthetic: bool = False
     path: str = ""
     build_report: dict[str, Any] = dataclasses.field(default_factory=dict)
+    published_folds: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -109,6 +111,7 @@ class Records:
             synthetic=self.synthetic,
             path=self.path,
             build_report=self.build_report,
+            published_folds=None if self.published_folds is None else self.published_folds[indices],
         )
 
     def columns(self, leads: Sequence[str]) -> tuple[int, ...]:
@@ -183,6 +186,7 @@ def load(path: pathlib.Path) -> Records:
         synthetic=path.parts[-3] == "synthetic",
         path=str(path),
         build_report=report,
+        published_folds=np.array(column("published_fold"), np.int32) if "published_fold" in rows[0] else None,
     )
 
 

@@ -222,7 +222,7 @@ def _check(config: ConfigDict) -> None:
         "teacher_logits": (config.teacher_logits, ("precomputed", "in_graph")),
         "dtype": (config.dtype, ("float32", "bfloat16")),
         "preprocess": (config.preprocess, tuple(preprocess.OPTIONS)),
-        "evaluation.protocol": (config.evaluation.protocol, ("leak_free", "reference")),
+        "evaluation.protocol": (config.evaluation.protocol, ("leak_free", "reference", "published")),
         "evaluation.windows": (config.evaluation.windows, ("cover", "random")),
         "evaluation.decision": (config.evaluation.decision, ("threshold", "threshold_or_top1")),
         "fold": (config.fold, (*map(str, range(splits.NUM_FOLDS)), "all")),

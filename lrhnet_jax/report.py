@@ -24,6 +24,9 @@ _RULES = {
     "threshold_or_top1": "a class is positive where its probability reaches its threshold, or is the record's highest",
 }
 _PROTOCOLS = {
+    "published": (
+        "Split as the data set's authors publish it: the epoch and the thresholds were chosen on its validation fold."
+    ),
     "leak_free": (
         "Leak-free: the epoch and the thresholds were chosen on a validation part of the training folds, which shares "
         "no patient with the scored fold or with the records that were trained on."

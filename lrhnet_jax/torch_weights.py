@@ -17,7 +17,12 @@ The modules of each network:
             convolution) and downsample.1 (its BatchNorm) of block 0; fc1 (age and sex, 5 -> 10), fc (522 -> classes)
   cnn1d     layer{1,2,3,4}.0: conv1, bn1; fc1 (age and sex, 5 -> 10), fc (522 -> classes)
   resnet34  conv1, bn1; layer{1,2,3,4}.{0,1,2,3}: bn1 (but for the first block), conv1, bn2, conv2; bn2, fc (256 ->
-            classes); of its options only the defaults
+            classes)
+  xresnet1d conv1, bn1 to conv3, bn3; layer{1,2,3,4}.{0,1,...}: conv1, bn1, conv2, bn2, in bottlenecks conv3, bn3, where
+            the number of channels changes downsample.0 (a convolution) and downsample.1 (its BatchNorm) of block 0; fc
+            (pooled -> classes)
+
+With use_demographics, resnet34 and xresnet1d have an fc1 (age and sex, 5 -> 10) too.
 """
 
 import pathlib
@@ -41,13 +46,20 @@ _STEM = {
     "seresnet": "conv1.weight",
     "cnn1d": "layer1.0.conv1.weight",
     "resnet34": "conv1.weight",
+    "xresnet1d": "conv1.weight",
 }
-_HEAD = {"lrhnet": "fc2.weight", "seresnet": "fc.weight", "cnn1d": "fc.weight", "resnet34": "fc.weight"}
+_HEAD = {
+    "lrhnet": "fc2.weight",
+    "seresnet": "fc.weight",
+    "cnn1d": "fc.weight",
+    "resnet34": "fc.weight",
+    "xresnet1d": "fc.weight",
+}
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _WINDOW = 4096  # any length that all networks read: shapes of parameters do not depend on it
 
 
-def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+def from_torch(name: str, state_dict: Mapping[str, Any], **options: Any) -> dict[str, Any]:
     """Returns the variables {"params", "batch_stats"} of network `name` that hold the weights of a torch state_dict.
 
     The numbers of leads and classes are read from the weights. Values keep their precision: float32, or float64 under
@@ -56,19 +68,20 @@ def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     Args:
       name: one of models.NAMES.
       state_dict: key -> torch tensor or NumPy array. `num_batches_tracked` may be absent.
+      **options: of models.create, where they change the parameters (the width of a resnet34).
 
     Raises:
-      ConfigError: for an unknown name.
+      ConfigError: for an unknown name or option.
       CheckpointError: for a missing or unexpected key, a wrong shape, or a value that is not finite.
     """
-    models.create(name, 1)  # raises for an unknown name
+    models.create(name, 1, **options)  # raises for what it does not know
     arrays = {key: _numpy(value) for key, value in state_dict.items() if key.split(".")[-1] != _COUNTER}
     sizes = []
     for key, axis in ((_STEM[name], 1), (_HEAD[name], 0)):
         if key not in arrays:
             raise _key_error(name, "lacks", {key}, arrays)
         sizes.append(arrays[key].shape[axis] if arrays[key].ndim > axis else 1)
-    expected = _flat_shapes(name, *sizes)
+    expected = _flat_shapes(name, *sizes, **options)
     keys = {path: _key(path) for path in expected}
     if missing := set(keys.values()) - set(arrays):
         raise _key_error(name, "lacks", missing, arrays)
@@ -89,10 +102,11 @@ def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     return traverse_util.unflatten_dict(flat)
 
 
-def to_torch(name: str, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def to_torch(name: str, variables: Mapping[str, Any], **options: Any) -> dict[str, np.ndarray]:
     """Returns the torch state_dict of the variables of network `name`, as NumPy arrays, `num_batches_tracked` included.
 
     It loads with `module.load_state_dict({key: torch.from_numpy(value) for key, value in state_dict.items()})`.
+    The options are those of `from_torch`.
 
     Raises:
       CheckpointError: if the variables are not those of `name`.
@@ -105,7 +119,7 @@ def to_torch(name: str, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
         state_dict[_key(path)] = np.array(np.asarray(value).T, order="C")
         if path[-1] == "var":
             state_dict[_key((*path[:-1], _COUNTER))] = np.zeros((), np.int64)
-    from_torch(name, state_dict)  # checks every key and shape
+    from_torch(name, state_dict, **options)  # checks every key and shape
     return state_dict
 
 
@@ -145,8 +159,8 @@ def _key(path: tuple[str, ...]) -> str:
     return ".".join([*modules, _LEAVES.get(path[-1], path[-1])])
 
 
-def _flat_shapes(name: str, leads: int, classes: int) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
-    module = models.create(name, leads, num_classes=classes)
+def _flat_shapes(name: str, leads: int, classes: int, **options: Any) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
+    module = models.create(name, leads, num_classes=classes, **options)
     inputs = jnp.zeros((1, _WINDOW, leads)), jnp.zeros((1, len(ecg.DEMOGRAPHICS)))
     return traverse_util.flatten_dict(jax.eval_shape(module.init, jax.random.key(0), *inputs))
 

@@ -266,3 +266,23 @@ def test_splits_share_no_patient_and_leave_no_record_out():
         assert len(reference.train) == 160
     with pytest.raises(DataError, match="leaves no record for"):
         splits.make(data.Records.from_arrays([np.zeros((5, len(ecg.LEADS)))] * 3), 0, "leak_free", 10)
+
+
+def test_the_published_split_is_fold_4_of_ten_published_folds():
+    signals = [np.zeros((5, len(ecg.LEADS)))] * 40
+    records = data.Records.from_arrays(signals, published_folds=np.arange(40, dtype=np.int32) % 10 + 1)
+    split = splits.make(records, 4, "published", 10)
+    assert [set(records.published_folds[rows].tolist()) for rows in (split.train, split.validation, split.test)] == [
+        {1, 2, 3, 4, 5, 6, 7, 8},
+        {9},
+        {10},
+    ]
+    assert sum(split.sizes().values()) == 40
+    tests = np.concatenate([splits.make(records, fold, "published", 10).test for fold in range(5)])
+    assert set(records.published_folds[tests].tolist()) == {2, 4, 6, 8, 10}
+    part = records.select(records.published_folds <= 8)  # a part of PTB-XL without its last folds
+    np.testing.assert_array_equal(splits.make(part, 3, "published", 10).test, np.flatnonzero(part.published_folds == 8))
+    with pytest.raises(DataError, match="fold 4 leaves no record for validation, test"):
+        splits.make(part, 4, "published", 10)
+    with pytest.raises(DataError, match="records has no published folds: take another protocol than 'published'"):
+        splits.make(data.Records.from_arrays(signals), 4, "published", 10)

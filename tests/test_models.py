@@ -42,6 +42,14 @@ FEATURES = {
         "layer4": (16, 256),
         "pooled": (256,),
     },
+    "xresnet1d": {
+        "stem": (2048, 64),
+        "layer1": (1024, 256),
+        "layer2": (512, 256),
+        "layer3": (256, 256),
+        "layer4": (128, 256),
+        "pooled": (512,),
+    },
 }
 
 
@@ -231,3 +239,13 @@ def test_max_pool(window, stride, padding, time):
     np.testing.assert_array_equal(pool(jnp.asarray(x)), expected)
     gradient = jax.grad(lambda x: pool(x).sum())(jnp.asarray(x))
     np.testing.assert_allclose(gradient.sum(), expected.size)
+
+
+def test_max_over_time():
+    x = np.random.default_rng(0).normal(size=(2, 7, 3)).astype(np.float32)
+    x[1, 2] = x[1, 5] = 9  # equal maxima
+    np.testing.assert_array_equal(layers.max_over_time(jnp.asarray(x)), x.max(1))
+    gradient = jax.grad(lambda x: (layers.max_over_time(x) * jnp.arange(1.0, 4)[None]).sum())(jnp.asarray(x))
+    first = np.arange(7)[None, :, None] == x.argmax(1)[:, None]
+    np.testing.assert_array_equal(gradient, first * np.arange(1, 4))
+    assert np.isnan(layers.max_over_time(jnp.full((1, 3, 1), jnp.nan)))

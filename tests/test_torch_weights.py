@@ -12,7 +12,7 @@ import pytest
 from lrhnet_jax import models, torch_weights
 from lrhnet_jax.errors import CheckpointError
 
-SIZES = {"lrhnet": (2, 24), "seresnet": (1, 24), "cnn1d": (3, 5), "resnet34": (1, 4)}
+SIZES = {"lrhnet": (2, 24), "seresnet": (1, 24), "cnn1d": (3, 5), "resnet34": (1, 4), "xresnet1d": (1, 5)}
 
 
 def random_variables(name, leads, classes):
@@ -75,6 +75,19 @@ def test_num_batches_tracked_may_be_absent(lrhnet_state):
     assert len(fewer) == len(lrhnet_state) - 6
     expected = torch_weights.from_torch("lrhnet", lrhnet_state)
     jax.tree.map(np.testing.assert_array_equal, torch_weights.from_torch("lrhnet", fewer), expected)
+
+
+def test_options_tell_which_parameters_are_expected():
+    module = models.create("xresnet1d", 2, num_classes=3, depth=18, width=4)
+    variables = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 64, 2)), jnp.zeros((1, 5)))
+    variables = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), variables)
+    state_dict = torch_weights.to_torch("xresnet1d", variables, depth=18, width=4)
+    back = torch_weights.from_torch("xresnet1d", state_dict, depth=18, width=4)
+    assert jax.tree.structure(back) == jax.tree.structure(variables)
+    with pytest.raises(CheckpointError, match="these are not the weights of xresnet1d"):
+        torch_weights.from_torch("xresnet1d", state_dict)
+    with pytest.raises(CheckpointError, match=r"bn1.running_mean has shape \(2,\), but xresnet1d with 2 leads and 3"):
+        torch_weights.from_torch("xresnet1d", state_dict, depth=18, width=8)
 
 
 def change(state_dict, key, value):

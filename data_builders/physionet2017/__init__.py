@@ -4,6 +4,6 @@ catalogue.py reads the records and their labels and decides who is in which fold
 them. The archive is not downloaded: PhysioNet has it in one file.
 """
 
-from data_builders.physionet2017.builder import Physionet2017
+from data_builders.physionet2017.builder import Physionet2017, SyntheticPhysionet2017
 
-__all__ = ["Physionet2017"]
+__all__ = ["Physionet2017", "SyntheticPhysionet2017"]

@@ -40,6 +40,16 @@ normal, atrial fibrillation, other rhythm or noisy; z-scored per record, of whol
   booktitle={Computing in Cardiology}, volume={44}, year={2017}, doi={10.22489/CinC.2017.065-469}
 }"""
 
+    def check(self) -> None:
+        catalogue.find(self._raw_dir)
+
     def _catalogue(self, dl_manager: Any) -> tuple[str | os.PathLike[str], Catalogue]:
         found = catalogue.read(self._raw_dir)  # raises for None: there is no download
         return str(self._raw_dir), found
+
+
+class SyntheticPhysionet2017(Physionet2017):
+    """The same over generated records (data_builders.synthetic), under a name that cannot be mistaken."""
+
+    name = "synthetic_physionet2017"
+    SYNTHETIC = True

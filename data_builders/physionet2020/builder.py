@@ -20,6 +20,7 @@ class Physionet2020(builder.WfdbBuilder):
     BUILDER_CONFIGS = builder.configs(preprocess.OPTIONS)
     CLASSES = ecg.CLASSES
     LEADS = FILE_LEADS = ecg.LEADS
+    TABLES = ("ptbxl_database",)
     HOMEPAGE = download.HOMEPAGE
     DESCRIPTION = """12-lead ECGs of the PhysioNet/Computing in Cardiology Challenge 2020 with its 24 scored diagnoses
 (equivalent ones merged), at 257 Hz, z-scored per record and lead, of whole length."""
@@ -40,6 +41,12 @@ class Physionet2020(builder.WfdbBuilder):
         super().__init__(**kwargs)
         self._ptbxl_database = ptbxl_database
 
+    def check(self) -> None:
+        if self._raw_dir is not None:
+            catalogue.find(self._raw_dir)
+        if self._ptbxl_database is not None:
+            catalogue.read_patients(self._ptbxl_database)
+
     def _catalogue(self, dl_manager: Any) -> tuple[str | os.PathLike[str], Catalogue]:
         raw_dir = self._raw_dir or download.fetch(dl_manager)
         return raw_dir, catalogue.read(raw_dir, self._ptbxl_database)
@@ -49,3 +56,4 @@ class Synthetic(Physionet2020):
     """The same over generated records (data_builders.synthetic), under a name that cannot be mistaken."""
 
     name = "synthetic"
+    SYNTHETIC = True

@@ -1,20 +1,19 @@
 """What is in an archive, from its headers alone: labels, patients and folds, before any signal is read."""
 
-import csv
 import logging
 import os
 import pathlib
-import re
 
 import numpy as np
-import tqdm
 
-from data_builders import folds, records
+from data_builders import entries, folds, ptbxl_table, records
 from data_builders.entries import Catalogue, Entry
 from lrhnet_jax import ecg
-from lrhnet_jax.errors import DataError
 
 PTBXL = "ptb-xl"
+_REMEDY = (
+    "give the one that holds PhysioNet's training/SOURCE/g*/NAME.hea, or leave --raw_dir out to download the archive"
+)
 
 
 def read(raw_dir: str | os.PathLike[str], ptbxl_database: str | os.PathLike[str] | None = None) -> Catalogue:
@@ -29,49 +28,23 @@ def read(raw_dir: str | os.PathLike[str], ptbxl_database: str | os.PathLike[str]
     """
     paths = find(raw_dir)
     patients = read_patients(ptbxl_database) if ptbxl_database else {}
-    headers: dict[tuple[str, str], records.Header] = {}
-    rejected: list[tuple[str, str]] = []
-    left_out = 0
-    for path in tqdm.tqdm(paths, desc="read headers", unit="record", disable=None):
-        try:
-            header = records.read_header(path)
-        except records.RecordError as error:
-            rejected.append((error.path, error.reason))
-            continue
-        key = header.source or "unknown", header.record_id
-        if key in headers:
-            rejected.append((str(path), f"the same record as {headers[key].path}"))
-        elif ecg.encode_labels(header.codes).any():
-            headers[key] = header
-        else:
-            left_out += 1
-    names = [_patient(source, header, patients) for (source, _), header in headers.items()]
-    unknown = sum(source == PTBXL and "/patient-" not in name for (source, _), name in zip(headers, names, strict=True))
+    found = entries.read_labelled(paths, len(ecg.CLASSES), lambda header: ecg.encode_labels(header.codes))
+    sources = [header.source or "unknown" for header in found.headers]
+    names = [_patient(source, header, patients) for source, header in zip(sources, found.headers, strict=True)]
+    unknown = sum(source == PTBXL and "/patient-" not in name for source, name in zip(sources, names, strict=True))
     if unknown:
         logging.warning("the patients of %d records of PTB-XL are not known: see --ptbxl_database", unknown)
-    labels = np.array([ecg.encode_labels(header.codes) for header in headers.values()]).reshape(-1, len(ecg.CLASSES))
-    fold = folds.assign_folds(labels, np.array([source for source, _ in headers], str), np.array(names, str))
-    entries = [
+    fold = folds.assign_folds(found.labels, np.array(sources, str), np.array(names, str))
+    built = [
         Entry(header, source, name, int(k), tuple(row))
-        for ((source, _), header), name, k, row in zip(headers.items(), names, fold, labels.tolist(), strict=True)
+        for header, source, name, k, row in zip(found.headers, sources, names, fold, found.labels.tolist(), strict=True)
     ]
-    return Catalogue(entries, left_out, rejected)
+    return Catalogue(built, found.left_out, found.rejected)
 
 
 def find(raw_dir: str | os.PathLike[str]) -> list[pathlib.Path]:
     """Returns the headers below `raw_dir`; raises DataError if there is no such folder, or no header in it."""
-    if not pathlib.Path(raw_dir).is_dir():
-        raise DataError(
-            f"raw_dir {str(raw_dir)!r} is no folder; give the one that holds PhysioNet's training/SOURCE/g*/NAME.hea, "
-            "or leave --raw_dir out to download the archive"
-        )
-    paths = records.find_headers(raw_dir)
-    if not paths:
-        raise DataError(
-            f"raw_dir {str(raw_dir)!r} holds no WFDB header (*.hea) at any depth; unpack the archive there, or leave "
-            "--raw_dir out to download it"
-        )
-    return paths
+    return entries.find_headers(raw_dir, _REMEDY)
 
 
 def read_patients(path: str | os.PathLike[str]) -> dict[int, str]:
@@ -80,28 +53,11 @@ def read_patients(path: str | os.PathLike[str]) -> dict[int, str]:
     Raises:
       DataError: if the file is missing, lacks the columns ecg_id and patient_id, or holds something else in them.
     """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            # Some releases write patients as floats: "11315.0".
-            return {
-                int(float(row["ecg_id"])): f"{float(row['patient_id']):.0f}"
-                for row in csv.DictReader(file)
-                if row["patient_id"]
-            }
-    except OSError as error:
-        raise DataError(
-            f"ptbxl_database {str(path)!r}: {error.strerror}; it is the ptbxl_database.csv of "
-            "https://physionet.org/content/ptb-xl/"
-        ) from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"ptbxl_database {str(path)!r} is not PTB-XL's table: columns ecg_id and patient_id of numbers expected"
-        ) from error
+    table = ptbxl_table.read(path, required=("ecg_id", "patient_id"))
+    return {number: row.patient for number, row in table.items() if row.patient}
 
 
 def _patient(source: str, header: records.Header, patients: dict[int, str]) -> str:
-    number = re.fullmatch(r"HR(\d+)", header.record_id)
-    known = header.patient
-    if known is None and source == PTBXL and number:
-        known = patients.get(int(number[1]))
+    number = ptbxl_table.number(header.record_id) if source == PTBXL else None
+    known = header.patient or patients.get(number or 0)
     return f"{source}/patient-{known}" if known else f"{source}/{header.record_id}"

@@ -5,14 +5,15 @@ import functools
 import multiprocessing
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from data_builders.synthetic import plan
+from data_builders.synthetic import plan, statements
 from data_builders.synthetic.generator import generate
 from lrhnet_jax import ecg
 
@@ -25,6 +26,7 @@ def write(
     records: int,
     seed: int = 0,
     *,
+    source: str = "",
     boost: bool = True,
     incart_seconds: float = 60.0,
     workers: int = 1,
@@ -33,13 +35,13 @@ def write(
 
     A record depends on `seed` and its number alone: a larger set begins with the same records, and the number of
     workers changes nothing. The set has the six sources of the Challenge 2020, in which some patients of ptb-xl have
-    several records (ptbxl_database.csv, columns ecg_id, patient_id, age, sex), and a few records in a hundred carry no
-    scored class.
+    several records (ptbxl_database.csv, see `statements`), and a few records in a hundred carry no scored class.
 
     Args:
       raw_dir: made if missing; files of the same names are overwritten.
       records: how many to write.
       seed: of the set.
+      source: one of the six sources ("ptb-xl"), to write no other; its records are others than in a mixed set.
       boost: make rare classes more frequent, see `plan.records`.
       incart_seconds: length of the St Petersburg records, really 1800.
       workers: processes; more than one needs an importable main module, as every spawned pool does.
@@ -50,25 +52,29 @@ def write(
     if records < 1 or workers < 1:
         raise ValueError(f"records and workers must be 1 or more; got records={records}, workers={workers}")
     root = Path(raw_dir)
-    planned = plan.records(records, seed, boost=boost, incart_seconds=incart_seconds)
+    planned = plan.records(records, seed, source=source, boost=boost, incart_seconds=incart_seconds)
     for folder in {_folder(root, record) for record in planned}:
         folder.mkdir(parents=True, exist_ok=True)
-    one = functools.partial(_write_record, root, seed)
+    for_all(functools.partial(_write_record, root, seed), planned, workers)
+    _write_patients(root / "ptbxl_database.csv", seed, planned)
+
+
+def for_all(function: Callable[[Any], None], planned: Sequence[Any], workers: int) -> None:
+    """Calls `function` with every planned record, in `workers` processes, with a progress bar for a large set."""
     bar = functools.partial(
         tqdm,
-        total=records,
+        total=len(planned),
         desc="writing synthetic records",
         unit="rec",
         mininterval=1.0,
-        disable=records < _PROGRESS_FROM,
+        disable=len(planned) < _PROGRESS_FROM,
     )
     if workers == 1:
-        _drain(bar(map(one, planned)))
+        _drain(bar(map(function, planned)))
     else:
         # Spawned, not forked: the caller may hold threads.
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            _drain(bar(pool.map(one, planned, chunksize=32)))
-    _write_patients(root / "ptbxl_database.csv", planned)
+            _drain(bar(pool.map(function, planned, chunksize=32)))
 
 
 def _drain(results: Iterable[None]) -> None:
@@ -98,11 +104,16 @@ def _write_record(root: Path, seed: int, record: plan.Record) -> None:
     gain, baseline, units = _scale(rng, record.source)
     digital = np.clip(np.rint(signal * gain) + baseline, -32768, 32767).astype("<i2")
     path = _folder(root, record) / record.name
+    write_wfdb(path, digital, _header(rng, record, digital, gain, baseline, units))
+
+
+def write_wfdb(path: Path, digital: np.ndarray, header: str) -> None:
+    """Writes path.mat, of samples (time, leads) int16, and path.hea."""
     # The header comes last: a header without its signal would look like a damaged record.
     with path.with_suffix(".mat").open("wb") as file:
         file.write(struct.pack("<5i", 30, digital.shape[1], digital.shape[0], 0, 4) + b"val\0")
         file.write(digital.tobytes())  # MATLAB stores columns: all leads of the first sample, then of the next
-    path.with_suffix(".hea").write_text(_header(rng, record, digital, gain, baseline, units), encoding="ascii")
+    path.with_suffix(".hea").write_text(header, encoding="ascii")
 
 
 def _scale(rng: np.random.Generator, source: str) -> tuple[int, int, str]:
@@ -153,11 +164,14 @@ def _sex(rng: np.random.Generator, record: plan.Record) -> str:
     return female if record.sex == "female" else male
 
 
-def _write_patients(path: Path, planned: list[plan.Record]) -> None:
+def _write_patients(path: Path, seed: int, planned: list[plan.Record]) -> None:
     with path.open("w", newline="", encoding="ascii") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(["ecg_id", "patient_id", "age", "sex"])
+        table.writerow(["ecg_id", "patient_id", "age", "sex", "scp_codes", "strat_fold"])
         for record in planned:
             if record.source == "ptb-xl":
                 age = 300.0 if record.age > 89 else record.age
-                table.writerow([record.number, f"{record.patient}.0", age, int(record.sex == "female")])
+                scored = ecg.encode_labels(record.codes).any()
+                codes = statements.of(record.classes) if scored else {}
+                fold = np.random.default_rng([seed, record.patient, 4]).integers(1, 11)
+                table.writerow([record.number, f"{record.patient}.0", age, int(record.sex == "female"), codes, fold])

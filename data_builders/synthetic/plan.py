@@ -112,27 +112,32 @@ def _draw(rng: np.random.Generator, source: str = "", abbreviation: str = "") ->
     return rows[int(np.searchsorted(shares, rng.random(), side="right"))]
 
 
-def records(count: int, seed: int, *, boost: bool = True, incart_seconds: float = 60.0) -> list[Record]:
+def records(
+    count: int, seed: int, *, source: str = "", boost: bool = True, incart_seconds: float = 60.0
+) -> list[Record]:
     """Plans a set: the first records are the same whatever the count.
 
     Args:
       count: number of records.
       seed: of the set.
+      source: only this collection, which does not have every class; "" takes all.
       boost: draw one record in three for a class in turn, so that a small set shows each of the 24 classes several
         times; otherwise labels follow the table alone, where some classes are very rare.
       incart_seconds: length of the St Petersburg records, really 1800.
     """
+    names = [name for name in ecg.ABBREVIATIONS if any(name in row.classes for row in _choices(source)[0])]
     planned: list[Record] = []
     seen: list[Record] = []  # patients who may come again
     for number in range(1, count + 1):
         rng = np.random.default_rng([seed, number, 0])
         turn, rest = divmod(number, BOOST_EVERY)
         if boost and rest == 0:
-            row = _draw(rng, abbreviation=ecg.ABBREVIATIONS[turn % len(ecg.ABBREVIATIONS)])
+            row = _draw(rng, source, names[turn % len(names)])
             record = _first_visit(rng, number, row, incart_seconds)
         else:
             shares = np.cumsum([source.share for source in SOURCES.values()])
-            source_name = list(SOURCES)[min(int(np.searchsorted(shares, rng.random())), len(SOURCES) - 1)]
+            drawn = list(SOURCES)[min(int(np.searchsorted(shares, rng.random())), len(SOURCES) - 1)]
+            source_name = source or drawn
             record = _first_visit(rng, number, _draw(rng, source_name), incart_seconds)
             if source_name == "ptb-xl" and seen and rng.random() < FOLLOW_UP:
                 record = _next_visit(rng, record, seen[int(rng.integers(len(seen)))])

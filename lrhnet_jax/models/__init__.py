@@ -1,4 +1,7 @@
-"""The networks, in Flax linen: LRH-Net (the student), SE-ResNet (the teacher), a 1D-CNN baseline, and a ResNet-34."""
+"""The networks, in Flax linen.
+
+LRH-Net (the student), SE-ResNet (the teacher), a 1D-CNN baseline, LTH-ECG's ResNet-34, and MVKT-ECG's xresnet1d.
+"""
 
 from lrhnet_jax.models.layers import Output
 from lrhnet_jax.models.registry import NAMES, count_parameters, create, multiply_accumulates

@@ -12,41 +12,30 @@ from lrhnet_jax.models import layers
 SHORTEST, LONGEST = 2146, 6241  # windows that leave two or three samples, which the last average pool turns into one
 
 
-class Stage(nn.Module):
+class Stage(layers.Layer):
     """conv -> BN -> maximum of four samples -> ReLU."""
 
     features: int
     taps: int
     stride: int
-    axis_name: str | None = None
-    dtype: layers.Dtype = jnp.float32
-    param_dtype: layers.Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = layers.Conv1D(self.features, self.taps, self.stride, (3, 3), weight_init="kaiming", name="conv1", **dtypes)(
-            x
-        )
-        x = layers.BatchNorm(axis_name=self.axis_name, name="bn1", **dtypes)(x, train)
+        x = layers.Conv1D(
+            self.features, self.taps, self.stride, (3, 3), weight_init="kaiming", name="conv1", **self.dtypes
+        )(x)
+        x = layers.BatchNorm(name="bn1", **self.norm)(x, train)
         return nn.relu(layers.max_pool(x, window=4, stride=4))
 
 
-class CNN1D(nn.Module):
+class CNN1D(layers.Network):
     """The 1D-CNN baseline. 1,055,300 parameters for 12 leads and 24 classes.
 
     Attributes:
-      num_classes: outputs.
       logit_dropout: rate of dropout on the logits, while training: the reference code has .6 there, which is a fault.
-      axis_name: the pmap axis over which BatchNorm takes its statistics.
-      dtype, param_dtype: of the computation; of parameters, statistics and logits.
     """
 
-    num_classes: int = 24
     logit_dropout: float = 0.0
-    axis_name: str | None = None
-    dtype: layers.Dtype = jnp.float32
-    param_dtype: layers.Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, signal: jax.Array, demographics: jax.Array, train: bool = False) -> layers.Output:
@@ -60,11 +49,10 @@ class CNN1D(nn.Module):
                 f"cnn1d reads windows of {SHORTEST} to {LONGEST} samples, not {signal.shape[1]}: "
                 "change the window, or take lrhnet or seresnet, which read any length"
             )
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         features = OrderedDict()
         x = signal
         for index, (width, taps, stride) in enumerate([(128, 80, 8), (256, 4, 1), (256, 4, 1), (512, 4, 1)], start=1):
-            x = Stage(width, taps, stride, self.axis_name, name=f"layer{index}_0", **dtypes)(x, train)
+            x = Stage(width, taps, stride, name=f"layer{index}_0", **self.norm)(x, train)
             features[f"layer{index}"] = x
         features["pooled"] = x = layers.mean_over_time(x[:, :2], self.param_dtype)
         person = layers.Dense(10, param_dtype=self.param_dtype, name="fc1")(demographics)

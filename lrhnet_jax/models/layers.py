@@ -32,6 +32,40 @@ class Output(NamedTuple):
     features: OrderedDict[str, jax.Array]
 
 
+class Layer(nn.Module, kw_only=True):
+    """What blocks and networks are given beside their sizes, by keyword.
+
+    Attributes:
+      axis_name: the pmap axis over which BatchNorm takes its statistics.
+      dtype: of the computation.
+      param_dtype: of parameters, statistics and logits.
+    """
+
+    axis_name: str | None = None
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    @property
+    def dtypes(self) -> dict[str, Any]:
+        """The arguments of a Conv1D."""
+        return {"dtype": self.dtype, "param_dtype": self.param_dtype}
+
+    @property
+    def norm(self) -> dict[str, Any]:
+        """The arguments of a BatchNorm, and of a block inside this one."""
+        return {"axis_name": self.axis_name, **self.dtypes}
+
+
+class Network(Layer, kw_only=True):
+    """A network: (signal, demographics, train) -> Output.
+
+    Attributes:
+      num_classes: outputs.
+    """
+
+    num_classes: int = 24
+
+
 def uniform_init(fan_in: int) -> nn.initializers.Initializer:
     """PyTorch's default for weights and biases: uniform on +-1/sqrt(fan_in)."""
     bound = fan_in**-0.5
@@ -103,10 +137,14 @@ class BatchNorm(nn.Module):
 
     Statistics are over batch and time, in `param_dtype`; with `axis_name` over all devices of that pmap axis too. Under
     jit over a mesh they are global by themselves.
+
+    Attributes:
+      initial_scale: 0 in the last one of a residual branch lets training begin with the shortcuts alone.
     """
 
     epsilon: float = 1e-5
     momentum: float = 0.1
+    initial_scale: float = 1.0
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
@@ -114,7 +152,7 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,), self.param_dtype)
+        scale = self.param("scale", nn.initializers.constant(self.initial_scale), (channels,), self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, (channels,), self.param_dtype)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), self.param_dtype)
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), self.param_dtype)
@@ -170,6 +208,16 @@ class SqueezeExcite(nn.Module):
 def mean_over_time(x: jax.Array, dtype: Dtype) -> jax.Array:
     """(batch, time, channels) -> (batch, channels), summed in `dtype`."""
     return x.mean(1, dtype=dtype)
+
+
+def max_over_time(x: jax.Array) -> jax.Array:
+    """(batch, time, channels) -> (batch, channels). Of equal maxima, the first one gets the gradient.
+
+    The gradient of x.max compares the maximum with the samples. XLA may have computed those twice, differently rounded:
+    then none is equal, and the gradient is 0 / 0.
+    """
+    first = jnp.arange(x.shape[1])[None, :, None] == x.argmax(1)[:, None, :]
+    return jnp.where(first, x, 0).sum(1)
 
 
 def max_pool(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:

@@ -12,58 +12,46 @@ TAPS = 8
 SAME = (3, 4)  # PyTorch's padding="same" for eight taps
 
 
-class Block(nn.Module):
+class Block(layers.Layer):
     """conv -> ReLU -> BN -> conv -> SE -> + shortcut -> ReLU -> BN; with `stride` 2 it halves the length."""
 
     features: int
     stride: int = 1
-    axis_name: str | None = None
-    dtype: layers.Dtype = jnp.float32
-    param_dtype: layers.Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         padding = SAME if self.stride == 1 else (3, 3)
         shortcut = x
-        x = layers.Conv1D(self.features, TAPS, self.stride, padding, use_bias=True, name="conv1", **dtypes)(x)
-        x = layers.BatchNorm(axis_name=self.axis_name, name="bn1", **dtypes)(nn.relu(x), train)
-        x = layers.Conv1D(self.features, TAPS, 1, SAME, use_bias=True, name="conv2", **dtypes)(x)
+        x = layers.Conv1D(self.features, TAPS, self.stride, padding, use_bias=True, name="conv1", **self.dtypes)(x)
+        x = layers.BatchNorm(name="bn1", **self.norm)(nn.relu(x), train)
+        x = layers.Conv1D(self.features, TAPS, 1, SAME, use_bias=True, name="conv2", **self.dtypes)(x)
         x = layers.SqueezeExcite(reduction=8, param_dtype=self.param_dtype, name="se")(x)
         if self.stride != 1:
-            shortcut = layers.Conv1D(self.features, 1, self.stride, use_bias=True, name="downsample", **dtypes)(
+            shortcut = layers.Conv1D(self.features, 1, self.stride, use_bias=True, name="downsample", **self.dtypes)(
                 shortcut
             )
             # Of an odd length the convolution makes one sample less than the shortcut. The reference fails there.
             shortcut = shortcut[:, : x.shape[1]]
-        return layers.BatchNorm(axis_name=self.axis_name, name="bn2", **dtypes)(nn.relu(x + shortcut), train)
+        return layers.BatchNorm(name="bn2", **self.norm)(nn.relu(x + shortcut), train)
 
 
-class LRHNet(nn.Module):
+class LRHNet(layers.Network):
     """LRH-Net. 84,516 parameters for 12 leads and 24 classes.
 
     Attributes:
-      num_classes: outputs.
       head_relu: a ReLU between the two dense layers, as in the paper; the reference code has none.
-      axis_name: the pmap axis over which BatchNorm takes its statistics.
-      dtype, param_dtype: of the computation; of parameters, statistics and logits.
     """
 
-    num_classes: int = 24
     head_relu: bool = True
-    axis_name: str | None = None
-    dtype: layers.Dtype = jnp.float32
-    param_dtype: layers.Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, signal: jax.Array, demographics: jax.Array, train: bool = False) -> layers.Output:
         """(batch, time, leads), (batch, 5) -> logits (batch, classes), features stem, layer1 to layer3, pooled."""
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         features = OrderedDict()
-        x = layers.Conv1D(16, TAPS, 1, SAME, use_bias=True, name="conv1", **dtypes)(signal)
+        x = layers.Conv1D(16, TAPS, 1, SAME, use_bias=True, name="conv1", **self.dtypes)(signal)
         features["stem"] = x = nn.relu(x)
         for index, (width, stride) in enumerate([(16, 1), (32, 2), (64, 2)], start=1):
-            x = Block(width, stride, self.axis_name, name=f"layer{index}_0", **dtypes)(x, train)
+            x = Block(width, stride, name=f"layer{index}_0", **self.norm)(x, train)
             features[f"layer{index}"] = x
         features["pooled"] = x = layers.mean_over_time(x, self.param_dtype)
         person = layers.Dense(10, param_dtype=self.param_dtype, name="fc")(demographics)

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 
 from lrhnet_jax import ecg
 from lrhnet_jax.errors import ConfigError
-from lrhnet_jax.models import cnn1d, layers, lrhnet, resnet34, seresnet
+from lrhnet_jax.models import cnn1d, layers, lrhnet, resnet34, seresnet, xresnet1d
 
-_MODELS: dict[str, type[nn.Module]] = {
+_MODELS: dict[str, type[layers.Network]] = {
     "lrhnet": lrhnet.LRHNet,
     "seresnet": seresnet.SEResNet,
     "cnn1d": cnn1d.CNN1D,
     "resnet34": resnet34.ResNet34,
+    "xresnet1d": xresnet1d.XResNet1D,
 }
 NAMES = tuple(_MODELS)
 
@@ -41,8 +42,7 @@ def create(
       num_classes: outputs.
       dtype: of the computation, an array type or its name ("bfloat16"); None means `param_dtype`.
       param_dtype: of parameters, BatchNorm statistics and logits; float64 needs jax_enable_x64.
-      **options: `head_relu` (lrhnet), `dropout` (seresnet, resnet34), `logit_dropout` (cnn1d), `width`, `sequence` and
-        `use_demographics` (resnet34), `axis_name` (all).
+      **options: `axis_name`, and the further attributes of the network's class.
 
     Raises:
       ConfigError: for an unknown name or option, a number of leads below one, or float64 without jax_enable_x64.

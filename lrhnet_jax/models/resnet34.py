@@ -26,7 +26,7 @@ STAGES, BLOCKS = 4, 4  # stages of one width, and blocks in each; every second b
 STEP = 2 ** (STAGES * BLOCKS // 2)  # samples from one step of the output to the next
 
 
-class Block(nn.Module):
+class Block(layers.Layer):
     """[BN -> ReLU ->] conv -> BN -> ReLU -> dropout -> conv -> + shortcut.
 
     The shortcut has no weights: the larger of two samples where the length is halved, channels of zeros where they are
@@ -40,52 +40,40 @@ class Block(nn.Module):
     stride: int = 1
     first: bool = False
     dropout: float = 0.2
-    axis_name: str | None = None
-    dtype: layers.Dtype = jnp.float32
-    param_dtype: layers.Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        conv = {"use_bias": True, "weight_init": "he_normal", **dtypes}
-        norm = {"axis_name": self.axis_name, **dtypes}
+        conv = {"use_bias": True, "weight_init": "he_normal", **self.dtypes}
         shortcut = x if self.stride == 1 else layers.max_pool(x, window=self.stride, stride=self.stride)
         shortcut = jnp.pad(shortcut, ((0, 0), (0, 0), (0, self.features - x.shape[-1])))
         if not self.first:
-            x = nn.relu(layers.BatchNorm(name="bn1", **norm)(x, train))
+            x = nn.relu(layers.BatchNorm(name="bn1", **self.norm)(x, train))
         padding = (7, 8) if self.stride == 1 else (7, 7)
         x = layers.Conv1D(self.features, 16, self.stride, padding, name="conv1", **conv)(x)
-        x = nn.relu(layers.BatchNorm(name="bn2", **norm)(x, train))
+        x = nn.relu(layers.BatchNorm(name="bn2", **self.norm)(x, train))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = layers.Conv1D(self.features, 16, 1, (7, 8), name="conv2", **conv)(x)
         return x + shortcut
 
 
-class ResNet34(nn.Module):
+class ResNet34(layers.Network):
     """The network of Hannun et al. 10,466,148 parameters for one lead and four classes; see above.
 
     Convolutions start as published (Keras' he_normal, biases of zero); BatchNorm's constants and the dense layer's
     start are PyTorch's, as everywhere here.
 
     Attributes:
-      num_classes: outputs.
       width: filters of the stem; the last blocks have eight times as many. A quarter of the width is about a sixteenth
         of the parameters and of the work.
       dropout: rate inside every block, while training.
       sequence: logits of every step of 256 samples, as published, instead of their mean over time: one per record.
       use_demographics: the age/sex vector joins the last layer's input, as in the other networks; else it is ignored.
-      axis_name: the pmap axis over which BatchNorm takes its statistics.
-      dtype, param_dtype: of the computation; of parameters, statistics and logits.
     """
 
-    num_classes: int = 24
     width: int = 32
     dropout: float = 0.2
     sequence: bool = False
     use_demographics: bool = False
-    axis_name: str | None = None
-    dtype: layers.Dtype = jnp.float32
-    param_dtype: layers.Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, signal: jax.Array, demographics: jax.Array, train: bool = False) -> layers.Output:
@@ -100,13 +88,11 @@ class ResNet34(nn.Module):
             raise ConfigError(f"resnet34 halves its input eight times: give it {STEP} samples, not {signal.shape[1]}")
         if self.width < 1:
             raise ConfigError(f"resnet34 needs a width of at least one filter, not {self.width}")
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        norm = {"axis_name": self.axis_name, **dtypes}
         features = OrderedDict()
-        x = layers.Conv1D(self.width, 16, 1, (7, 8), use_bias=True, weight_init="he_normal", name="conv1", **dtypes)(
-            signal
-        )
-        features["stem"] = x = nn.relu(layers.BatchNorm(name="bn1", **norm)(x, train))
+        x = layers.Conv1D(
+            self.width, 16, 1, (7, 8), use_bias=True, weight_init="he_normal", name="conv1", **self.dtypes
+        )(signal)
+        features["stem"] = x = nn.relu(layers.BatchNorm(name="bn1", **self.norm)(x, train))
         for stage in range(STAGES):
             for index in range(BLOCKS):
                 x = Block(
@@ -115,10 +101,10 @@ class ResNet34(nn.Module):
                     first=stage == index == 0,
                     dropout=self.dropout,
                     name=f"layer{stage + 1}_{index}",
-                    **norm,
+                    **self.norm,
                 )(x, train)
             features[f"layer{stage + 1}"] = x
-        x = nn.relu(layers.BatchNorm(name="bn2", **norm)(x, train))
+        x = nn.relu(layers.BatchNorm(name="bn2", **self.norm)(x, train))
         features["pooled"] = pooled = layers.mean_over_time(x, self.param_dtype)
         # The dense layer is linear: the mean of its outputs is its output for the mean.
         x = x.astype(self.param_dtype) if self.sequence else pooled[:, None]

@@ -9,49 +9,37 @@ import jax.numpy as jnp
 from lrhnet_jax.models import layers
 
 
-class Block(nn.Module):
+class Block(layers.Layer):
     """conv -> BN -> ReLU -> dropout -> conv -> BN -> SE -> + shortcut -> ReLU."""
 
     features: int
     stride: int = 1
     dropout: float = 0.2
-    axis_name: str | None = None
-    dtype: layers.Dtype = jnp.float32
-    param_dtype: layers.Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        conv = {"weight_init": "kaiming", **dtypes}
-        norm = {"axis_name": self.axis_name, **dtypes}
+        conv = {"weight_init": "kaiming", **self.dtypes}
         shortcut = x
         x = layers.Conv1D(self.features, 7, self.stride, (3, 3), name="conv1", **conv)(x)
-        x = nn.relu(layers.BatchNorm(name="bn1", **norm)(x, train))
+        x = nn.relu(layers.BatchNorm(name="bn1", **self.norm)(x, train))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = layers.Conv1D(self.features, 7, 1, (3, 3), name="conv2", **conv)(x)
-        x = layers.BatchNorm(name="bn2", **norm)(x, train)
+        x = layers.BatchNorm(name="bn2", **self.norm)(x, train)
         x = layers.SqueezeExcite(reduction=16, param_dtype=self.param_dtype, name="se")(x)
         if shortcut.shape != x.shape:
             shortcut = layers.Conv1D(self.features, 1, self.stride, name="downsample_0", **conv)(shortcut)
-            shortcut = layers.BatchNorm(name="downsample_1", **norm)(shortcut, train)
+            shortcut = layers.BatchNorm(name="downsample_1", **self.norm)(shortcut, train)
         return nn.relu(x + shortcut)
 
 
-class SEResNet(nn.Module):
+class SEResNet(layers.Network):
     """SE-ResNet. 8,837,060 parameters for 12 leads and 24 classes.
 
     Attributes:
-      num_classes: outputs.
       dropout: rate inside every block, while training.
-      axis_name: the pmap axis over which BatchNorm takes its statistics.
-      dtype, param_dtype: of the computation; of parameters, statistics and logits.
     """
 
-    num_classes: int = 24
     dropout: float = 0.2
-    axis_name: str | None = None
-    dtype: layers.Dtype = jnp.float32
-    param_dtype: layers.Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, signal: jax.Array, demographics: jax.Array, train: bool = False) -> layers.Output:
@@ -59,15 +47,14 @@ class SEResNet(nn.Module):
 
         Features: stem, stem_pooled, layer1 to layer4, pooled.
         """
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         features = OrderedDict()
-        x = layers.Conv1D(64, 15, 2, (7, 7), weight_init="kaiming", name="conv1", **dtypes)(signal)
-        x = nn.relu(layers.BatchNorm(axis_name=self.axis_name, name="bn1", **dtypes)(x, train))
+        x = layers.Conv1D(64, 15, 2, (7, 7), weight_init="kaiming", name="conv1", **self.dtypes)(signal)
+        x = nn.relu(layers.BatchNorm(name="bn1", **self.norm)(x, train))
         features["stem"] = x
         features["stem_pooled"] = x = layers.max_pool(x, window=3, stride=2, padding=1)
         for index, (width, stride) in enumerate([(64, 1), (128, 2), (256, 2), (512, 2)], start=1):
-            x = Block(width, stride, self.dropout, self.axis_name, name=f"layer{index}_0", **dtypes)(x, train)
-            x = Block(width, 1, self.dropout, self.axis_name, name=f"layer{index}_1", **dtypes)(x, train)
+            x = Block(width, stride, self.dropout, name=f"layer{index}_0", **self.norm)(x, train)
+            x = Block(width, 1, self.dropout, name=f"layer{index}_1", **self.norm)(x, train)
             features[f"layer{index}"] = x
         features["pooled"] = x = layers.mean_over_time(x, self.param_dtype)
         person = layers.Dense(10, param_dtype=self.param_dtype, name="fc1")(demographics)

@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 
 from data_builders import build, preprocess, records, shards
 from data_builders.physionet2020 import download
-from lrhnet_jax import ecg
+from lrhnet_jax import challenge2017, ecg, ptbxl
 from lrhnet_jax.errors import DataError
 from tests.data_builders.wfdb_files import NSR, comments, write_record
 
@@ -133,7 +133,7 @@ def test_unusable_records_are_listed_and_left_out(spoilt, tmp_path, capsys):
     assert len(report["rejected"]) == len(REASONS)
     summary = capsys.readouterr().out
     assert "18 records" in summary
-    assert "2 left out, which carry no scored class" in summary
+    assert "2 left out, which carry no class of the set" in summary
     assert f"6 rejected, all listed in {folder / 'report.json'}" in summary
     for item in report["rejected"]:
         name = item["path"].rsplit("/", 1)[1].removesuffix(".hea")
@@ -179,7 +179,7 @@ def test_missing_table_is_an_error_before_anything_is_read(archive, tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("mitbih", {}, "unknown data set 'mitbih'; choose physionet2020, physionet2017, synthetic"),
+        ("mitbih", {}, "unknown data set 'mitbih'; choose physionet2020, physionet2017, ptbxl, cpsc2018, synthetic"),
         ("physionet2020", {"preprocess": "mine"}, "unknown preprocess 'mine'; choose paper, reference"),
     ],
 )
@@ -316,10 +316,38 @@ def test_synthetic_set(tmp_path):
     assert _same_records(folder, build.build_synthetic(tmp_path / "again", records=12, seed=3, workers=1))
 
 
+@pytest.mark.parametrize(
+    ("kind", "preprocess", "classes"),
+    [("ptbxl", "100hz", ptbxl.CLASSES), ("physionet2017", None, challenge2017.CLASSES)],
+)
+def test_synthetic_sets_of_other_classes(tmp_path, kind, preprocess, classes):
+    options = {"records": 12, "seed": 3, "kind": kind, "preprocess": preprocess, "workers": 1}
+    folder = build.build_synthetic(tmp_path, **options)
+    assert folder == tmp_path / f"synthetic_{kind}" / (preprocess or "300hz") / "1.0.0"
+    report = json.loads((folder / "report.json").read_text())
+    assert (report["synthetic"], report["classes"], report["rejected"]) == (True, list(classes), [])
+    assert "nobody was recorded" in report["notice"] and report["notice"] in build.summary(folder)
+    rows = _rows(folder)
+    assert len(rows) == report["records"] == 12 - report["left_out_no_scored_class"] > 8
+    assert ("published_fold" in next(iter(rows.values()))) is (kind == "ptbxl")
+    assert _same_records(folder, build.build_synthetic(tmp_path / "again", **options))
+
+
+def test_what_cannot_be_generated_is_an_error(tmp_path):
+    with pytest.raises(
+        DataError, match="no ECGs can be generated for 'cpsc2018'; choose physionet2020, physionet2017, p"
+    ):
+        build.build_synthetic(tmp_path, 8, kind="cpsc2018")
+    with pytest.raises(DataError, match="the set synthetic_ptbxl is generated, not downloaded"):
+        build.build("synthetic_ptbxl", None, tmp_path)
+
+
 def test_synthetic_set_from_the_command_line(tmp_path, capsys):
     arguments = ["synthetic", f"--data_dir={tmp_path}", "--records=8", "--workers=1", "--preprocess=reference"]
     assert build.main(arguments) == 0
     assert str(tmp_path / "synthetic/reference/1.0.0") in capsys.readouterr().out
+    assert build.main(["synthetic_physionet2017", f"--data_dir={tmp_path}", "--records=5", "--workers=1"]) == 0
+    assert "training2017 5" in capsys.readouterr().out
 
 
 def _same_records(a, b):

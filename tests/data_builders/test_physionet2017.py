@@ -222,7 +222,7 @@ def test_what_is_missing_is_an_error_before_anything_is_made(raw, tmp_path, caps
         build.build("physionet2017", None, tmp_path / "data")
     with pytest.raises(DataError, match="unknown preprocess 'paper'; choose 300hz, 200hz, 257hz"):
         made(raw, tmp_path, preprocess="paper")
-    with pytest.raises(DataError, match="physionet2017 has no records of PTB-XL"):
+    with pytest.raises(DataError, match="physionet2017 has no use for PTB-XL's table: leave ptbxl_database out"):
         made(raw, tmp_path, ptbxl_database=tmp_path / "ptbxl_database.csv")
     (raw / "training2017/REFERENCE.csv").unlink()
     with pytest.raises(DataError, match=r"holds no labels: REFERENCE-v3\.csv or REFERENCE\.csv is expected"):

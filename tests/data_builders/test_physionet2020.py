@@ -55,7 +55,7 @@ def test_broken_and_repeated_headers_are_rejected(archive):
     ("text", "message"),
     [
         (None, "No such file.*physionet.org/content/ptb-xl"),
-        ("a,b\n1,2\n", "is not PTB-XL's table: columns ecg_id and patient_id"),
+        ("a,b\n1,2\n", "is not PTB-XL's table: columns ecg_id, patient_id expected"),
         ("ecg_id,patient_id\none,two\n", "is not PTB-XL's table"),
     ],
 )

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import wfdb
 
-from data_builders import synthetic
-from data_builders.synthetic import archive, dipole, morphology, plan, rhythm
-from lrhnet_jax import ecg
+from data_builders import ptbxl_table, synthetic
+from data_builders.physionet2017 import catalogue as challenge2017_catalogue
+from data_builders.synthetic import archive, dipole, morphology, plan, rhythm, single_lead, statements
+from lrhnet_jax import challenge2017, ecg, ptbxl
 
 CODE = {abbreviation: code for code, (abbreviation, _) in ecg.DIAGNOSES.items()}
 LEAD = {name: i for i, name in enumerate(ecg.LEADS)}
@@ -155,6 +156,78 @@ def test_patients_table_lists_ptbxl_and_some_patients_twice(written):
     names = {path.stem for path in written.glob("training/ptb-xl/g1/*.hea")}
     assert {f"HR{int(row['ecg_id']):05d}" for row in rows} == names
     assert max(Counter(row["patient_id"] for row in rows).values()) > 1
+
+
+def test_one_source_alone_has_the_classes_that_it_really_has():
+    planned = plan.records(200, 0, source="ptb-xl")
+    assert {record.source for record in planned} == {"ptb-xl"}
+    shown = {name for record in planned for name in record.classes}
+    assert shown <= {name for row in plan.label_counts() if row.source == "ptb-xl" for name in row.classes}
+    assert {"QAb", "TInv", "LQT", "RAD"} <= shown  # rare, but drawn in turn
+    assert plan.records(50, 0, source="ptb-xl") == planned[:50]
+
+
+def test_statements_of_diagnoses():
+    assert set(ecg.ABBREVIATIONS) == set(statements.DIAGNOSES) | set(statements.OTHERS)
+    assert set(statements.DIAGNOSES.values()) <= set(ptbxl.SUPERCLASS)
+    assert not set(statements.OTHERS.values()) & set(ptbxl.SUPERCLASS)
+
+    def superclasses(*classes: str) -> set[str]:
+        return {ptbxl.CLASSES[i] for i in np.flatnonzero(ptbxl.encode_labels(statements.of(classes)))}
+
+    assert superclasses("NSR") == superclasses("STach", "SA") == {"NORM"}
+    assert superclasses("NSR", "LBBB") == {"CD"}
+    assert superclasses("AF", "QAb", "LAD", "TAb") == {"MI", "HYP", "STTC"}
+    assert superclasses("AF") == superclasses("PVC", "NSR") == set()
+    assert statements.of(["NSR", "LQT"]) == {"LNGQT": 100.0, "SR": 0.0}
+
+
+def test_patients_table_has_ptbxls_statements_and_folds(written):
+    rows = ptbxl_table.read(written / "ptbxl_database.csv")
+    planned = {record.number: record for record in plan.records(60, 3, incart_seconds=20)}
+    assert set(rows) == {number for number, record in planned.items() if record.source == "ptb-xl"}
+    folds: dict[str, int] = {}
+    for number, row in rows.items():
+        scored = ecg.encode_labels(planned[number].codes).any()
+        assert row.statements == (tuple(statements.of(planned[number].classes)) if scored else ())
+        assert row.sex == planned[number].sex and 1 <= row.strat_fold <= 10
+        assert folds.setdefault(row.patient, row.strat_fold) == row.strat_fold
+    assert len(set(folds.values())) > 5
+
+
+def test_single_lead_set_has_the_layout_and_the_classes_of_challenge_2017(tmp_path):
+    synthetic.write_single_lead(tmp_path, 40, seed=2)
+    found = challenge2017_catalogue.read(tmp_path)
+    planned = {record.name: record for record in single_lead.records(40, 2)}
+    assert found.rejected == [] and len(found.entries) == 40
+    for entry in found.entries:
+        record = planned[entry.header.record_id]
+        assert challenge2017.CLASSES[entry.labels.index(True)] == record.label
+        assert (entry.header.leads, entry.header.rate) == (("ECG",), 300)
+        assert entry.header.samples == round(record.seconds * 300) and 9 <= record.seconds <= 61
+    assert {record.label for record in planned.values()} == set(challenge2017.CLASSES)
+    diagnoses = {label: {r.diagnosis for r in planned.values() if r.label == label} for label in "NAO"}
+    assert (diagnoses["N"], diagnoses["A"]) == ({"NSR"}, {"AF"}) and diagnoses["O"] <= set(single_lead.OTHERS)
+
+
+def test_single_lead_records_depend_on_seed_and_number_alone(tmp_path):
+    synthetic.write_single_lead(tmp_path / "whole", 40, seed=2, workers=2)
+    synthetic.write_single_lead(tmp_path / "part", 3, seed=2)
+    whole, part = digest(tmp_path / "whole"), digest(tmp_path / "part")
+    part.pop("REFERENCE.csv")
+    assert len(part) == 6 and part.items() <= whole.items()
+    assert single_lead.records(40, 3) != single_lead.records(40, 2) == single_lead.records(60, 2)[:40]
+    with pytest.raises(ValueError, match="count=0"):
+        synthetic.write_single_lead(tmp_path, 0)
+
+
+def test_noise_of_a_noisy_record_is_as_large_as_its_beats():
+    lead = clean("NSR", 0, rate=300)[:, 0]
+    noise = single_lead.drown(np.random.default_rng(0), lead) - lead
+    assert 0.3 < noise.std() / np.ptp(lead) < 1.5
+    power = np.abs(np.fft.rfft(noise)) ** 2
+    frequencies = np.fft.rfftfreq(len(noise), 1 / 300)
+    assert power[(frequencies > 0.5) & (frequencies < 45)].sum() > 0.8 * power.sum()  # in the band of the beats
 
 
 def test_header_quirks_of_real_archives_occur(tmp_path, monkeypatch):

@@ -16,7 +16,8 @@ from tests.parity import torch_models  # noqa: E402  (needs PyTorch)
 torch.set_num_threads(1)  # its threads spin, and XLA's have the cores
 
 DROPOUT_OFF = {"dropout": 0.0}  # torch's draws other random numbers
-OPTIONS = {"lrhnet": {}, "seresnet": DROPOUT_OFF, "cnn1d": {}, "resnet34": DROPOUT_OFF}
+OPTIONS = {"lrhnet": {}, "seresnet": DROPOUT_OFF, "cnn1d": {}, "resnet34": DROPOUT_OFF, "xresnet1d": {}}
+NARROW = {"depth": 18, "width": 4}  # of xresnet1d
 
 
 def batch(leads, window, size=3, seed=0):
@@ -67,7 +68,7 @@ def compare_forward(name, leads, window, precision, tolerance, **options):
     inputs = batch(leads, window)
     signal, demographics, _ = torch_batch(*inputs, dtype)
     module = models.create(name, leads, param_dtype=precision, **OPTIONS[name], **options)
-    variables = torch_weights.from_torch(name, network.state_dict())
+    variables = torch_weights.from_torch(name, network.state_dict(), **options)
     ours = [jnp.asarray(array, precision) for array in inputs[:2]]
     for train in (False, True):
         network.train(train)
@@ -76,10 +77,10 @@ def compare_forward(name, leads, window, precision, tolerance, **options):
         output, changes = forward(module, variables, *ours, train)
         assert output.logits.dtype == precision
         assert worst(output.logits, expected) < tolerance
-    after = torch_weights.to_torch(name, {**variables, **changes})
+    after = torch_weights.to_torch(name, {**variables, **changes}, **options)
     theirs = {key: value for key, value in network.state_dict().items() if "running" in key}
     assert worst({key: after[key] for key in theirs}, theirs) < tolerance
-    before = torch_weights.to_torch(name, variables)
+    before = torch_weights.to_torch(name, variables, **options)
     assert worst({key: before[key] for key in theirs}, theirs) > 1e-3, "no statistic moved: nothing was compared"
 
 
@@ -104,6 +105,20 @@ def test_forward_without_the_relu_of_the_head():
     compare_forward("lrhnet", 2, 64, "float32", 2e-5, head_relu=False)
 
 
+@pytest.mark.parametrize(
+    ("window", "options"),
+    [
+        (100, NARROW),
+        (101, {**NARROW, "depth": 34, "doubling": True, "taps": 3}),
+        (131, {**NARROW, "depth": 50}),
+        (70, {**NARROW, "depth": 101}),
+    ],
+)
+def test_forward_of_xresnet1d(window, options):
+    with jax.enable_x64(True):
+        compare_forward("xresnet1d", 3, window, "float64", 1e-9, **options)
+
+
 def loss_function(module, params, batch_stats, signal, demographics, labels):
     variables = {"params": params, "batch_stats": batch_stats}
     output, changes = module.apply(variables, signal, demographics, train=True, mutable=["batch_stats"])
@@ -125,15 +140,21 @@ SCHEDULES = {
 # The seresnet's window leaves two samples after its last block: BatchNorm over fewer than four values is chaotic.
 @pytest.mark.parametrize(
     ("name", "leads", "window", "schedule"),
-    [("lrhnet", 2, 67, "step"), ("seresnet", 1, 49, "multistep"), ("cnn1d", 1, 2146, "step")],
+    [
+        ("lrhnet", 2, 67, "step"),
+        ("seresnet", 1, 49, "multistep"),
+        ("cnn1d", 1, 2146, "step"),
+        ("xresnet1d", 1, 131, "step"),
+    ],
 )
 def test_gradient_of_every_parameter_and_twenty_optimiser_steps(name, leads, window, schedule):
+    sizes = NARROW if name == "xresnet1d" else {}
     fields, make_scheduler = SCHEDULES[schedule]
     steps_per_epoch, rate, decay = 2, 1e-3, 5e-4
     with jax.enable_x64(True):
-        network = reference(name, leads, torch.float64).train()
-        module = models.create(name, leads, param_dtype="float64", **OPTIONS[name])
-        variables = torch_weights.from_torch(name, network.state_dict())
+        network = reference(name, leads, torch.float64, **sizes).train()
+        module = models.create(name, leads, param_dtype="float64", **OPTIONS[name], **sizes)
+        variables = torch_weights.from_torch(name, network.state_dict(), **sizes)
         params, batch_stats = variables["params"], variables["batch_stats"]
 
         optimizer = torch.optim.Adam(network.parameters(), lr=rate, weight_decay=decay)
@@ -156,17 +177,17 @@ def test_gradient_of_every_parameter_and_twenty_optimiser_steps(name, leads, win
             optimizer.zero_grad()
             torch.nn.functional.binary_cross_entropy_with_logits(network(signal, demographics), labels).backward()
             if index == 0:
-                compare_gradients(name, {"params": gradients, "batch_stats": batch_stats}, network)
+                compare_gradients(name, {"params": gradients, "batch_stats": batch_stats}, network, **sizes)
             optimizer.step()
             if index % steps_per_epoch == steps_per_epoch - 1:
                 scheduler.step()
-        ours = torch_weights.to_torch(name, {"params": params, "batch_stats": batch_stats})
+        ours = torch_weights.to_torch(name, {"params": params, "batch_stats": batch_stats}, **sizes)
         theirs = {key: value.numpy() for key, value in network.state_dict().items() if value.is_floating_point()}
         assert worst({key: ours[key] for key in theirs}, theirs) < 1e-8
 
 
-def compare_gradients(name, gradients, network):
-    ours = torch_weights.to_torch(name, gradients)
+def compare_gradients(name, gradients, network, **options):
+    ours = torch_weights.to_torch(name, gradients, **options)
     for key, parameter in network.named_parameters():
         theirs = parameter.grad.numpy()
         assert np.abs(theirs).max() > 1e-12, key

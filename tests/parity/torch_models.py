@@ -1,4 +1,4 @@
-"""The networks in PyTorch, with the reference's state_dict keys (ResNet-34 has none), to compare ours with.
+"""The networks in PyTorch, to compare ours with; state_dict keys as the reference has them, for those it has.
 
 Signals are (batch, leads, time). `forward` returns the logits. Dropout is off unless asked for: random numbers differ.
 """
@@ -170,10 +170,67 @@ class ResNet34(nn.Module):
         return self.fc(x.transpose(1, 2)).mean(1)  # of every step, then averaged
 
 
+class XResBlock(nn.Module):
+    def __init__(self, inputs: int, features: int, stride: int, taps: int, bottleneck: bool):
+        super().__init__()
+        outputs = 4 * features if bottleneck else features
+        layers = [(inputs, features, taps, stride), (features, outputs, taps, 1)]
+        if bottleneck:
+            layers = [(inputs, features, 1, 1), (features, features, taps, stride), (features, outputs, 1, 1)]
+        self.names = []
+        for index, (ins, outs, kernel, step) in enumerate(layers, start=1):
+            setattr(self, f"conv{index}", nn.Conv1d(ins, outs, kernel, step, kernel // 2, bias=False))
+            setattr(self, f"bn{index}", nn.BatchNorm1d(outs))
+            self.names.append((f"conv{index}", f"bn{index}"))
+        self.pool = nn.AvgPool1d(2, ceil_mode=True) if stride == 2 else nn.Identity()
+        self.downsample = nn.Identity()
+        if inputs != outputs:
+            self.downsample = nn.Sequential(nn.Conv1d(inputs, outputs, 1, bias=False), nn.BatchNorm1d(outputs))
+
+    def forward(self, x):
+        y = x
+        for conv, bn in self.names:
+            y = getattr(self, bn)(getattr(self, conv)(y))
+            y = y if conv == self.names[-1][0] else y.relu()
+        return (y + self.downsample(self.pool(x))).relu()
+
+
+XRESNET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+
+
+class XResNet1D(nn.Module):
+    def __init__(self, leads, num_classes=24, *, depth=101, width=64, taps=5, doubling=False):
+        super().__init__()
+        sizes = (leads, width // 2, width // 2, width)
+        for index in (1, 2, 3):
+            stride = 2 if index == 1 else 1
+            conv = nn.Conv1d(sizes[index - 1], sizes[index], taps, stride, taps // 2, bias=False)
+            setattr(self, f"conv{index}", conv)
+            setattr(self, f"bn{index}", nn.BatchNorm1d(sizes[index]))
+        self.maxpool = nn.MaxPool1d(3, 2, 1)
+        inputs = width
+        for stage, count in enumerate(XRESNET_BLOCKS[depth]):
+            features = width * 2**stage if doubling else width
+            blocks = []
+            for index in range(count):
+                stride = 2 if stage > 0 and index == 0 else 1
+                blocks.append(XResBlock(inputs, features, stride, taps, depth >= 50))
+                inputs = 4 * features if depth >= 50 else features
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(2 * inputs, num_classes)
+
+    def forward(self, signal, demographics):
+        x = self.bn1(self.conv1(signal)).relu()
+        x = self.bn2(self.conv2(x)).relu()
+        x = self.maxpool(self.bn3(self.conv3(x)).relu())
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(torch.cat([x.amax(-1), x.mean(-1)], 1))
+
+
 def initialise_convolutions(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Conv1d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
 
-MODELS = {"lrhnet": LRHNet, "seresnet": SEResNet, "cnn1d": CNN1D, "resnet34": ResNet34}
+MODELS = {"lrhnet": LRHNet, "seresnet": SEResNet, "cnn1d": CNN1D, "resnet34": ResNet34, "xresnet1d": XResNet1D}

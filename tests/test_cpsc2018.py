@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+
+from lrhnet_jax import cpsc2018, ecg
+
+
+@pytest.mark.parametrize(("code", "name"), cpsc2018.CODES.items())
+def test_every_code_is_one_class(code, name):
+    np.testing.assert_array_equal(cpsc2018.encode_labels([code, "55827005"]), np.array(cpsc2018.CLASSES) == name)
+
+
+def test_codes_mean_what_they_mean_in_challenge_2020():
+    for code, name in cpsc2018.CODES.items():
+        scored = ecg.EQUIVALENT.get(code, code)
+        if scored in ecg.DIAGNOSES:
+            assert ecg.DIAGNOSES[scored][0] == name
+    others = {code for code in cpsc2018.CODES if ecg.EQUIVALENT.get(code, code) not in ecg.DIAGNOSES}
+    assert others == {"164884008", "429622005", "164931005"}  # ventricular ectopics, ST depression, ST elevation
+    for code, stands_for in ecg.EQUIVALENT.items():
+        assert cpsc2018.CODES[code] == cpsc2018.CODES[stands_for]
+
+
+def test_a_record_may_carry_several_or_none():
+    labels = cpsc2018.encode_labels(["164889003", "59118001", "713427006"])
+    assert [cpsc2018.CLASSES[i] for i in np.flatnonzero(labels)] == ["AF", "RBBB"]
+    assert not cpsc2018.encode_labels(["427084000", ""]).any()
