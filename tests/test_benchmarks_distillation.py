@@ -13,7 +13,7 @@ def test_seeds_are_averaged_and_gains_are_against_the_same_seed_alone(tmp_path):
 
     def scores(name):
         value = values.get(name, 0.5)
-        headline = {metric: {"value": value} for metric in distillation.METRICS}
+        headline = {metric: {"value": value, "low": value - 0.1, "high": value + 0.1} for metric in distillation.METRICS}
         return {"epochs": 3, "test": {"headline": headline, "headline_top1": {}}}
 
     results = {
@@ -32,6 +32,7 @@ def test_seeds_are_averaged_and_gains_are_against_the_same_seed_alone(tmp_path):
     students = found["folds"]["0"]["students"]
     assert list(students) == [f"{method}{n}" for n in (2, 3) for method in ("alone", "vanilla", "smlkd", "pmlkd")]
     assert students["vanilla2"]["method"] == "Vanilla KD" and students["smlkd3"]["method"] == "s-MLKD"
+    assert found["folds"]["0"]["intervals"]["alone2_0"]["micro_f1"] == pytest.approx([0.2, 0.4])
     assert students["alone2"]["micro_f1"]["mean"] == pytest.approx(0.35)
     gain = students["vanilla2"]["gain"]["micro_f1"]
     assert gain["values"] == pytest.approx([0.06, 0.02]) and gain["std"] == pytest.approx(0.04 / 2**0.5)
