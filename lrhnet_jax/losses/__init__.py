@@ -4,7 +4,7 @@ from lrhnet_jax.losses import self_distillation
 from lrhnet_jax.losses.contrastive import Bank, Embeddings, crd, draw_negatives, init_bank
 from lrhnet_jax.losses.features import FitNet, SemCKD, random_map_kl
 from lrhnet_jax.losses.logits import KINDS, distillation, multi_teacher_kl, sigmoid_kl, softmax_kl
-from lrhnet_jax.losses.supervised import bce
+from lrhnet_jax.losses.supervised import bce, cross_entropy
 
 __all__ = [
     "KINDS",
@@ -14,6 +14,7 @@ __all__ = [
     "SemCKD",
     "bce",
     "crd",
+    "cross_entropy",
     "distillation",
     "draw_negatives",
     "init_bank",
