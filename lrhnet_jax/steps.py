@@ -34,13 +34,17 @@ class Reader:
 
 @dataclasses.dataclass(frozen=True)
 class Distillation:
-    """How a student learns from its teachers; see `losses.distillation`. No weights: from labels alone."""
+    """How a student learns from its teachers; see `losses.distillation`. No weights: from labels alone.
+
+    `labels` says what labels are: "independent" (BCE), or "exclusive", one class a record (cross-entropy).
+    """
 
     weights: tuple[float, ...] = ()
     alpha: float = 0.3
     temperature: float = 7.0
     t_squared: bool = False
     kind: str = "softmax"
+    labels: str = "independent"
 
 
 class Batch(flax.struct.PyTreeNode):
@@ -75,6 +79,8 @@ def train_step(
     model's BatchNorm has to be given the same axis.
     """
 
+    supervised = losses.cross_entropy if distillation.labels == "exclusive" else losses.bce
+
     def loss_fn(params: Any) -> tuple[jax.Array, tuple[dict[str, jax.Array], Any]]:
         output, mutated = reader.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
@@ -94,9 +100,10 @@ def train_step(
                 temperature=distillation.temperature,
                 t_squared=distillation.t_squared,
                 kind=distillation.kind,
+                supervised=supervised,
             )
         else:
-            loss = losses.bce(output.logits, batch.labels)
+            loss = supervised(output.logits, batch.labels)
             parts = {"bce": loss, "kl": jnp.zeros_like(loss)}
         return loss, ({"loss": loss, **parts}, mutated["batch_stats"])
 
