@@ -122,6 +122,7 @@ def build_synthetic(
     seed: int = 0,
     *,
     preprocess: str = "paper",
+    kind: str = "physionet2020",
     workers: int | None = None,
     overwrite: bool = False,
 ) -> pathlib.Path:
@@ -130,6 +131,8 @@ def build_synthetic(
     Returns:
       The folder of the built set.
     """
+    if kind != "physionet2020":
+        raise DataError(f"no ECGs can be generated for {kind}")
     if records < 1:
         raise DataError(f"{records} records are no data set; give --records=1 or more")
     with tempfile.TemporaryDirectory(prefix="lrhnet-synthetic-") as raw:
