@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from lrhnet_jax import checkpoint, graph, inference, steps, torch_weights, windows
+from lrhnet_jax import checkpoint, ecg, graph, inference, steps, torch_weights, windows
 from lrhnet_jax.errors import CheckpointError
 from lrhnet_jax.state import variable_shapes
 
@@ -23,11 +23,18 @@ class Trained:
     log: dict[str, Any]
 
 
-def load(network: graph.Network, reader: steps.Reader, preprocess: str, window: int) -> dict[str, Any]:
+def load(
+    network: graph.Network,
+    reader: steps.Reader,
+    preprocess: str,
+    window: int,
+    classes: Sequence[str] = ecg.CLASSES,
+) -> dict[str, Any]:
     """Loads the variables of a network from another run's folder, or from a .pth file of the reference.
 
     Raises:
-      CheckpointError: if what is there is another model, reads other leads, or was trained on other preprocessing.
+      CheckpointError: if what is there is another model, reads other leads, or was trained on other preprocessing or
+        other classes.
     """
     if network.checkpoint.endswith((".pth", ".pt")):
         try:
@@ -43,6 +50,7 @@ def load(network: graph.Network, reader: steps.Reader, preprocess: str, window: 
         "leads": list(network.leads),
         "options": dict(network.options),
         "preprocess": preprocess,
+        "classes": list(classes),
     }
     for field, value in wanted.items():
         if meta[field] != value:
