@@ -204,7 +204,14 @@ def is_synthetic(name: str) -> bool:
 
 
 def choices(datasets: Sequence[str]) -> tuple[str, ...]:
-    """Returns what the config field `data` may be in an experiment that is made for the real sets `datasets`."""
+    """Returns what the config field `data` may be in an experiment that is made for the real sets `datasets`.
+
+    Raises:
+      DataError: if `datasets` is empty, or one of them unknown.
+    """
+    unknown = [key for key in datasets if key not in DATASETS]
+    if unknown or not datasets:
+        raise DataError(f"config.datasets: unknown data set {unknown}; choose among {', '.join(DATASETS)}")
     names = [name for key in datasets for name in (DATASETS[key].name, DATASETS[key].synthetic) if name]
     return ("auto", *names)
 
@@ -215,9 +222,6 @@ def choose(name: str, datasets: Sequence[str]) -> Dataset:
     Raises:
       DataError: for a name that is not among `choices(datasets)`.
     """
-    unknown = [key for key in datasets if key not in DATASETS]
-    if unknown or not datasets:
-        raise DataError(f"config.datasets: unknown data set {unknown}; choose among {', '.join(DATASETS)}")
     if name not in choices(datasets):
         raise DataError(f"unknown data set {name!r}; choose {', '.join(choices(datasets))}")
     return next(DATASETS[key] for key in datasets if name in ("auto", key, DATASETS[key].synthetic))
