@@ -1,25 +1,21 @@
 """Raw records for a trained network: how it wants them prepared, and, by task, their labels, patients and leads."""
 
-import ast
-import csv
 import logging
 import os
 import pathlib
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from data_builders import preprocess
+from data_builders import preprocess, ptbxl_table
 from data_builders.records import Header
 from lrhnet_jax import cpsc2018, ecg, ptbxl, tasks
-from lrhnet_jax.errors import CheckpointError, DataError
+from lrhnet_jax.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
 Path = str | os.PathLike[str]
-_PTBXL_RECORD = re.compile(r"(?:HR)?(\d{5})(?:_[hl]r)?")  # as Challenge 2020 names them, or PTB-XL itself
 
 
 def expected(folder: Path, meta: Mapping[str, Any]) -> tuple[tasks.Task, preprocess.Preprocess]:
@@ -72,25 +68,13 @@ def _of_reference(raw_dir: pathlib.Path) -> Callable[[Header], np.ndarray]:
 def _of_ptbxl(ptbxl_database: Path | None) -> Callable[[Header], np.ndarray]:
     if ptbxl_database is None:
         logger.warning("PTB-XL's labels are in its ptbxl_database.csv: give --ptbxl_database to score its records")
-        return lambda header: np.zeros(len(ptbxl.CLASSES), bool)
-    try:
-        with open(ptbxl_database, newline="", encoding="utf-8") as file:
-            statements = {
-                int(float(r["ecg_id"])): tuple(ast.literal_eval(r["scp_codes"])) for r in csv.DictReader(file)
-            }
-    except OSError as error:
-        raise DataError(f"ptbxl_database {str(ptbxl_database)!r}: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError, SyntaxError) as error:
-        raise DataError(
-            f"ptbxl_database {str(ptbxl_database)!r} is not PTB-XL's table: columns ecg_id and scp_codes expected"
-        ) from error
-    return lambda header: ptbxl.encode_labels(statements.get(ptbxl_number(header) or 0, ()))
+    rows = ptbxl_table.read(ptbxl_database, ("ecg_id", "patient_id", "scp_codes")) if ptbxl_database else {}
 
+    def label_of(header: Header) -> np.ndarray:
+        row = rows.get(ptbxl_table.number(header.record_id) or 0)
+        return ptbxl.encode_labels(row.statements if row else ())
 
-def ptbxl_number(header: Header) -> int | None:
-    """Returns a record's number in PTB-XL, by its name, or None."""
-    match = _PTBXL_RECORD.fullmatch(header.record_id)
-    return int(match[1]) if match else None
+    return label_of
 
 
 def patients(ptbxl_database: Path | None = None) -> Callable[[Header], str]:
@@ -99,15 +83,11 @@ def patients(ptbxl_database: Path | None = None) -> Callable[[Header], str]:
     Raises:
       DataError: if PTB-XL's table cannot be read.
     """
-    table: dict[int, str] = {}
-    if ptbxl_database is not None:
-        from data_builders.physionet2020 import catalogue  # imports TFDS, which evaluation has no other need of
-
-        table = catalogue.read_patients(ptbxl_database)
+    rows = ptbxl_table.read(ptbxl_database, ("ecg_id", "patient_id")) if ptbxl_database else {}
 
     def patient_of(header: Header) -> str:
-        number = ptbxl_number(header)
-        known = header.patient or (table.get(number) if number else None)
+        row = rows.get(ptbxl_table.number(header.record_id) or 0)
+        known = header.patient or (row.patient if row else "")
         return f"{header.source}/{known}" if known else ""
 
     return patient_of

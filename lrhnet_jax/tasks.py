@@ -7,6 +7,7 @@ add one. Pure Python: no JAX, and no files.
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from data_builders import preprocess
 from lrhnet_jax import challenge2017, cpsc2018, ecg, ptbxl
 from lrhnet_jax.errors import DataError
 
@@ -157,7 +158,7 @@ DATASETS: Mapping[str, Dataset] = {
             "Challenge 2020",
             f"Download it from https://physionet.org/content/challenge-2020/1.0.2/ {_BUILD} physionet2020 "
             "--raw_dir=FOLDER {flags} (without --raw_dir it downloads the archive itself)",
-            ("paper", "reference", "bandpass"),
+            tuple(preprocess.OPTIONS),
             "synthetic",
         ),
         Dataset(
@@ -174,7 +175,7 @@ DATASETS: Mapping[str, Dataset] = {
             PTBXL,
             "PTB-XL",
             f"Download it from https://physionet.org/content/ptb-xl/1.0.3/ {_BUILD} ptbxl --raw_dir=FOLDER {{flags}}",
-            ("paper", "reference", "bandpass"),
+            tuple(preprocess.OPTIONS),
             "synthetic_ptbxl",
         ),
         Dataset(
@@ -183,7 +184,7 @@ DATASETS: Mapping[str, Dataset] = {
             "CPSC 2018",
             "Download training/cpsc_2018 of https://physionet.org/content/challenge-2020/1.0.2/ "
             f"{_BUILD} cpsc2018 --raw_dir=FOLDER {{flags}}",
-            ("paper", "reference", "bandpass"),
+            tuple(preprocess.OPTIONS),
         ),
     )
 }

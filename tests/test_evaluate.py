@@ -291,7 +291,7 @@ def test_challenge_2017_records_are_labelled_by_their_table_and_read_at_300_hz(t
 def test_ptbxl_superclasses_come_from_its_table(tmp_path, caplog):
     folder = network_of(tmp_path / "run", "synthetic_ptbxl", ("I", "II"))
     raw = tmp_path / "raw"
-    for name in ("HR00001", "00002_hr", "00003_lr", "E00001"):
+    for name in ("HR00001", "00002_hr", "00003_hr", "E00001"):
         write(raw, name, NSR)
     table = tmp_path / "ptbxl_database.csv"
     lines = [
@@ -303,7 +303,7 @@ def test_ptbxl_superclasses_come_from_its_table(tmp_path, caplog):
     table.write_text("\n".join(lines) + "\n")
     metrics = evaluate.evaluate(folder, raw, tmp_path / "out", ptbxl_database=table)
     labels = {row["record"]: row["labels"] for row in rows_of(tmp_path / "out")}
-    assert labels == {"HR00001": "NORM", "00002_hr": "MI;HYP", "00003_lr": "", "E00001": ""}
+    assert labels == {"HR00001": "NORM", "00002_hr": "MI;HYP", "00003_hr": "", "E00001": ""}
     assert (metrics["score"]["records"], metrics["score"]["patients"]) == (2, 1)
     assert list(metrics["score"]["headline"]) == list(tasks.PTBXL.metrics)
     assert metrics["thresholds"]["values"] == dict.fromkeys(tasks.PTBXL.classes, 0.5)
@@ -312,7 +312,7 @@ def test_ptbxl_superclasses_come_from_its_table(tmp_path, caplog):
         assert evaluate.evaluate(folder, raw, tmp_path / "out")["score"] is None
     assert "give --ptbxl_database to score its records" in caplog.text
     table.write_text("ecg_id,patient_id,scp_codes\n1,7.0,no dict\n")
-    with pytest.raises(DataError, match="is not PTB-XL's table: columns ecg_id and scp_codes expected"):
+    with pytest.raises(DataError, match="is not PTB-XL's table: columns ecg_id, patient_id, scp_codes expected"):
         evaluate.evaluate(folder, raw, tmp_path / "out", ptbxl_database=table)
 
 
