@@ -2,7 +2,7 @@
 
 Keys:
   leads   a lead set by its size (12, 6, 3, 2, 1) or names joined by '+': what the student reads
-  data    auto (Challenge 2020 if it is built, else the synthetic set) | physionet2020 | synthetic
+  data    auto (the experiment's real set if it is built, else generated ECGs) | `tasks.choices`
   preset  paper (the default) | reference (what the reference code does, faults included) | demo (minutes on two cores)
   fold    0 to 4: the fold that is scored; all: every fold in turn
 
@@ -16,8 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from lrhnet_jax import ecg, losses
-from lrhnet_jax.data import DATASETS
+from lrhnet_jax import ecg, losses, tasks
 from lrhnet_jax.errors import ConfigError
 
 PRESETS = ("paper", "reference", "demo")
@@ -32,21 +31,29 @@ class Options:
     data: str
     preset: str
     fold: str
+    datasets: tuple[str, ...] = ("physionet2020",)
     numbers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def parse(arg: str | None, leads: str = "2", **numbers: int | float | None) -> Options:
+def parse(
+    arg: str | None,
+    leads: str = "2",
+    dataset: str | Sequence[str] = "physionet2020",
+    **numbers: int | float | None,
+) -> Options:
     """Reads a config string.
 
     Args:
       arg: "key=value,key=value", or None.
       leads: the experiment's default.
+      dataset: the real set that the experiment is for, one of `tasks.DATASETS`; or several: `auto` is the first.
       **numbers: keys that only this experiment has, numbers above zero, with their defaults; whole where those are
         whole; of a default None, the key may be left out.
 
     Raises:
       ConfigError: for an unknown key or value, with the valid ones.
     """
+    datasets = (dataset,) if isinstance(dataset, str) else tuple(dataset)
     values = {"leads": leads, "data": "auto", "preset": "paper", "fold": "0"}
     values |= {key: "" if value is None else str(value) for key, value in numbers.items()}
     for item in filter(None, (arg or "").split(",")):
@@ -54,7 +61,7 @@ def parse(arg: str | None, leads: str = "2", **numbers: int | float | None) -> O
         if key not in values or not equals:
             raise ConfigError(f"config string: {item!r} is not KEY=VALUE with a key among {', '.join(values)}")
         values[key] = value
-    for key, valid in (("data", DATASETS), ("preset", PRESETS), ("fold", FOLDS)):
+    for key, valid in (("data", tasks.choices(datasets)), ("preset", PRESETS), ("fold", FOLDS)):
         if values[key] not in valid:
             raise ConfigError(f"config string: unknown {key} {values[key]!r}; choose {', '.join(valid)}")
     given = {
@@ -62,9 +69,10 @@ def parse(arg: str | None, leads: str = "2", **numbers: int | float | None) -> O
         for key, default in numbers.items()
     }
     try:
-        return Options(ecg.parse_leads(values["leads"]), values["data"], values["preset"], values["fold"], given)
+        leads_read = ecg.parse_leads(values["leads"])
     except ecg.LeadError as error:
         raise ConfigError(f"config string: leads={values['leads']}: {error}") from error
+    return Options(leads_read, values["data"], values["preset"], values["fold"], datasets, given)
 
 
 def _positive(key: str, text: str, whole: bool) -> int | float:
@@ -132,10 +140,12 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
             "fold": options.fold,
             # The data.
             "data": options.data,
+            "datasets": options.datasets,  # the real sets that the experiment is for; "auto" is the first
             "data_dir": "data",
-            "preprocess": "paper",  # or "bandpass"; or "reference": its filter, and linear interpolation
+            # Of Challenge 2020: "paper"; "bandpass"; or "reference": its filter, and linear interpolation.
+            "preprocess": tasks.choose(options.data, options.datasets).preprocess[0],
             "synthetic_records": 1000,  # generated once where the synthetic set is not built yet
-            "window": 4096,  # samples at 257 Hz
+            "window": 4096,  # samples, at the rate of the preprocessing: 257 Hz of "paper"
             # Teachers: "precomputed" once on `windows_per_record` fixed windows a record, or "in_graph" in every step;
             # windows_per_record = 0 draws a fresh window every time, which only in_graph can do.
             "teacher_logits": "precomputed",
@@ -165,13 +175,16 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
                 "t_squared": False,
                 "logit_kl": "softmax",  # over classes, as the paper has it; "sigmoid": each class on its own
                 "method": {"name": "none"},  # what is learned beyond labels and logits: see `method`
-                "keep": "best",  # the epoch with the best validation macro average precision, or "last"
+                "keep": "best",  # the epoch with the best validation score, `tasks.Task.epoch_metric`, or "last"
             },
             "evaluation": {
-                "protocol": "leak_free",  # or "reference": epoch and thresholds chosen on the fold that is scored
+                # or "reference": epoch and thresholds chosen on the fold that is scored; or "published": the data set's own split
+                "protocol": "leak_free",
                 "validation_parts": 10,  # one part in ten of the training folds is held out
                 "windows": "cover",  # deterministic and averaged; "random": one random window a record
-                "decision": "threshold",  # which rule the headline uses; "threshold_or_top1" is reported beside it
+                # Which rule the headline uses; "threshold_or_top1" is reported beside it. Where classes exclude each
+                # other, the most probable one is the decision.
+                "decision": "threshold",
                 # Towards one threshold for all classes, in pseudo-positives: guards rare classes against a small part.
                 "threshold_shrinkage": 5.0,
                 "also_reference": False,  # beside the leak-free score, one with thresholds fitted on the scored fold
@@ -190,7 +203,8 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
 
 
 def _reference(config: ConfigDict) -> None:
-    config.preprocess = "reference"
+    if "reference" in tasks.choose(config.data, config.datasets).preprocess:
+        config.preprocess = "reference"
     config.teacher_logits = "in_graph"
     config.windows_per_record = 0
     config.train.learning_rate = 3e-3

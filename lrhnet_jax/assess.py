@@ -1,7 +1,7 @@
 """Scores trained networks on a split: probabilities -> thresholds on the validation part -> metrics on the scored fold.
 
-A network's folder then holds predictions.npz, thresholds.json and evaluation.json (written last: a resumed run skips
-what has one).
+Where the task's classes exclude each other there are no thresholds. A network's folder then holds predictions.npz,
+thresholds.json if there are any, and evaluation.json (written last: a resumed run skips what has one).
 """
 
 import logging
@@ -14,28 +14,45 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from lrhnet_jax import checkpoint, data, inference, metrics, scoring, steps, thresholds, windows
+from lrhnet_jax import checkpoint, data, inference, scoring, steps, tasks, thresholds, windows
+from lrhnet_jax.errors import DataError
 from lrhnet_jax.splits import Split
 from lrhnet_jax.teachers import Trained
 
 logger = logging.getLogger(__name__)
 
-EPOCH_SCORE = "validation_macro_average_precision"
+
+def epoch_score_name(task: tasks.Task) -> str:
+    """Returns what a training log calls the score by which the best epoch is chosen."""
+    return f"validation_{task.epoch_metric}"
 
 
 class Assessor:
-    """Scores networks by the config's protocol; one for each fold."""
+    """Scores networks by the config's protocol; one for each fold.
+
+    Raises:
+      DataError: if the validation part lacks classes without which no epoch can be chosen.
+    """
 
     def __init__(self, config: ConfigDict, records: data.Records, store: windows.Store, split: Split):
         self.config, self.records, self.store, self.split = config, records, store, split
+        self.task = records.task
+        labels = records.labels[split.validation]
+        if not np.isfinite(scoring.epoch_score(self.task, labels, labels.astype(np.float32))):  # of a perfect answer
+            absent = [name for name, found in zip(self.task.classes, labels.any(axis=0), strict=True) if not found]
+            raise DataError(
+                f"{records.name}: no epoch can be chosen by {tasks.METRICS[self.task.epoch_metric]}, for the "
+                f"{len(labels)} validation records have none of class {', '.join(absent)}; build a larger data set, or "
+                "lower config.evaluation.validation_parts"
+            )
 
     def probabilities(self, reader: steps.Reader, variables: Any, rows: np.ndarray, progress: str = "") -> np.ndarray:
-        """Returns class probabilities of the records `rows`, (n, 24), on the windows that the config names."""
+        """Returns class probabilities of the records `rows`, (n, classes), on the windows that the config names."""
         size = self.config.evaluation.batch_size
         if self.config.evaluation.windows == "cover":
             lengths = self.records.lengths[rows]
             return inference.store_probabilities(
-                reader, variables, self.store, rows, lengths, self.config.window, size, progress
+                reader, variables, self.store, rows, lengths, self.config.window, size, progress, self.task.exclusive
             )
         key = jax.random.fold_in(jax.random.key(self.config.seed), len(rows))
         shifts = windows.random_shifts(key, self.store.lengths[rows], self.config.window, 1)[:, 0]
@@ -43,13 +60,13 @@ class Assessor:
         logits = inference.logits(
             reader, variables, self.store, index, np.asarray(shifts), self.config.window, size, progress
         )
-        return np.asarray(jax.nn.sigmoid(logits))
+        return inference.to_probabilities(logits, self.task.exclusive)
 
     def epoch_score(self, reader: steps.Reader, variables: Any) -> float:
-        """Returns the macro average precision on the validation part, by which the best epoch is chosen."""
+        """Returns the task's `epoch_metric` on the validation part, by which the best epoch is chosen."""
         rows = self.split.validation
         probabilities = self.probabilities(reader, variables, rows)
-        return float(metrics.macro(metrics.average_precision(self.records.labels[rows], probabilities)))
+        return scoring.epoch_score(self.task, self.records.labels[rows], probabilities)
 
     def network(self, name: str, trained: Trained, folder: pathlib.Path) -> dict[str, Any]:
         """Scores a network, or returns what an earlier call wrote; adds its training log."""
@@ -63,10 +80,12 @@ class Assessor:
             }
             self._save_predictions(folder, parts, found)
             chosen = self._fit(parts["validation"], found["validation"], self.config.evaluation.threshold_shrinkage)
-            checkpoint.write_json(
-                folder / "thresholds.json",
-                {"thresholds": chosen.tolist(), "protocol": self.config.evaluation.protocol, "fitted_on": "validation"},
-            )
+            if chosen is not None:
+                protocol = self.config.evaluation.protocol
+                checkpoint.write_json(
+                    folder / "thresholds.json",
+                    {"thresholds": chosen.tolist(), "protocol": protocol, "fitted_on": "validation"},
+                )
             checkpoint.write_json(path, self._scores(parts, found, chosen))
         return {**trained.log, **checkpoint.read_json(path)}
 
@@ -79,24 +98,35 @@ class Assessor:
         np.savez(scratch, allow_pickle=False, **arrays, **found)
         os.replace(scratch, folder / "predictions.npz")
 
-    def _scores(self, parts: dict[str, np.ndarray], found: dict[str, np.ndarray], chosen: np.ndarray) -> dict[str, Any]:
-        scores: dict[str, Any] = {"thresholds": chosen.tolist()}
+    def _scores(
+        self, parts: dict[str, np.ndarray], found: dict[str, np.ndarray], chosen: np.ndarray | None
+    ) -> dict[str, Any]:
+        scores: dict[str, Any] = {"thresholds": None if chosen is None else chosen.tolist()}
         for part, rows in parts.items():
             scores[part] = self._score(rows, found[part], chosen)
-        if self.config.evaluation.also_reference:
+        if self.config.evaluation.also_reference and chosen is not None:
             leaky = self._fit(parts["test"], found["test"], shrinkage=0)
             scores["test_reference"] = self._score(parts["test"], found["test"], leaky)
         return scores
 
-    def _fit(self, rows: np.ndarray, probabilities: np.ndarray, shrinkage: float) -> np.ndarray:
-        return thresholds.fit(self.records.labels[rows], probabilities, seed=self.config.seed, shrinkage=shrinkage)
+    def _fit(self, rows: np.ndarray, probabilities: np.ndarray, shrinkage: float) -> np.ndarray | None:
+        if self.task.exclusive:
+            return None
+        return thresholds.fit(
+            self.records.labels[rows],
+            probabilities,
+            metric=self.task.threshold_metric,
+            seed=self.config.seed,
+            shrinkage=shrinkage,
+        )
 
-    def _score(self, rows: np.ndarray, probabilities: np.ndarray, chosen: np.ndarray) -> dict[str, Any]:
+    def _score(self, rows: np.ndarray, probabilities: np.ndarray, chosen: np.ndarray | None) -> dict[str, Any]:
         return scoring.score(
             self.records.labels[rows],
             probabilities,
             chosen,
             self.records.patients[rows],
+            task=self.task,
             resamples=self.config.evaluation.resamples,
             seed=self.config.seed,
         )
@@ -111,17 +141,19 @@ class Assessor:
                 *self._scored(networks / a),
                 *self._scored(networks / b),
                 self.records.patients[rows],
+                task=self.task,
                 resamples=self.config.evaluation.resamples,
                 seed=self.config.seed,
             )
             compared.append({"a": a, "b": b, "differences": differences})
         return compared
 
-    @staticmethod
-    def _scored(folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
-        """Returns a scored network's probabilities on the scored fold, and its thresholds."""
+    def _scored(self, folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns a scored network's probabilities on the scored fold, and its thresholds, if the task has any."""
         with np.load(folder / "predictions.npz") as predictions:
             found = predictions["test"]
+        if self.task.exclusive:
+            return found, None
         return found, np.array(checkpoint.read_json(folder / "thresholds.json")["thresholds"])
 
 

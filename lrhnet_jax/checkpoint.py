@@ -114,8 +114,9 @@ def save_model(folder: pathlib.Path, variables: dict[str, Any], meta: dict[str, 
     Args:
       folder: WORKDIR/networks/NAME.
       variables: {"params", "batch_stats"}.
-      meta: "name", "model", "options", "leads", "classes", "window", "preprocess", "trained_on", "synthetic",
-        "parameters"; JSON values.
+      meta: "name", "model", "options", "leads", "task", "classes", "window" (samples), "rate" (Hz), "preprocess",
+        "preprocess_options" (fields of `data_builders.preprocess.Preprocess`), "trained_on", "synthetic", "parameters";
+        JSON values.
     """
     folder = pathlib.Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +130,8 @@ def load_model(folder: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, An
     """Loads a finished network.
 
     Returns:
-      meta: what `save_model` was given, and "thresholds": 24 floats, or None before it was evaluated.
+      meta: what `save_model` was given, and "thresholds": a float for each class, or None (before it was evaluated, or
+        of classes that exclude each other).
       variables: {"params", "batch_stats"}, on the default device.
 
     Raises:

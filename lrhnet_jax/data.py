@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from lrhnet_jax import ecg
+from lrhnet_jax import ecg, tasks
 from lrhnet_jax.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-DATASETS = ("auto", "physionet2020", "synthetic")
 SYNTHETIC_NOTICE = (
     "SYNTHETIC DATA: every number below was measured on generated ECGs. It shows that the software works; it says "
     "nothing about patients and cannot be compared with published results."
@@ -24,7 +23,7 @@ SYNTHETIC_NOTICE = (
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """A data set on the host: n records, at the rate that they were built at (257 Hz, where not chosen otherwise).
+    """A data set on the host: n records, at the rate that they were built at.
 
     Attributes:
       signals: (total samples, leads) float16, z-scored, all records one after another.
@@ -59,6 +58,16 @@ class Records:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @property
+    def task(self) -> tasks.Task:
+        """What the labels mean: the task of the data set of this name; DataError if there is none."""
+        return tasks.of(self.name)
+
+    @property
+    def rate(self) -> float:
+        """Hz, of the signals: the build report's, or the task's where it says nothing."""
+        return float(self.build_report.get("preprocess", {}).get("rate") or self.task.rate)
+
     @classmethod
     def from_arrays(
         cls,
@@ -73,7 +82,7 @@ class Records:
         classes: tuple[str, ...] = ecg.CLASSES,
         **origin: Any,
     ) -> "Records":
-        """Packs signals, each (time, leads), z-scored at 257 Hz; what is not given is unknown (zeros, own patient)."""
+        """Packs signals, each (time, leads), z-scored; what is not given is unknown (zeros, own patient)."""
         n = len(signals)
         lengths = np.array([len(signal) for signal in signals], np.int32)
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[:n]
@@ -130,6 +139,8 @@ class Records:
         counts = self.labels.astype(np.int64)
         return {
             "name": self.name,
+            "task": self.task.name,
+            "rate": self.rate,
             "synthetic": self.synthetic,
             "notice": SYNTHETIC_NOTICE if self.synthetic else "",
             "path": self.path,
@@ -155,7 +166,7 @@ def load(path: pathlib.Path) -> Records:
     """Reads a built data set into memory: about 60 KB a 10 s record.
 
     Raises:
-      DataError: if the folder holds no readable data set, or an empty one.
+      DataError: if the folder holds no readable data set, an empty one, or one of other classes than its task's.
     """
     import tensorflow_datasets as tfds  # slow to import, and evaluation of raw records does not need it
 
@@ -168,6 +179,13 @@ def load(path: pathlib.Path) -> Records:
         raise DataError(f"{path}: the data set is empty; build it again from a folder with labelled records")
     rows = [source[i] for i in tqdm.trange(n, desc=f"load {path.parts[-3]}", unit="record", disable=None)]
     report = json.loads((path / "report.json").read_text()) if (path / "report.json").exists() else {}
+    name = path.parts[-3]
+    classes = tuple(report.get("classes", tasks.of(name).classes))
+    if classes != tasks.of(name).classes:
+        raise DataError(
+            f"{path}: its classes are {', '.join(classes)}, those of {name} are {', '.join(tasks.of(name).classes)}; "
+            "build it again"
+        )
 
     def column(key: str) -> list:
         return [row[key].decode() if isinstance(row[key], bytes) else row[key] for row in rows]
@@ -181,40 +199,56 @@ def load(path: pathlib.Path) -> Records:
         column("patient"),
         np.array(column("fold"), np.int32),
         leads=tuple(report.get("leads", ecg.LEADS)),
-        classes=tuple(report.get("classes", ecg.CLASSES)),
-        name=path.parts[-3],
-        synthetic=path.parts[-3] == "synthetic",
+        classes=classes,
+        name=name,
+        synthetic=tasks.is_synthetic(name),
         path=str(path),
         build_report=report,
         published_folds=np.array(column("published_fold"), np.int32) if "published_fold" in rows[0] else None,
     )
 
 
-def resolve(name: str, data_dir: str, preprocess: str, synthetic_records: int) -> Records:
-    """Loads the data set that a config names; 'auto' takes Challenge 2020 if it is built, else the synthetic set.
+def resolve(
+    name: str,
+    data_dir: str,
+    preprocess: str,
+    synthetic_records: int,
+    datasets: Sequence[str] = ("physionet2020",),
+) -> Records:
+    """Loads the data set that a config names: "auto" takes the real set if that is built, else generated ECGs.
 
-    The synthetic set is generated and built on first use.
+    A set of generated ECGs is built on first use.
+
+    Args:
+      name: one of `tasks.choices(datasets)`.
+      data_dir, preprocess: the set lies in data_dir/NAME/preprocess.
+      synthetic_records: how many to generate.
+      datasets: the real sets that the experiment is for; "auto" means the first.
 
     Raises:
-      DataError: if Challenge 2020 is asked for and not built; the message says how to get it.
+      DataError: for another name, or if a set is not built that cannot be generated; the message says how to get it.
     """
-    if name not in DATASETS:
-        raise DataError(f"unknown data set {name!r}; choose {', '.join(DATASETS)}")
-    if name != "synthetic":
-        path = find("physionet2020", data_dir, preprocess)
+    dataset = tasks.choose(name, datasets)
+    if name != dataset.synthetic:
+        path = find(dataset.name, data_dir, preprocess)
         if path:
             return load(path)
-        if name == "physionet2020":
+        if name == dataset.name or not dataset.synthetic:
+            get = dataset.get.format(flags=f"--data_dir={data_dir} --preprocess={preprocess}")
             raise DataError(
-                f"Challenge 2020 is not built under {data_dir!r} with preprocess={preprocess!r}. Download it from "
-                "https://physionet.org/content/challenge-2020/1.0.2/ and run: python -m data_builders.build "
-                f"physionet2020 --raw_dir=FOLDER --data_dir={data_dir} --preprocess={preprocess} (without --raw_dir it "
-                "downloads the archive itself), or point --config.data_dir at a built copy"
+                f"{dataset.title} is not built under {data_dir!r} with preprocess={preprocess!r}. {get}, or point "
+                "--config.data_dir at a built copy"
             )
-    path = find("synthetic", data_dir, preprocess)
+        logger.warning(
+            "%s is not built under %r with preprocess=%r: GENERATED ECGs take its place",
+            dataset.title,
+            data_dir,
+            preprocess,
+        )
+    path = find(dataset.synthetic, data_dir, preprocess)
     if path is None:
         from data_builders import build
 
         logger.info("building %d synthetic records under %s (once)", synthetic_records, data_dir)
-        path = build.build_synthetic(data_dir, synthetic_records, seed=0, preprocess=preprocess)
+        path = build.build_synthetic(data_dir, synthetic_records, seed=0, preprocess=preprocess, kind=dataset.name)
     return load(path)

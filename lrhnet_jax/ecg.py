@@ -21,7 +21,7 @@ LEAD_SETS: dict[str, tuple[str, ...]] = {
     "1": ("I",),
 }
 
-SAMPLE_RATE = 257  # Hz, of everything after preprocessing
+SAMPLE_RATE = 257  # Hz, of the 12-lead sets as the LRH-Net paper prepares them; every built set says its own
 
 # The 24 classes that Challenge 2020 scores, after its merges: SNOMED CT code -> (abbreviation, name).
 DIAGNOSES: dict[str, tuple[str, str]] = {

@@ -11,9 +11,8 @@ import dataclasses
 import logging
 import os
 import pathlib
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from data_builders import preprocess as preprocessing
 from data_builders import records as wfdb_records
-from lrhnet_jax import checkpoint, data, ecg, inference, log, models, scoring, thresholds
+from lrhnet_jax import checkpoint, data, ecg, inference, log, models, raw_records, scoring, tasks, thresholds
 from lrhnet_jax.errors import CheckpointError, DataError, UserError
 
 NOTICE = "This network was trained on SYNTHETIC ECGs. Its answers say nothing about patients."
@@ -38,7 +37,7 @@ _RAW_DIR = flags.DEFINE_string("raw_dir", None, "A folder of WFDB records, at an
 _OUTPUT = flags.DEFINE_string("output", None, "Where metrics.json and predictions.csv go.", required=True)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Windows that the network sees at once.", lower_bound=1)
 _PTBXL = flags.DEFINE_string(
-    "ptbxl_database", None, "PTB-XL's ptbxl_database.csv: intervals then know which records share a patient."
+    "ptbxl_database", None, "PTB-XL's ptbxl_database.csv: its superclasses, and which records share a patient."
 )
 
 
@@ -65,7 +64,7 @@ def evaluate(
       raw_dir: a folder of WFDB records in any layout. They need to have the network's leads only.
       output: a folder; made if need be.
       batch_size: windows that the network sees at once.
-      ptbxl_database: PTB-XL's table of patients, for the bootstrap over patients.
+      ptbxl_database: PTB-XL's table, for the bootstrap over patients, and for the labels of a network of its task.
 
     Returns:
       What metrics.json holds.
@@ -74,17 +73,16 @@ def evaluate(
       UserError: if the network or the records are missing, or no record can be used.
     """
     meta, variables = checkpoint.load_model(pathlib.Path(folder))
-    options = preprocessing.OPTIONS.get(meta["preprocess"])
-    if options is None or tuple(meta["classes"]) != ecg.CLASSES:
-        raise CheckpointError(f"{folder}: its preprocessing or its classes are not those of this version")
-    patient_of = _patients(ptbxl_database)
+    task, options = raw_records.expected(folder, meta)
     paths = _find(raw_dir)
+    label_of = raw_records.labels(task, raw_dir, ptbxl_database)
+    patient_of = raw_records.patients(ptbxl_database)
     output = pathlib.Path(output)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"output {str(output)!r} cannot be made a folder ({error.strerror})") from error
-    headers, probabilities, rejected = _predict(meta, variables, paths, options, batch_size)
+    headers, probabilities, rejected = _predict(meta, variables, task, paths, options, batch_size)
     for reason in rejected:
         logger.warning("rejected %s", reason)
     if not headers:
@@ -93,20 +91,20 @@ def evaluate(
     if not np.isfinite(probabilities).all():
         raise CheckpointError(f"{folder}: the network answers NaN; its training diverged, train it again")
 
-    limits = np.full(len(ecg.CLASSES), UNFITTED) if meta["thresholds"] is None else np.array(meta["thresholds"])
-    labels = np.stack([ecg.encode_labels(header.codes) for header in headers])
+    limits = _limits(meta, task)
+    labels = np.stack([label_of(header) for header in headers])
     labelled = np.asarray(labels.any(axis=1))
     score = None
     if labelled.any():
         patients = [patient_of(headers[i]) for i in np.flatnonzero(labelled)]
-        score = scoring.score(labels[labelled], probabilities[labelled], limits, patients)
+        score = scoring.score(labels[labelled], probabilities[labelled], limits, patients, task=task)
     places = [os.path.relpath(header.path, raw_dir) for header in headers]
-    _write_predictions(output / "predictions.csv", headers, places, labels, probabilities, limits)
-    keys = ("name", "model", "leads", "window", "preprocess", "parameters", "trained_on", "synthetic")
+    _write_predictions(output / "predictions.csv", task, headers, places, labels, probabilities, limits)
+    keys = ("name", "model", "leads", "window", "rate", "preprocess", "parameters", "trained_on", "synthetic")
     metrics = {
         "schema": 1,
         "checkpoint": str(folder),
-        "network": {key: meta.get(key) for key in keys},
+        "network": {**{key: meta.get(key) for key in keys}, "task": task.name, "rate": options.rate},
         "notice": NOTICE if meta["synthetic"] else "",
         "raw_dir": str(raw_dir),
         "records": {
@@ -117,8 +115,8 @@ def evaluate(
             "rejected": [{"path": os.path.relpath(e.path, raw_dir), "reason": e.reason} for e in rejected],
         },
         "thresholds": {
-            "source": _threshold_source(meta),
-            "values": dict(zip(ecg.CLASSES, limits.tolist(), strict=True)),
+            "source": _threshold_source(meta, task),
+            "values": None if limits is None else dict(zip(task.classes, limits.tolist(), strict=True)),
         },
         "score": score,
     }
@@ -129,6 +127,7 @@ def evaluate(
 def summary(metrics: Mapping[str, Any], output: str | os.PathLike[str]) -> str:
     """Returns what the command line prints."""
     counts, network = metrics["records"], metrics["network"]
+    task = tasks.TASKS[network["task"]]
     lines = [metrics["notice"]] if metrics["notice"] else []
     lines += [
         f"{network['name']} ({network['model']}, leads {', '.join(network['leads'])})",
@@ -140,15 +139,22 @@ def summary(metrics: Mapping[str, Any], output: str | os.PathLike[str]) -> str:
     if score is None:
         lines.append("no record has a scored class: nothing to score")
     else:
-        for key, rule in (("headline", "threshold"), ("headline_top1", "threshold or top-1")):
+        first = "most probable class" if task.exclusive else "threshold"
+        for key, rule in (("headline", first), ("headline_top1", "threshold or top-1")):
             for name, row in score[key].items():
                 if row["value"] is not None:
-                    by = rule if name in scoring.DECISION_METRICS else ""
+                    by = rule if name in task.decision_metrics else ""
                     lines.append(f"  {name:25} {row['value']:.4f} [{row['low']:.4f}, {row['high']:.4f}]  {by}".rstrip())
         if score["classes_without_positives"]:
-            absent = ", ".join(ecg.DIAGNOSES[code][0] for code in score["classes_without_positives"])
+            absent = ", ".join(task.abbreviation(code) for code in score["classes_without_positives"])
             lines.append(f"  classes without a positive record, left out of macro figures: {absent}")
     return "\n".join([*lines, f"written: {pathlib.Path(output) / 'metrics.json'}, predictions.csv"])
+
+
+def _limits(meta: Mapping[str, Any], task: tasks.Task) -> np.ndarray | None:
+    if task.exclusive:
+        return None
+    return np.full(len(task.classes), UNFITTED) if meta["thresholds"] is None else np.array(meta["thresholds"])
 
 
 def _find(raw_dir: str | os.PathLike[str]) -> list[pathlib.Path]:
@@ -165,24 +171,28 @@ def _find(raw_dir: str | os.PathLike[str]) -> list[pathlib.Path]:
 def _predict(
     meta: Mapping[str, Any],
     variables: Any,
+    task: tasks.Task,
     paths: list[pathlib.Path],
     options: preprocessing.Preprocess,
     batch_size: int,
 ) -> tuple[list[wfdb_records.Header], np.ndarray, list[wfdb_records.RecordError]]:
-    """Returns the headers and probabilities, (n, 24), of the usable records, and what is wrong with the others."""
+    """Returns the headers and probabilities, (n, classes), of the usable records, and what is wrong with the others."""
     leads = tuple(meta["leads"])
-    model = models.create(meta["model"], leads, num_classes=len(ecg.CLASSES), **meta["options"])
+    model = models.create(meta["model"], leads, num_classes=len(task.classes), **meta["options"])
     rejected: list[wfdb_records.RecordError] = []
     headers: list[wfdb_records.Header] = []
-    parts = [np.zeros((0, len(ecg.CLASSES)), np.float32)]
+    parts = [np.zeros((0, len(task.classes)), np.float32)]
     with tqdm.tqdm(total=len(paths), desc="evaluate", unit="record", disable=None) as bar:
-        for chunk in _chunks(_read(paths, leads, options, rejected)):
+        for chunk in _chunks(_read(paths, task, leads, options, rejected)):
             batch = data.Records.from_arrays(
                 [record.signal for record in chunk],
                 demographics=np.stack([ecg.demographics_vector(r.header.age, r.header.sex) for r in chunk]),
                 leads=leads,
+                classes=task.classes,
             )
-            parts.append(inference.probabilities(model, variables, batch, leads, meta["window"], batch_size))
+            parts.append(
+                inference.probabilities(model, variables, batch, leads, meta["window"], batch_size, task.exclusive)
+            )
             headers += [record.header for record in chunk]
             bar.update(len(headers) + len(rejected) - bar.n)
         bar.update(len(paths) - bar.n)
@@ -191,6 +201,7 @@ def _predict(
 
 def _read(
     paths: Iterable[pathlib.Path],
+    task: tasks.Task,
     leads: tuple[str, ...],
     options: preprocessing.Preprocess,
     rejected: list[wfdb_records.RecordError],
@@ -199,7 +210,8 @@ def _read(
     for path in paths:
         try:
             header = wfdb_records.read_header(path)
-            signal = preprocessing.preprocess(wfdb_records.read_signal(header, leads), header.rate, options)
+            signal = wfdb_records.read_signal(header, raw_records.lead_names(task, header, leads))
+            signal = preprocessing.preprocess(signal, header.rate, options)
             if not np.isfinite(signal).all():
                 raise wfdb_records.RecordError(path, "non-finite samples after preprocessing")
         except wfdb_records.RecordError as error:
@@ -219,23 +231,9 @@ def _chunks(found: Iterable[Record]) -> Iterator[list[Record]]:
         yield chunk
 
 
-def _patients(ptbxl_database: str | os.PathLike[str] | None) -> Callable[[wfdb_records.Header], str]:
-    """Returns what names a record's patient, "" where that is unknown."""
-    table: dict[int, str] = {}
-    if ptbxl_database is not None:
-        from data_builders.physionet2020 import catalogue  # imports TFDS, which evaluation has no other need of
-
-        table = catalogue.read_patients(ptbxl_database)
-
-    def patient_of(header: wfdb_records.Header) -> str:
-        number = re.fullmatch(r"HR(\d+)", header.record_id)
-        known = header.patient or (table.get(int(number[1])) if number else None)
-        return f"{header.source}/{known}" if known else ""
-
-    return patient_of
-
-
-def _threshold_source(meta: Mapping[str, Any]) -> str:
+def _threshold_source(meta: Mapping[str, Any], task: tasks.Task) -> str:
+    if task.exclusive:
+        return "none: each record is of the class with the highest probability"
     if meta["thresholds"] is None:
         return f"none were fitted to this network: {UNFITTED} for every class"
     return "fitted when the network was trained (the checkpoint's thresholds.json), not to these records"
@@ -243,13 +241,14 @@ def _threshold_source(meta: Mapping[str, Any]) -> str:
 
 def _write_predictions(
     path: pathlib.Path,
+    task: tasks.Task,
     headers: list[wfdb_records.Header],
     places: list[str],
     labels: np.ndarray,
     probabilities: np.ndarray,
-    limits: np.ndarray,
+    limits: np.ndarray | None,
 ) -> None:
-    names = ecg.ABBREVIATIONS
+    names = task.abbreviations
     decisions = thresholds.decide(probabilities, limits).astype(int)
     scratch = path.with_name(path.name + ".tmp")
     with scratch.open("w", newline="") as file:

@@ -11,12 +11,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_builders import preprocess
 from lrhnet_jax import (
     assess,
     checkpoint,
     data,
-    ecg,
     graph,
     interrupt,
     models,
@@ -27,6 +25,7 @@ from lrhnet_jax import (
     splits,
     state,
     steps,
+    tasks,
     windows,
 )
 from lrhnet_jax import teachers as teaching
@@ -51,16 +50,18 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     """
     interrupt.install()
     networks = graph.parse(config.networks.to_dict(), config.train.to_dict())
-    _check(config)
+    _check_choice("config.data", config.data, tasks.choices(config.datasets))
+    dataset = tasks.choose(config.data, config.datasets)
+    _check(config, dataset)
     parallel = sharding.make(config.parallel, config.devices)
     for network in networks:
-        _create(network, config.dtype)
+        _create(network, dataset.task, config.dtype)
         parallel.check(network.train["batch_size"])
         teaching.distillation(network, parallel.kind)
         _check_choice(f"config.networks.{network.name}.train.keep", network.train["keep"], ("best", "last"))
     if config.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(config.compilation_cache).expanduser()))
-    records = data.resolve(config.data, config.data_dir, config.preprocess, config.synthetic_records)
+    records = data.resolve(config.data, config.data_dir, config.preprocess, config.synthetic_records, config.datasets)
     for network in networks:
         records.columns(network.leads)
     provenance.claim(workdir, config, records)
@@ -123,19 +124,21 @@ class Fold:
         }
 
     def _obtain(self, network: graph.Network, folder: pathlib.Path) -> teaching.Trained:
-        model = _create(network, self.config.dtype, self.parallel.axis_name)
+        model = _create(network, self.records.task, self.config.dtype, self.parallel.axis_name)
         reader = steps.Reader(model, self.records.columns(network.leads))
         if checkpoint.is_finished(folder):
             _, variables = checkpoint.load_model(folder)
             return teaching.Trained(reader, variables, checkpoint.read_json(folder / "training.json"))
         folder.mkdir(parents=True, exist_ok=True)
         if network.checkpoint:
-            variables = teaching.load(network, reader, self.config.preprocess, self.config.window)
+            classes = self.records.classes
+            variables = teaching.load(network, reader, self.config.preprocess, self.config.window, classes)
             log = {"epochs": 0, "best_epoch": 0, "history": [], "loaded_from": network.checkpoint}
         else:
             variables, log = self._train(network, reader, folder)
         checkpoint.write_json(folder / "training.json", log)
-        checkpoint.save_model(folder, variables, self._meta(network, variables))
+        meta = provenance.describe_model(self.config, network, self.records, variables)
+        checkpoint.save_model(folder, variables, meta)
         return teaching.Trained(reader, variables, log)
 
     def _train(self, network: graph.Network, reader: steps.Reader, folder: pathlib.Path) -> tuple[Any, dict[str, Any]]:
@@ -144,7 +147,7 @@ class Fold:
         init_key, train_key = jax.random.split(key)
         train_records = np.asarray(self.split.train, np.int32)
         per_epoch = max(1, len(train_records) // fields["batch_size"])
-        distillation = teaching.distillation(network, self.parallel.kind)
+        distillation = teaching.distillation(network, self.parallel.kind, self.records.task.exclusive)
         # A teacher whose features are read runs in every step, and its logits come with them.
         features = distillation.method is not None and distillation.method.needs_teacher
         inputs = teaching.make_inputs(
@@ -172,7 +175,7 @@ class Fold:
                 window=self.config.window,
                 key=train_key,
                 score=self._validation_score(reader) if fields["keep"] == "best" else None,
-                score_name=assess.EPOCH_SCORE,
+                score_name=assess.epoch_score_name(self.records.task),
                 folder=folder,
                 steps_per_dispatch=self.config.steps_per_dispatch,
                 parallel=self.parallel,
@@ -189,25 +192,11 @@ class Fold:
     def _validation_score(self, reader: steps.Reader):
         return lambda variables: self.assessor.epoch_score(reader, variables)
 
-    def _meta(self, network: graph.Network, variables: Any) -> dict[str, Any]:
-        return {
-            "name": network.name,
-            "model": network.model,
-            "options": dict(network.options),
-            "leads": list(network.leads),
-            "classes": list(ecg.CLASSES),
-            "window": self.config.window,
-            "preprocess": self.config.preprocess,
-            "trained_on": self.records.name,
-            "synthetic": self.records.synthetic,
-            "parameters": models.count_parameters(variables["params"]),
-            "teachers": dict(network.teachers),
-        }
 
-
-def _create(network: graph.Network, dtype: str, axis_name: str | None = None) -> Any:
+def _create(network: graph.Network, task: tasks.Task, dtype: str, axis_name: str | None = None) -> Any:
+    fields: dict[str, Any] = {"num_classes": len(task.classes), "dtype": dtype, "axis_name": axis_name}
     try:
-        return models.create(network.model, network.leads, dtype=dtype, axis_name=axis_name, **network.options)
+        return models.create(network.model, network.leads, **fields, **network.options)
     except ValueError as error:
         raise ConfigError(f"config.networks.{network.name}: {error}") from error
 
@@ -217,11 +206,11 @@ def _check_choice(field: str, value: str, valid: tuple[str, ...]) -> None:
         raise ConfigError(f"{field}: unknown value {value!r}; choose {', '.join(valid)}")
 
 
-def _check(config: ConfigDict) -> None:
+def _check(config: ConfigDict, dataset: tasks.Dataset) -> None:
     choices = {
         "teacher_logits": (config.teacher_logits, ("precomputed", "in_graph")),
         "dtype": (config.dtype, ("float32", "bfloat16")),
-        "preprocess": (config.preprocess, tuple(preprocess.OPTIONS)),
+        "preprocess": (config.preprocess, dataset.preprocess),
         "evaluation.protocol": (config.evaluation.protocol, ("leak_free", "reference", "published")),
         "evaluation.windows": (config.evaluation.windows, ("cover", "random")),
         "evaluation.decision": (config.evaluation.decision, ("threshold", "threshold_or_top1")),

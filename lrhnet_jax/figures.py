@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrhnet_jax import ecg
+from lrhnet_jax import paper, score_tables, tasks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 110
 _COLORS = ("#3b6fb6", "#e07b39", "#4d9a5b", "#b5454f", "#8061a8", "#8a6a4f", "#cf79b8", "#6f7780")
-_SCORE = "validation_macro_average_precision"
 
 
 def write(results: Mapping[str, Any], folder: pathlib.Path) -> list[tuple[str, str]]:
     """Draws what `results` has data for; returns (path relative to `folder`'s parent, caption) of each figure."""
+    compare = paper.applies(score_tables.task_of(results).name)
     drawers: dict[str, tuple[Callable[[Mapping[str, Any]], Figure | None], str]] = {
         "training": (
             training_curves,
@@ -28,8 +28,15 @@ def write(results: Mapping[str, Any], folder: pathlib.Path) -> list[tuple[str, s
             per_class,
             "F1 of each class on the test fold; below each class, its number of positive records.",
         ),
-        "classes": (class_counts, "Records with each class, by source (compare Fig. 3 of the paper)."),
-        "co_occurrence": (co_occurrence, "Records that carry both classes; the diagonal counts each class (Fig. 4)."),
+        "confusion": (confusion, "Records of the test folds by label and decision, in percent of the label's."),
+        "classes": (
+            class_counts,
+            "Records with each class, by source" + (" (compare Fig. 3 of the paper)." if compare else "."),
+        ),
+        "co_occurrence": (
+            co_occurrence,
+            "Records that carry both classes; the diagonal counts each class" + (" (Fig. 4)." if compare else "."),
+        ),
     }
     folder.mkdir(parents=True, exist_ok=True)
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
@@ -50,6 +57,8 @@ def training_curves(results: Mapping[str, Any]) -> "Figure | None":
     names = [name for name in results["networks"] if any(networks[name]["history"] for networks in folds.values())]
     if not names:
         return None
+    metric = score_tables.task_of(results).epoch_metric
+    key = f"validation_{metric}"
     figure = _figure(max(3.4 * len(names), 4.5), 5.2)
     axes = figure.subplots(2, len(names), squeeze=False, sharex="col")
     for column, name in enumerate(names):
@@ -59,7 +68,7 @@ def training_curves(results: Mapping[str, Any]) -> "Figure | None":
             epochs = [row["epoch"] for row in run["history"]]
             label = f"fold {fold}" if len(folds) > 1 else None
             loss.plot(epochs, [row["loss"] for row in run["history"]], color=color, label=label)
-            scored = [(row["epoch"], row[_SCORE]) for row in run["history"] if row.get(_SCORE) is not None]
+            scored = [(row["epoch"], row[key]) for row in run["history"] if row.get(key) is not None]
             if scored:
                 score.plot(*zip(*scored, strict=True), color=color)
                 kept = [point for point in scored if point[0] == run["best_epoch"]]
@@ -71,7 +80,7 @@ def training_curves(results: Mapping[str, Any]) -> "Figure | None":
     for score in axes[1, 1:]:
         score.sharey(axes[1, 0])  # not the losses: BCE alone and with a KL term are of different size
     axes[0, 0].set_ylabel("training loss")
-    axes[1, 0].set_ylabel("validation macro AP")
+    axes[1, 0].set_ylabel(f"validation {tasks.METRICS[metric]}")
     if len(folds) > 1:
         axes[0, -1].legend(frameon=False, fontsize=8)
     return figure
@@ -79,12 +88,13 @@ def training_curves(results: Mapping[str, Any]) -> "Figure | None":
 
 def per_class(results: Mapping[str, Any]) -> "Figure | None":
     """Returns bars of each class's F1 for each network (mean over folds), commonest class first."""
+    task = score_tables.task_of(results)
     names = list(results["networks"])
     scores = {
         name: [entry["networks"][name]["test"]["per_class"] for entry in results["folds"].values()] for name in names
     }
-    positives = {code: sum(fold[code]["positives"] for fold in scores[names[0]]) for code in ecg.CLASSES}
-    codes = sorted((code for code in ecg.CLASSES if positives[code]), key=lambda code: -positives[code])
+    positives = {code: sum(fold[code]["positives"] for fold in scores[names[0]]) for code in task.classes}
+    codes = sorted((code for code in task.classes if positives[code]), key=lambda code: -positives[code])
     if not codes:
         return None
     figure = _figure(12, 4)
@@ -93,7 +103,9 @@ def per_class(results: Mapping[str, Any]) -> "Figure | None":
     for i, (color, name) in enumerate(zip(_cycle(len(names)), names, strict=True)):
         heights = [np.mean([f[code]["f1"] for f in scores[name] if f[code]["f1"] is not None]) for code in codes]
         axes.bar(np.arange(len(codes)) + (i - (len(names) - 1) / 2) * width, heights, width, color=color, label=name)
-    axes.set_xticks(range(len(codes)), [f"{ecg.DIAGNOSES[code][0]}\n{positives[code]:,}" for code in codes], fontsize=8)
+    axes.set_xticks(
+        range(len(codes)), [f"{task.abbreviation(code)}\n{positives[code]:,}" for code in codes], fontsize=8
+    )
     axes.set_xlim(-0.7, len(codes) - 0.3)
     axes.set_ylim(0, 1)
     axes.set_ylabel("F1")
@@ -107,9 +119,9 @@ def per_class(results: Mapping[str, Any]) -> "Figure | None":
 
 def class_counts(results: Mapping[str, Any]) -> "Figure | None":
     """Returns stacked bars of the records of each class, split by source where that is known."""
-    dataset = results["dataset"]
+    task, dataset = score_tables.task_of(results), results["dataset"]
     total = dataset["per_class"]
-    codes = sorted((code for code in ecg.CLASSES if total.get(code)), key=lambda code: total[code])
+    codes = sorted((code for code in task.classes if total.get(code)), key=lambda code: total[code])
     if not codes:
         return None
     sources = dataset.get("per_source_class") or {dataset["name"]: total}
@@ -122,7 +134,7 @@ def class_counts(results: Mapping[str, Any]) -> "Figure | None":
         left += values
     for i, code in enumerate(codes):
         axes.text(left[i] + left.max() * 0.008, i, f"{total[code]:,}", va="center", fontsize=8)
-    labels = [f"{ecg.DIAGNOSES[code][1]}  {ecg.DIAGNOSES[code][0]}" for code in codes]
+    labels = [f"{task.description(code)}  {task.abbreviation(code)}" for code in codes]
     axes.set_yticks(range(len(codes)), labels, fontsize=8)
     axes.set_ylim(-0.6, len(codes) - 0.4)
     axes.set_xlim(0, left.max() * 1.1)
@@ -133,9 +145,10 @@ def class_counts(results: Mapping[str, Any]) -> "Figure | None":
 
 
 def co_occurrence(results: Mapping[str, Any]) -> "Figure | None":
-    """Returns a map of how many records carry each pair of classes; None if the data set does not say."""
+    """Returns a map of how many records carry each pair of classes; None if unknown, or if each has one class."""
+    task = score_tables.task_of(results)
     matrix = results["dataset"].get("co_occurrence")
-    if not matrix or not np.any(matrix):
+    if task.exclusive or not matrix or not np.any(matrix):
         return None
     from matplotlib.colors import LogNorm
 
@@ -143,7 +156,7 @@ def co_occurrence(results: Mapping[str, Any]) -> "Figure | None":
     order = np.argsort(-np.diag(counts), kind="stable")
     order = order[np.diag(counts)[order] > 0]
     counts = counts[np.ix_(order, order)]
-    names = [ecg.ABBREVIATIONS[i] for i in order]
+    names = [task.abbreviations[i] for i in order]
     figure = _figure(9.5, 8.6)
     axes = figure.subplots()
     image = axes.imshow(np.ma.masked_equal(counts, 0), norm=LogNorm(1, max(counts.max(), 2)), cmap="Blues")
@@ -154,6 +167,28 @@ def co_occurrence(results: Mapping[str, Any]) -> "Figure | None":
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     figure.colorbar(image, ax=axes, label="records", shrink=0.7)
+    return figure
+
+
+def confusion(results: Mapping[str, Any]) -> "Figure | None":
+    """Returns a map for each network of labelled by decided class, summed over the folds; None for other tasks."""
+    task = score_tables.task_of(results)
+    if not task.exclusive:
+        return None
+    names, ticks = list(results["networks"]), range(len(task.classes))
+    figure = _figure(max(3.2 * len(names), 4.0), 3.6)
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        counts = np.array(score_tables.total_confusion(results, name))
+        shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+        for (row, column), share in np.ndenumerate(shares):
+            color = "white" if share > 60 else "black"
+            axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=8, color=color)
+        axes.set_xticks(ticks, task.abbreviations)
+        axes.set_yticks(ticks, task.abbreviations)
+        axes.set_title(name)
+        axes.set_xlabel("decision")
+        axes.set_ylabel("label")
     return figure
 
 

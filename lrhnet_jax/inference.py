@@ -55,6 +55,11 @@ def logits(
     return np.concatenate(results)[:n]
 
 
+def to_probabilities(logits: np.ndarray | jax.Array, exclusive: bool) -> np.ndarray:
+    """Returns the probabilities of logits (n, classes): their softmax if the classes exclude each other, or sigmoid."""
+    return np.asarray(jax.nn.softmax(logits) if exclusive else jax.nn.sigmoid(logits))
+
+
 def store_probabilities(
     reader: steps.Reader,
     variables: Any,
@@ -64,28 +69,38 @@ def store_probabilities(
     window: int,
     batch_size: int,
     progress: str = "",
+    exclusive: bool = False,
 ) -> np.ndarray:
     """Returns each record's class probabilities, averaged over the windows that cover it.
 
     Args:
       records: (n,) rows of the store.
       lengths: (n,) their lengths in samples.
+      exclusive: as in `to_probabilities`.
 
     Returns:
       (n, classes) float32.
     """
     row, shift = windows.covering_windows(lengths, window)
     index = np.asarray(records, np.int32)[row]
-    per_window = jax.nn.sigmoid(logits(reader, variables, store, index, shift, window, batch_size, progress))
+    found = logits(reader, variables, store, index, shift, window, batch_size, progress)
+    per_window = to_probabilities(found, exclusive)
     sums = np.zeros((len(records), per_window.shape[1]))
-    np.add.at(sums, row, np.asarray(per_window))
+    np.add.at(sums, row, per_window)
     return (sums / np.bincount(row, minlength=len(records))[:, None]).astype(np.float32)
 
 
 def probabilities(
-    model: nn.Module, variables: Any, records: data.Records, leads: tuple[str, ...], window: int, batch_size: int = 64
+    model: nn.Module,
+    variables: Any,
+    records: data.Records,
+    leads: tuple[str, ...],
+    window: int,
+    batch_size: int = 64,
+    exclusive: bool = False,
 ) -> np.ndarray:
     """Returns the class probabilities of every record, (n, classes) float32; see `store_probabilities`."""
     reader = steps.Reader(model, records.columns(leads))
     store = windows.make_store(records, window, round_up=True)
-    return store_probabilities(reader, variables, store, np.arange(len(records)), records.lengths, window, batch_size)
+    rows, lengths = np.arange(len(records)), records.lengths
+    return store_probabilities(reader, variables, store, rows, lengths, window, batch_size, exclusive=exclusive)

@@ -38,6 +38,13 @@ RESULTS: dict[tuple[str, str], tuple[float, float]] = {
 
 _ALONE = {"seresnet": "SE-ResNet", "cnn1d": "1D-CNN", "lrhnet": "LRH-Net"}
 
+TASK = "physionet2020"
+
+
+def applies(task: str) -> bool:
+    """Returns whether the paper has numbers of a task."""
+    return task == TASK
+
 
 def method(networks: Mapping[str, Any], name: str) -> str | None:
     """Returns the paper's name for a network of a graph (results["networks"]), or None if the paper has no such one."""

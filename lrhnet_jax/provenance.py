@@ -1,4 +1,4 @@
-"""What a run is and where it comes from: its hold on a folder, and the head of results.json."""
+"""What a run and its networks are and where they come from: the hold on a folder, and the heads of their files."""
 
 import hashlib
 import importlib.metadata
@@ -66,18 +66,43 @@ def describe(config: ConfigDict, networks: list[graph.Network], records: data.Re
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "dataset": records.describe(),
         "config": config.to_dict(),
-        "networks": {network.name: _describe_network(network, config.window) for network in networks},
+        "networks": {
+            network.name: _describe_network(network, len(records.classes), config.window) for network in networks
+        },
         "folds": {},
     }
 
 
-def _describe_network(network: graph.Network, window: int) -> dict[str, Any]:
-    model = models.create(network.model, network.leads, **network.options)
+def _describe_network(network: graph.Network, classes: int, window: int) -> dict[str, Any]:
+    options = {"num_classes": classes, **network.options}
+    model = models.create(network.model, network.leads, **options)
     variables = state.variable_shapes(model, len(network.leads), window)
     return {
         "model": network.model,
         "leads": list(network.leads),
         "teachers": dict(network.teachers),
         "parameters": models.count_parameters(variables["params"]),
-        "macs": models.multiply_accumulates(network.model, network.leads, window, **network.options),
+        "macs": models.multiply_accumulates(network.model, network.leads, window, **options),
+    }
+
+
+def describe_model(
+    config: ConfigDict, network: graph.Network, records: data.Records, variables: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns what a trained network's network.json says: all that is needed to run it on other recordings."""
+    return {
+        "name": network.name,
+        "model": network.model,
+        "options": dict(network.options),
+        "leads": list(network.leads),
+        "task": records.task.name,
+        "classes": list(records.classes),
+        "window": config.window,
+        "rate": records.rate,
+        "preprocess": config.preprocess,
+        "preprocess_options": records.build_report.get("preprocess"),
+        "trained_on": records.name,
+        "synthetic": records.synthetic,
+        "parameters": models.count_parameters(variables["params"]),
+        "teachers": dict(network.teachers),
     }

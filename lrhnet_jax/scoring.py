@@ -4,87 +4,132 @@ The bootstrap draws patients, not records: two recordings of one patient are not
 97.5th percentile. They cover the choice of test patients, not that of the training run.
 """
 
+import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from lrhnet_jax import challenge, ecg, metrics
+from lrhnet_jax import challenge, challenge2017, metrics
+from lrhnet_jax.tasks import PHYSIONET2020, Task
 from lrhnet_jax.thresholds import decide
-
-HEADLINE = ("challenge_metric", "micro_f1", "macro_f1", "macro_auroc", "macro_average_precision")
-DECISION_METRICS = HEADLINE[:3]  # those that depend on the decision rule
 
 _PERCENTILES = (2.5, 97.5)
 _BLOCK = 100  # resamples that are scored together: bounds the memory
 Metrics = dict[str, np.ndarray]
+Thresholds = np.ndarray | Sequence[float] | None
+Weighted = Callable[[np.ndarray | None], np.ndarray]  # weights as in `metrics` -> values
+
+
+def _challenge_metric(labels: np.ndarray, outputs: np.ndarray) -> Weighted:
+    contributions = challenge.contributions(labels, outputs)  # found once for all weights
+
+    def value(weights: np.ndarray | None) -> np.ndarray:
+        ones = np.ones(len(labels)) if weights is None else weights
+        return challenge.normalise(*np.einsum("kn,...n->k...", contributions, ones))
+
+    return value
+
+
+def _plain(metric: Callable[..., np.ndarray]) -> Callable[[np.ndarray, np.ndarray], Weighted]:
+    return lambda labels, outputs: functools.partial(metric, labels, outputs)
+
+
+# The metrics of decisions by name: (labels, outputs) -> (weights -> values).
+DECISION_METRICS: Mapping[str, Callable[[np.ndarray, np.ndarray], Weighted]] = {
+    "challenge_metric": _challenge_metric,
+    "challenge_f1": _plain(challenge2017.challenge_f1),
+    "challenge_f1_with_noise": _plain(challenge2017.macro_f1),
+    "micro_f1": _plain(metrics.micro_f1),
+    "macro_f1": _plain(metrics.macro_f1),
+}
 
 
 def score(
     labels: np.ndarray,
     probabilities: np.ndarray,
-    thresholds: np.ndarray | Sequence[float],
+    thresholds: Thresholds,
     patients: Sequence[str] | np.ndarray | None = None,
     *,
+    task: Task = PHYSIONET2020,
     resamples: int = 200,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Returns the metrics of one network as a dict for JSON; a number that does not exist is None.
 
     Args:
-      labels: (records, 24) bool.
-      probabilities: (records, 24) float in 0 to 1.
-      thresholds: (24,) float.
+      labels: (records, classes) bool.
+      probabilities: (records, classes) float in 0 to 1.
+      thresholds: (classes,) float; None if the task's classes exclude each other.
       patients: (records,) whose recording each is; None or an empty name: a patient of its own.
+      task: what the classes are, and which metrics are the headline.
       resamples: of the bootstrap.
       seed: of the bootstrap; networks that are scored with one seed share their resamples.
 
     Returns:
-      "records", "patients", "resamples"; "headline": {metric: {"value", "low", "high"}} for `HEADLINE`, decided by
-      "threshold"; "headline_top1": the same for `DECISION_METRICS`, decided by "threshold or top-1"; "per_class":
-      {code: {"abbreviation", "positives", "f1", "auroc", "average_precision", "threshold"}};
-      "classes_without_positives": [codes], which the macro figures leave out.
+      "records", "patients", "resamples"; "headline": {metric: {"value", "low", "high"}} for the task's metrics, decided
+      by "threshold", or by the most probable class; "headline_top1": the same for its `decision_metrics`, decided by
+      "threshold or top-1", empty for an exclusive task; "per_class": {code: {"abbreviation", "positives", "f1",
+      "auroc", "average_precision", "threshold"}}; "classes_without_positives": [codes], which the macro figures leave
+      out; for an exclusive task "confusion": rows of counts, labelled class by decided class.
 
     Raises:
       ValueError: for no records, or input of another type, shape or range.
     """
-    labels, probabilities, thresholds = _check(labels, probabilities, thresholds)
+    labels, probabilities, thresholds = _check(task, labels, probabilities, thresholds)
     groups = _patients(patients, len(labels))
-    with_threshold = _Scorer(labels, probabilities, decide(probabilities, thresholds))
-    with_top1 = _Scorer(labels, probabilities, decide(probabilities, thresholds, top1=True))
+    first = _Scorer(task, labels, probabilities, decide(probabilities, thresholds))
     positives = labels.sum(axis=0)
-    f1 = metrics.f1(labels, with_threshold.outputs)
+    f1 = metrics.f1(labels, first.outputs)
     auroc, precision = metrics.ranking(labels, probabilities)
-    return {
+    result: dict[str, Any] = {
         "records": len(labels),
         "patients": int(groups.max()) + 1,
         "resamples": resamples,
-        "headline": _intervals(with_threshold.all, groups, resamples, seed),
-        "headline_top1": _intervals(with_top1.decisions, groups, resamples, seed),
+        "headline": _intervals(first.all, groups, resamples, seed),
+        "headline_top1": {},
         "per_class": {
             code: {
-                "abbreviation": ecg.DIAGNOSES[code][0],
+                "abbreviation": task.abbreviations[c],
                 "positives": int(positives[c]),
                 "f1": _number(f1[c]),
                 "auroc": _number(auroc[c]),
                 "average_precision": _number(precision[c]),
-                "threshold": float(thresholds[c]),
+                "threshold": None if thresholds is None else float(thresholds[c]),
             }
-            for c, code in enumerate(ecg.CLASSES)
+            for c, code in enumerate(task.classes)
         },
-        "classes_without_positives": [code for code, count in zip(ecg.CLASSES, positives, strict=True) if count == 0],
+        "classes_without_positives": [code for code, count in zip(task.classes, positives, strict=True) if count == 0],
     }
+    if task.exclusive:
+        result["confusion"] = (labels.T.astype(int) @ first.outputs).tolist()
+    else:
+        with_top1 = _Scorer(task, labels, probabilities, decide(probabilities, thresholds, top1=True))
+        result["headline_top1"] = _intervals(with_top1.decisions, groups, resamples, seed)
+    return result
+
+
+def epoch_score(task: Task, labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Returns the task's `epoch_metric`, which needs no thresholds; NaN where the labels do not allow it.
+
+    Args:
+      labels: (records, classes) bool; probabilities: (records, classes) float.
+    """
+    if task.epoch_metric in DECISION_METRICS:
+        return float(DECISION_METRICS[task.epoch_metric](labels, decide(probabilities, None))(None))
+    return float(_ranking_metrics(labels, probabilities, None)[task.epoch_metric])
 
 
 def paired_difference(
     labels: np.ndarray,
     probabilities_a: np.ndarray,
-    thresholds_a: np.ndarray | Sequence[float],
+    thresholds_a: Thresholds,
     probabilities_b: np.ndarray,
-    thresholds_b: np.ndarray | Sequence[float],
+    thresholds_b: Thresholds,
     patients: Sequence[str] | np.ndarray | None = None,
     *,
+    task: Task = PHYSIONET2020,
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, dict[str, float | None]]:
@@ -93,21 +138,21 @@ def paired_difference(
     Both are scored on the same resamples of patients, so that what makes a resample hard for both cancels.
 
     Returns:
-      {metric: {"difference", "low", "high", "p"}} for `HEADLINE`: a minus b, its interval, and the two-sided bootstrap
-      p: twice the share of resamples on the far side of zero, at least 2 / (resamples + 1), at most 1.
+      {metric: {"difference", "low", "high", "p"}} for the task's metrics: a minus b, its interval, and the two-sided
+      bootstrap p: twice the share of resamples on the far side of zero, at least 2 / (resamples + 1), at most 1.
 
     Raises:
       ValueError: as in `score`.
     """
-    labels, probabilities_a, thresholds_a = _check(labels, probabilities_a, thresholds_a)
-    labels, probabilities_b, thresholds_b = _check(labels, probabilities_b, thresholds_b)
+    labels, probabilities_a, thresholds_a = _check(task, labels, probabilities_a, thresholds_a)
+    labels, probabilities_b, thresholds_b = _check(task, labels, probabilities_b, thresholds_b)
     groups = _patients(patients, len(labels))
-    a = _Scorer(labels, probabilities_a, decide(probabilities_a, thresholds_a))
-    b = _Scorer(labels, probabilities_b, decide(probabilities_b, thresholds_b))
+    a = _Scorer(task, labels, probabilities_a, decide(probabilities_a, thresholds_a))
+    b = _Scorer(task, labels, probabilities_b, decide(probabilities_b, thresholds_b))
 
     def difference(weights: np.ndarray | None) -> Metrics:
         of_a, of_b = a.all(weights), b.all(weights)
-        return {name: of_a[name] - of_b[name] for name in HEADLINE}
+        return {name: of_a[name] - of_b[name] for name in task.metrics}
 
     point, drawn = difference(None), _bootstrap(difference, groups, resamples, seed)
     result: dict[str, dict[str, float | None]] = {}
@@ -122,25 +167,24 @@ def paired_difference(
 class _Scorer:
     """Scores one network's decisions for any weights of the records; what does not depend on them is found once."""
 
-    def __init__(self, labels: np.ndarray, probabilities: np.ndarray, outputs: np.ndarray):
-        self.labels, self.probabilities, self.outputs = labels, probabilities, outputs
-        self.contributions = challenge.contributions(labels, outputs)
+    def __init__(self, task: Task, labels: np.ndarray, probabilities: np.ndarray, outputs: np.ndarray):
+        self.task, self.labels, self.probabilities, self.outputs = task, labels, probabilities, outputs
+        self._decided = {name: DECISION_METRICS[name](labels, outputs) for name in task.decision_metrics}
 
     def decisions(self, weights: np.ndarray | None) -> Metrics:
-        """Returns `DECISION_METRICS` for `weights` as in `metrics`."""
-        ones = np.ones(len(self.labels)) if weights is None else weights
-        weighted = np.einsum("kn,...n->k...", self.contributions, ones)
-        return {
-            "challenge_metric": challenge.normalise(*weighted),
-            "micro_f1": metrics.micro_f1(self.labels, self.outputs, weights),
-            "macro_f1": metrics.macro_f1(self.labels, self.outputs, weights),
-        }
+        """Returns the task's `decision_metrics` for `weights` as in `metrics`."""
+        return {name: value(weights) for name, value in self._decided.items()}
 
     def all(self, weights: np.ndarray | None) -> Metrics:
-        """Returns `HEADLINE` for `weights` as in `metrics`."""
-        auroc, precision = metrics.ranking(self.labels, self.probabilities, weights)
-        ranked = {"macro_auroc": metrics.macro(auroc), "macro_average_precision": metrics.macro(precision)}
-        return {**self.decisions(weights), **ranked}
+        """Returns the task's metrics for `weights` as in `metrics`."""
+        values = self.decisions(weights) | _ranking_metrics(self.labels, self.probabilities, weights)
+        return {name: values[name] for name in self.task.metrics}
+
+
+def _ranking_metrics(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None) -> Metrics:
+    """Returns `tasks.RANKING_METRICS` for `weights` as in `metrics`."""
+    auroc, precision = metrics.ranking(labels, probabilities, weights)
+    return {"macro_auroc": metrics.macro(auroc), "macro_average_precision": metrics.macro(precision)}
 
 
 def _intervals(
@@ -185,13 +229,17 @@ def _patients(patients: Sequence[str] | np.ndarray | None, records: int) -> np.n
 
 
 def _check(
-    labels: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray | Sequence[float]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    task: Task, labels: np.ndarray, probabilities: np.ndarray, thresholds: Thresholds
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     labels = metrics.check_bool("labels", labels)
     if len(labels) == 0:
         raise ValueError("there is no record to score")
+    if labels.shape[1] != len(task.classes):
+        raise ValueError(f"labels have {labels.shape[1]} classes; {task.name} has {len(task.classes)}")
+    if task.exclusive != (thresholds is None):
+        raise ValueError(f"{task.name} is decided {'without' if task.exclusive else 'by'} thresholds")
     probabilities = metrics.check_probabilities(probabilities, labels.shape)
-    return labels, probabilities, np.asarray(thresholds, float)
+    return labels, probabilities, None if thresholds is None else np.asarray(thresholds, float)
 
 
 def _interval(values: np.ndarray) -> tuple[float | None, float | None]:

@@ -44,6 +44,7 @@ class Distillation:
       method: what it learns beyond labels and logits, if anything.
       teacher: the place among the teachers of the one whose features the method reads.
       epochs: of the run, for methods that change with them.
+      labels: "independent" (BCE), or "exclusive", one class a record (cross-entropy).
     """
 
     weights: tuple[float, ...] = ()
@@ -55,6 +56,11 @@ class Distillation:
     method: losses.Method | None = None
     teacher: int = 0
     epochs: int = 1
+    labels: str = "independent"
+
+    @property
+    def exclusive(self) -> bool:
+        return self.labels == "exclusive"
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -139,8 +145,9 @@ def _base_loss(
     logits: jax.Array, targets: jax.Array, teacher_logits: jax.Array, distillation: Distillation
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss against targets and teachers' logits, and its parts by name."""
+    supervised = losses.cross_entropy if distillation.exclusive else losses.bce
     if not distillation.weights:
-        loss = losses.bce(logits, targets)
+        loss = supervised(logits, targets)
         return loss, {"bce": loss, "kl": jnp.zeros_like(loss)}
     return losses.distillation(
         logits,
@@ -152,6 +159,7 @@ def _base_loss(
         t_squared=distillation.t_squared,
         kind=distillation.kind,
         kl_weight=distillation.kl_weight,
+        supervised=supervised,
     )
 
 
@@ -294,6 +302,7 @@ def _seen(
         epoch_key=jax.random.fold_in(jax.random.fold_in(run_key, EPOCHS), epoch),
         epoch=epoch,
         epochs=distillation.epochs,
+        exclusive=distillation.exclusive,
     )
 
 

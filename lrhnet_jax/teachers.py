@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from lrhnet_jax import checkpoint, graph, inference, losses, steps, torch_weights, windows
+from lrhnet_jax import checkpoint, ecg, graph, inference, losses, steps, torch_weights, windows
 from lrhnet_jax.errors import CheckpointError, ConfigError
 from lrhnet_jax.state import variable_shapes
 
@@ -23,11 +23,12 @@ class Trained:
     log: dict[str, Any]
 
 
-def distillation(network: graph.Network, parallel: str = "jit") -> steps.Distillation:
+def distillation(network: graph.Network, parallel: str = "jit", exclusive: bool = False) -> steps.Distillation:
     """Returns how a network of the graph learns from its teachers.
 
     Args:
       parallel: how its steps run, "jit" or "pmap".
+      exclusive: a record has exactly one class.
 
     Raises:
       ConfigError: for an unknown kind or method, or a method that this network or `parallel` cannot have.
@@ -58,18 +59,28 @@ def distillation(network: graph.Network, parallel: str = "jit") -> steps.Distill
         method=method,
         teacher=names.index(teacher) if teacher in names else 0,
         epochs=fields["epochs"],
+        labels="exclusive" if exclusive else "independent",
     )
 
 
-def load(network: graph.Network, reader: steps.Reader, preprocess: str, window: int) -> dict[str, Any]:
+def load(
+    network: graph.Network,
+    reader: steps.Reader,
+    preprocess: str,
+    window: int,
+    classes: Sequence[str] = ecg.CLASSES,
+) -> dict[str, Any]:
     """Loads the variables of a network from another run's folder, or from a .pth file of the reference.
 
     Raises:
-      CheckpointError: if what is there is another model, reads other leads, or was trained on other preprocessing.
+      CheckpointError: if what is there is another model, reads other leads, or was trained on other preprocessing or
+        other classes.
     """
     if network.checkpoint.endswith((".pth", ".pt")):
         try:
-            variables = torch_weights.from_torch(network.model, torch_weights.load_pth(network.checkpoint))
+            variables = torch_weights.from_torch(
+                network.model, torch_weights.load_pth(network.checkpoint), **network.options
+            )
         except (OSError, ValueError) as error:
             raise CheckpointError(f"config.networks.{network.name}.checkpoint: {error}") from error
         template = variable_shapes(reader.model, len(network.leads), window)
@@ -81,6 +92,7 @@ def load(network: graph.Network, reader: steps.Reader, preprocess: str, window: 
         "leads": list(network.leads),
         "options": dict(network.options),
         "preprocess": preprocess,
+        "classes": list(classes),
     }
     for field, value in wanted.items():
         if meta[field] != value:

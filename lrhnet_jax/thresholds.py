@@ -1,17 +1,19 @@
-"""From probabilities to decisions: one threshold a class, chosen to maximise the Challenge metric.
+"""From probabilities to decisions: one threshold a class, chosen to maximise the Challenge metric or the mean F1.
 
-The paper fits the thresholds by differential evolution. The metric's value for many candidate thresholds at once is a
-few integer passes over the records, so that a fit takes seconds.
+For the Challenge metric, the paper fits the thresholds by differential evolution. The metric's value for many candidate
+thresholds at once is a few integer passes over the records, so that a fit takes seconds. F1 of a class depends on its
+own threshold alone, and the best is found by trying every one.
 
 A class with few positive records lends itself to overfitting. Its threshold is therefore drawn towards the one
 threshold that serves all classes best together: by half for a class with `SHRINKAGE` positives, less for more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.optimize import differential_evolution
 
+from lrhnet_jax import metrics
 from lrhnet_jax.challenge import UNITS, WEIGHTS, contributions, normalise
 from lrhnet_jax.metrics import check_bool, check_probabilities
 
@@ -22,19 +24,21 @@ _BLOCK = 8  # candidates that are evaluated together: their sums stay in the pro
 _GRID = np.array(sorted(range(1, 100), key=lambda percent: abs(percent - 50))) / 100  # among equals, nearest to 0.5
 
 
-def decide(probabilities: np.ndarray, thresholds: np.ndarray, top1: bool = False) -> np.ndarray:
+def decide(
+    probabilities: np.ndarray, thresholds: np.ndarray | Sequence[float] | None, top1: bool = False
+) -> np.ndarray:
     """Returns the decisions, (records, classes) bool: probability >= threshold.
 
     Args:
       probabilities: (records, classes) float.
-      thresholds: (classes,) float.
+      thresholds: (classes,) float; None for classes that exclude each other: the most probable one alone is positive.
       top1: also call the most probable class of each record positive (the first of equals), as the reference does.
     """
-    thresholds = np.asarray(thresholds, float)
-    if thresholds.shape != probabilities.shape[1:]:
-        raise ValueError(f"{thresholds.shape} thresholds for probabilities of shape {probabilities.shape}")
-    outputs = probabilities >= thresholds
-    if top1:
+    limits = np.full(probabilities.shape[1], np.inf) if thresholds is None else np.asarray(thresholds, float)
+    if limits.shape != probabilities.shape[1:]:
+        raise ValueError(f"{limits.shape} thresholds for probabilities of shape {probabilities.shape}")
+    outputs = probabilities >= limits
+    if top1 or thresholds is None:
         outputs[np.arange(len(outputs)), probabilities.argmax(axis=1)] = True
     return outputs
 
@@ -43,19 +47,21 @@ def fit(
     labels: np.ndarray,
     probabilities: np.ndarray,
     *,
+    metric: str = "challenge_metric",
     seed: int = 0,
     shrinkage: float = SHRINKAGE,
     maxiter: int = 200,
     popsize: int = 5,
 ) -> np.ndarray:
-    """Returns one threshold a class, (24,) float64, that makes the Challenge metric of `decide` high.
+    """Returns one threshold a class, (classes,) float64, that makes a metric of `decide` high.
 
     The answer is a function of the arguments, and on these records at least as good as thresholds of 0.5. A class
     without a positive record gets the threshold that serves all classes best together.
 
     Args:
-      labels: (records, 24) bool.
-      probabilities: (records, 24) float in 0 to 1.
+      labels: (records, classes) bool.
+      probabilities: (records, classes) float in 0 to 1.
+      metric: "challenge_metric", of its 24 classes, or "macro_f1", of any.
       seed: of the evolution.
       shrinkage: the number of positives at which a class's threshold lies halfway between its own and the common one;
         0 is the paper's plain differential evolution.
@@ -63,23 +69,30 @@ def fit(
       popsize: candidates of a generation per fitted class.
 
     Raises:
-      ValueError: for no records, or input of another type, shape or range.
+      ValueError: for no records, another metric, or input of another type, shape or range.
     """
     labels = check_bool("labels", labels)
     probabilities = check_probabilities(probabilities, labels.shape)
-    if labels.shape[1] != len(WEIGHTS):
+    if metric not in ("challenge_metric", "macro_f1"):
+        raise ValueError(f"thresholds cannot maximise {metric!r}; choose challenge_metric or macro_f1")
+    of_challenge = metric == "challenge_metric"
+    if of_challenge and labels.shape[1] != len(WEIGHTS):
         raise ValueError(f"labels have {labels.shape[1]} classes; the Challenge metric has {len(WEIGHTS)}")
     if len(labels) == 0:
         raise ValueError("there is no record to fit thresholds on")
     if shrinkage < 0:
         raise ValueError(f"shrinkage must be 0 or more, not {shrinkage}")
-    evaluate = objective(labels, probabilities)
-    common = np.full(len(WEIGHTS), _GRID[evaluate(np.tile(_GRID, (len(WEIGHTS), 1))).argmax()])
+    evaluate = (objective if of_challenge else f1_objective)(labels, probabilities)
+    classes = labels.shape[1]
+    common = np.full(classes, _GRID[evaluate(np.tile(_GRID, (classes, 1))).argmax()])
     positives = labels.sum(axis=0)
     present = positives > 0
     if not present.any():
         return common
-    found = _evolve(evaluate, common, present, np.random.default_rng(seed), maxiter, popsize)
+    if of_challenge:
+        found = _evolve(evaluate, common, present, np.random.default_rng(seed), maxiter, popsize)
+    else:
+        found = _best_f1(labels, probabilities, common)
     share = np.where(present, positives / np.maximum(positives + shrinkage, 1), 0)
     found = share * found + (1 - share) * common
     better = evaluate(found[:, None]) >= evaluate(np.full_like(found, 0.5)[:, None])
@@ -108,6 +121,42 @@ def objective(labels: np.ndarray, probabilities: np.ndarray) -> Callable[[np.nda
         return normalise(scores, correct, inactive)
 
     return evaluate
+
+
+def f1_objective(labels: np.ndarray, probabilities: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns the function that maps candidates, (classes, candidates), to their macro-F1, (candidates,).
+
+    It is 0 where no class has a positive.
+    """
+
+    def evaluate(candidates: np.ndarray) -> np.ndarray:
+        each = zip(candidates, labels.T, probabilities.T, strict=True)
+        scores = metrics.macro(np.stack([_f1(limits, label, column) for limits, label, column in each], axis=-1))
+        return np.nan_to_num(scores)
+
+    return evaluate
+
+
+def _f1(limits: np.ndarray, label: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Returns the F1 of one class at each of `limits`; NaN without a positive."""
+    everything, positive = np.sort(column), np.sort(column[label])
+    predicted = len(everything) - np.searchsorted(everything, limits)
+    correct = len(positive) - np.searchsorted(positive, limits)
+    return 2 * correct / (predicted + len(positive)) if len(positive) else np.full(len(limits), np.nan)
+
+
+def _best_f1(labels: np.ndarray, probabilities: np.ndarray, common: np.ndarray) -> np.ndarray:
+    """Returns the threshold of the highest F1 of each class, and `common` for those without a positive."""
+    found = common.copy()
+    for c in np.flatnonzero(labels.any(axis=0)):
+        column = probabilities[:, c].astype(float)
+        steps = np.unique(column)
+        # The best threshold lets a positive through as its last: between its probability and the next lower one.
+        last = np.unique(column[labels[:, c]])
+        lower = np.concatenate([[0.0], steps])[np.searchsorted(steps, last)]
+        limits = (last + lower) / 2
+        found[c] = limits[_f1(limits, labels[:, c], column).argmax()]
+    return found
 
 
 def _evolve(

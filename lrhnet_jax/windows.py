@@ -23,7 +23,7 @@ class Store(flax.struct.PyTreeNode):
       signals: (margin + total samples + margin, leads) float16; the zero margins of one window let a slice run over.
       offsets: (n,) int32, first row of each record in `signals`.
       lengths: (n,) int32.
-      labels: (n, 24) float32.
+      labels: (n, classes) float32.
       demographics: (n, 5) float32.
     """
 

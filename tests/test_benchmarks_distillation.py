@@ -13,7 +13,9 @@ def test_seeds_are_averaged_and_gains_are_against_the_same_seed_alone(tmp_path):
 
     def scores(name):
         value = values.get(name, 0.5)
-        headline = {metric: {"value": value, "low": value - 0.1, "high": value + 0.1} for metric in distillation.METRICS}
+        headline = {
+            metric: {"value": value, "low": value - 0.1, "high": value + 0.1} for metric in distillation.METRICS
+        }
         return {"epochs": 3, "test": {"headline": headline, "headline_top1": {}}}
 
     results = {

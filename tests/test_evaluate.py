@@ -8,11 +8,25 @@ import jax
 import numpy as np
 import pytest
 import wfdb
+from ml_collections import ConfigDict
 
 from data_builders import preprocess, records
-from lrhnet_jax import checkpoint, ecg, evaluate, inference, models, scoring, state, thresholds
+from lrhnet_jax import (
+    checkpoint,
+    ecg,
+    evaluate,
+    graph,
+    inference,
+    models,
+    provenance,
+    scoring,
+    state,
+    tasks,
+    thresholds,
+)
 from lrhnet_jax.data import Records
 from lrhnet_jax.errors import CheckpointError, DataError, UserError
+from tests import fakes
 
 WINDOW = 512
 AF, NSR, UNSCORED = "164889003", "426783006", "55827005"
@@ -214,6 +228,101 @@ def test_a_network_of_another_preprocessing_or_classes_is_named(network, raw_dir
     checkpoint.save_model(tmp_path / "other", variables, {**meta, "preprocess": "unheard of"})
     with pytest.raises(CheckpointError, match="preprocessing or its classes"):
         evaluate.evaluate(tmp_path / "other", raw_dir, tmp_path / "out")
+
+
+def network_of(folder, name, leads):
+    """An untrained network of the task of a data set."""
+    task = tasks.of(name)
+    model = models.create("lrhnet", leads, num_classes=len(task.classes))
+    variables = state.init_variables(model, jax.random.key(0), len(leads), WINDOW)
+    records = fakes.of_task(name, 4)
+    network = graph.Network("student", "lrhnet", leads)
+    config = ConfigDict({"window": WINDOW, "preprocess": "paper"})
+    meta = provenance.describe_model(config, network, records, variables)
+    checkpoint.save_model(folder, variables, meta)
+    if not task.exclusive:
+        limits = np.full(len(task.classes), 0.5).tolist()
+        checkpoint.write_json(folder / "thresholds.json", {"thresholds": limits})
+    return folder
+
+
+def test_challenge_2017_records_are_labelled_by_their_table_and_read_at_300_hz(tmp_path):
+    folder = network_of(tmp_path / "run", "physionet2017", ("I",))
+    raw = tmp_path / "raw"
+    for i, rate in enumerate((300, 300, 300, 500)):
+        write(raw, f"A0000{i + 1}", leads=("ECG",), rate=rate, seed=i)
+    write(raw, "twelve", seed=9)
+    write(raw, "other", leads=("MLII",), seed=10)
+    (raw / "REFERENCE.csv").write_text("A00001,N\nA00002,~\nA00003,A\nA00004,O\nA00009,O\n")
+    metrics = evaluate.evaluate(folder, raw, tmp_path / "out")
+    counts = metrics["records"]
+    assert (counts["found"], counts["predicted"], counts["scored"], counts["without_scored_class"]) == (6, 5, 4, 1)
+    assert [row["path"] for row in counts["rejected"]] == ["other.hea"]
+    assert (metrics["network"]["task"], metrics["network"]["rate"]) == ("physionet2017", 300)
+    assert metrics["thresholds"]["values"] is None and "highest probability" in metrics["thresholds"]["source"]
+    assert np.sum(metrics["score"]["confusion"]) == 4 and metrics["score"]["headline_top1"] == {}
+    rows = {row["record"]: row for row in rows_of(tmp_path / "out")}
+    labels = ["N", "~", "A", "O", ""]
+    assert [rows[name]["labels"] for name in ("A00001", "A00002", "A00003", "A00004", "twelve")] == labels
+    _, variables = checkpoint.load_model(folder)
+    model = models.create("lrhnet", ("I",), num_classes=4)
+    for name, row in rows.items():
+        header = records.read_header(raw / row["path"])
+        lead = "I" if name == "twelve" else "ECG"
+        signal = preprocess.preprocess(
+            records.read_signal(header, (lead,)), header.rate, preprocess.Preprocess(rate=300.0)
+        )
+        assert len(signal) == 900
+        person = ecg.demographics_vector(61, "Male")[None]
+        packed = Records.from_arrays([signal], demographics=person, leads=("I",))
+        (expected,) = inference.probabilities(model, variables, packed, ("I",), WINDOW, exclusive=True)
+        found = [float(row[f"probability_{letter}"]) for letter in "NAO~"]
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+        assert sum(found) == pytest.approx(1, abs=1e-4)
+        decided = "".join(letter for letter in "NAO~" if row[f"decision_{letter}"] == "1")
+        assert decided == row["top1"] == "NAO~"[expected.argmax()]
+    text = evaluate.summary(metrics, tmp_path)
+    line = next(line for line in text.splitlines() if "challenge_f1_with_noise" in line)
+    assert line.endswith("most probable class") and "top-1" not in text
+    (raw / "REFERENCE.csv").unlink()
+    assert evaluate.evaluate(folder, raw, tmp_path / "unlabelled")["score"] is None
+
+
+def test_ptbxl_superclasses_come_from_its_table(tmp_path, caplog):
+    folder = network_of(tmp_path / "run", "synthetic_ptbxl", ("I", "II"))
+    raw = tmp_path / "raw"
+    for name in ("HR00001", "00002_hr", "00003_hr", "E00001"):
+        write(raw, name, NSR)
+    table = tmp_path / "ptbxl_database.csv"
+    lines = [
+        "ecg_id,patient_id,scp_codes",
+        """1,7.0,"{'NORM': 100.0, 'SR': 0.0}\"""",
+        """2,7.0,"{'IMI': 15.0, 'LVH': 50.0}\"""",
+        """3,8.0,"{'AFIB': 0.0}\"""",
+    ]
+    table.write_text("\n".join(lines) + "\n")
+    metrics = evaluate.evaluate(folder, raw, tmp_path / "out", ptbxl_database=table)
+    labels = {row["record"]: row["labels"] for row in rows_of(tmp_path / "out")}
+    assert labels == {"HR00001": "NORM", "00002_hr": "MI;HYP", "00003_hr": "", "E00001": ""}
+    assert (metrics["score"]["records"], metrics["score"]["patients"]) == (2, 1)
+    assert list(metrics["score"]["headline"]) == list(tasks.PTBXL.metrics)
+    assert metrics["thresholds"]["values"] == dict.fromkeys(tasks.PTBXL.classes, 0.5)
+    assert "SYNTHETIC" in evaluate.summary(metrics, tmp_path)
+    with caplog.at_level("WARNING"):
+        assert evaluate.evaluate(folder, raw, tmp_path / "out")["score"] is None
+    assert "give --ptbxl_database to score its records" in caplog.text
+    table.write_text("ecg_id,patient_id,scp_codes\n1,7.0,no dict\n")
+    with pytest.raises(DataError, match="is not PTB-XL's table: columns ecg_id, patient_id, scp_codes expected"):
+        evaluate.evaluate(folder, raw, tmp_path / "out", ptbxl_database=table)
+
+
+def test_cpsc_2018_classes_come_from_the_headers(tmp_path):
+    folder = network_of(tmp_path / "run", "cpsc2018", ("II",))
+    write(tmp_path / "raw", "A0001", "59118001,429622005")
+    write(tmp_path / "raw", "A0002", UNSCORED)
+    metrics = evaluate.evaluate(folder, tmp_path / "raw", tmp_path / "out")
+    assert [row["labels"] for row in rows_of(tmp_path / "out")] == ["RBBB;STD", ""]
+    assert metrics["score"]["records"] == 1 and list(metrics["score"]["headline"]) == list(tasks.CPSC2018.metrics)
 
 
 def run(*arguments):

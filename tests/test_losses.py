@@ -33,6 +33,16 @@ def test_bce_of_certain_answers():
     assert losses.bce(logits, jnp.array([[False, True]])) == 1e4
 
 
+def test_cross_entropy_by_hand():
+    logits = jnp.log(jnp.array([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]))
+    labels = jnp.array([[True, False, False], [False, False, True]])
+    assert losses.cross_entropy(logits, labels) == pytest.approx(-(np.log(0.5) + np.log(0.8)) / 2)
+    gradient = (jax.nn.softmax(logits) - labels) / 2
+    np.testing.assert_allclose(jax.grad(losses.cross_entropy)(logits, labels), gradient, atol=1e-7)
+    with pytest.raises(ValueError, match=r"logits of shape \(2, 3\) and labels of shape \(2, 2\)"):
+        losses.cross_entropy(logits, labels[:, :2])
+
+
 def test_kl_is_zero_for_equal_logits_and_positive_otherwise():
     logits, _, teachers = arrays()
     assert losses.softmax_kl(logits, logits, 7.0) == 0

@@ -5,19 +5,26 @@ import json
 import numpy as np
 import pytest
 
-from lrhnet_jax import ecg, figures, paper, report, scoring
-
-HALF = np.full(24, 0.5)
+from lrhnet_jax import ecg, figures, paper, report, scoring, tasks
 
 
-def make_results(folds=("0",), synthetic=False, experiment="pmlkd", leads="2", seed=0):
+def make_results(
+    folds=("0",), synthetic=False, experiment="pmlkd", leads="2", seed=0, task=tasks.PHYSIONET2020, dataset=None
+):
     """Results of a run as experiment.py writes them, with scores of random networks."""
     rng = np.random.default_rng(seed)
-    labels = rng.random((120, 24)) < np.geomspace(0.4, 0.01, 24)
-    labels[:, 7] = False
+    count = len(task.classes)
+    if task.exclusive:
+        labels = np.eye(count, dtype=bool)[rng.integers(count, size=120)]
+    else:
+        labels = rng.random((120, count)) < np.geomspace(0.4, 0.01, count)
+    if task is tasks.PHYSIONET2020:
+        labels[:, 7] = False
+    limits = None if task.exclusive else np.full(count, 0.5)
+    epoch_score = f"validation_{task.epoch_metric}"
     sources = np.array(["ptb-xl", "georgia"])[rng.integers(2, size=120)]
     by_source = {
-        s: dict(zip(ecg.CLASSES, labels[sources == s].sum(0).tolist(), strict=True)) for s in ("ptb-xl", "georgia")
+        s: dict(zip(task.classes, labels[sources == s].sum(0).tolist(), strict=True)) for s in ("ptb-xl", "georgia")
     }
     networks = {
         "teacher12": {
@@ -42,16 +49,18 @@ def make_results(folds=("0",), synthetic=False, experiment="pmlkd", leads="2", s
             for name, skill in (("teacher12", 3.0), ("student", 2.0))
         }
         runs = {}
+        if task.exclusive:
+            probabilities = {name: p / p.sum(axis=1, keepdims=True) for name, p in probabilities.items()}
         for name, p in probabilities.items():
-            score = scoring.score(labels, p, HALF, resamples=10)
+            score = scoring.score(labels, p, limits, task=task, resamples=10)
             history = [
-                {"epoch": e, "loss": 1 / e + rng.random() / 10, "validation_macro_average_precision": 0.5 - 1 / (e + 2)}
-                for e in range(1, 13)
+                {"epoch": e, "loss": 1 / e + rng.random() / 10, epoch_score: 0.5 - 1 / (e + 2)} for e in range(1, 13)
             ]
             runs[name] = {"epochs": 12, "best_epoch": 9, "samples_per_second": 812.3, "history": history}
-            runs[name] |= {"thresholds": HALF.tolist(), "validation": score, "test": score}
+            listed = None if limits is None else limits.tolist()
+            runs[name] |= {"thresholds": listed, "validation": score, "test": score}
         differences = scoring.paired_difference(
-            labels, probabilities["teacher12"], HALF, probabilities["student"], HALF, resamples=10
+            labels, probabilities["teacher12"], limits, probabilities["student"], limits, task=task, resamples=10
         )
         entries[fold] = {
             "records": {"train": 400, "validation": 44, "test": 120},
@@ -66,13 +75,14 @@ def make_results(folds=("0",), synthetic=False, experiment="pmlkd", leads="2", s
         "versions": {"python": "3.11.14", "jax": "0.10.2"},
         "device": "1 x cpu",
         "dataset": {
-            "name": "synthetic" if synthetic else "physionet2020",
+            "name": dataset or ("synthetic" if synthetic else "physionet2020"),
+            "rate": task.rate,
             "synthetic": synthetic,
             "notice": "SYNTHETIC DATA: every number below was measured on generated ECGs." if synthetic else "",
             "path": "data/physionet2020/paper/1.0.0",
             "records": 120,
             "per_source": {s: int((sources == s).sum()) for s in by_source},
-            "per_class": dict(zip(ecg.CLASSES, labels.sum(0).tolist(), strict=True)),
+            "per_class": dict(zip(task.classes, labels.sum(0).tolist(), strict=True)),
             "per_source_class": by_source,
             "co_occurrence": (labels.T.astype(int) @ labels.astype(int)).tolist(),
             "build_report": {"left_out_no_scored_class": 31, "rejected": [{"path": "g1/A1.hea", "reason": "short"}]},
@@ -258,6 +268,54 @@ def test_figures_without_their_data_are_left_out(tmp_path):
         f"{tmp_path.name}/per_class.png",
         f"{tmp_path.name}/classes.png",
     ]
+
+
+def test_a_window_is_given_in_seconds_at_the_sets_own_rate():
+    assert "one window of 4,096 samples (15.9 s at 257 Hz)" in report.markdown(make_results())
+    results = make_results(task=tasks.PHYSIONET2017, dataset="physionet2017")
+    assert "one window of 4,096 samples (13.7 s at 300 Hz)" in report.markdown(results)
+    del results["dataset"]["rate"]
+    assert "one window of 4,096 samples." in report.markdown(results)
+
+
+def test_classes_that_exclude_each_other_have_no_thresholds_but_a_confusion_matrix(tmp_path):
+    results = make_results(folds=("0", "1"), task=tasks.PHYSIONET2017, dataset="physionet2017")
+    text = report.markdown(results)
+    first, second = (f["networks"]["student"]["test"]["confusion"] for f in results["folds"].values())
+    table = section(text, "Labels and decisions").split("| student | N | A | O | ~ |")[1]
+    assert row(table, "A |") == f"| A | {' | '.join(str(a + b) for a, b in zip(first[1], second[1], strict=True))} |"
+    scores = section(text, "Scores")
+    assert "| network | Challenge F1 | F1 with noise | macro AUROC | macro AP |" in scores
+    assert "the class with the highest probability" in scores and "other rule" not in scores
+    assert "No threshold is fitted" in text and "Leak-free: the epoch was chosen on a validation part" in text
+    assert "highest validation Challenge F1" in text
+    assert "| ~ | too noisy to be classified |" in section(text, "Data")
+    assert "paper" not in scores + report.table(results)
+    assert all(len(line) <= report.WIDTH for line in report.table(results).splitlines())
+    drawn = [path.split("/")[1] for path, _ in figures.write(results, tmp_path)]
+    assert drawn == ["training.png", "per_class.png", "confusion.png", "classes.png"]
+    total = np.add(first, second)
+    shares = 100 * total / total.sum(axis=1, keepdims=True)
+    shown = [cell.get_text() for cell in figures.confusion(results).axes[1].texts]
+    assert shown == [f"{share:.0f}" for share in shares.ravel()]
+
+
+@pytest.mark.parametrize("task", [tasks.PTBXL, tasks.CPSC2018], ids=lambda task: task.name)
+def test_other_tasks_have_their_own_columns(task, tmp_path):
+    results = make_results(task=task, dataset=task.name)
+    text, table = report.markdown(results), report.table(results)
+    scores = section(text, "Scores")
+    assert f"| network | {' | '.join(tasks.METRICS[metric] for metric in task.metrics)} |" in scores
+    headline = results["folds"]["0"]["networks"]["student"]["test"]["headline"]
+    for metric in task.table:
+        assert percent(headline[metric]["value"]) in row(table, "student")
+    first = headline[task.metrics[0]]
+    assert f"{percent(first['value'])} [{percent(first['low'])}, {percent(first['high'])}]" in row(table, "student")
+    assert "Challenge" not in scores + table and "paper" not in scores + table and "Labels and decisions" not in text
+    assert "maximise the F1 of their class" in text
+    captions = dict(figures.write(results, tmp_path))
+    assert len(captions) == 4 and not any("Fig." in caption for caption in captions.values())
+    assert all(len(line) <= report.WIDTH for line in table.splitlines())
 
 
 def graph_of(config: str, arg: str) -> dict:

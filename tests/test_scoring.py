@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from lrhnet_jax import challenge, ecg, metrics, scoring, thresholds
+from lrhnet_jax import challenge, challenge2017, ecg, metrics, scoring, tasks, thresholds
 
 HALF = np.full(24, 0.5)
 
@@ -55,7 +55,7 @@ def test_intervals_hold_the_value_and_shrink_with_more_records():
     wide, narrow = (
         scoring.score(*simulate(records=records)[:2], HALF, resamples=100)["headline"] for records in (60, 2000)
     )
-    for name in scoring.HEADLINE:
+    for name in tasks.PHYSIONET2020.metrics:
         assert narrow[name]["low"] < narrow[name]["value"] < narrow[name]["high"]
         assert narrow[name]["high"] - narrow[name]["low"] < wide[name]["high"] - wide[name]["low"]
 
@@ -99,7 +99,7 @@ def test_paired_difference():
     _, poor, _ = simulate(skill=1.0)
     result = scoring.paired_difference(labels, good, HALF, poor, HALF, patients, resamples=199)
     values = [scoring.score(labels, p, HALF, patients, resamples=1)["headline"] for p in (good, poor)]
-    for name in scoring.HEADLINE:
+    for name in tasks.PHYSIONET2020.metrics:
         expected = values[0][name]["value"] - values[1][name]["value"]
         assert result[name]["difference"] == pytest.approx(expected)
         assert result[name]["low"] > 0
@@ -128,3 +128,72 @@ def test_wrong_input_is_named():
     probabilities[0, 0] = np.inf
     with pytest.raises(ValueError, match="NaN or infinite"):
         scoring.paired_difference(labels, probabilities, HALF, probabilities, HALF)
+
+
+def exclusive(seed=0, records=200, skill=2.0):
+    rng = np.random.default_rng(seed)
+    labels = np.eye(4, dtype=bool)[rng.choice(4, records, p=[0.5, 0.1, 0.3, 0.1])]
+    logits = np.random.default_rng(seed + 100).normal(size=labels.shape) + skill * labels
+    odds = np.exp(logits)
+    return labels, odds / odds.sum(axis=1, keepdims=True)
+
+
+def test_classes_that_exclude_each_other_are_decided_by_the_most_probable_one():
+    labels, probabilities = exclusive()
+    result = scoring.score(labels, probabilities, None, task=tasks.PHYSIONET2017, resamples=20)
+    outputs = challenge2017.decide(probabilities)
+    expected = {
+        "challenge_f1": challenge2017.challenge_f1(labels, outputs),
+        "challenge_f1_with_noise": challenge2017.macro_f1(labels, outputs),
+        "macro_auroc": metrics.macro(metrics.auroc(labels, probabilities)),
+        "macro_average_precision": metrics.macro(metrics.average_precision(labels, probabilities)),
+    }
+    assert list(result["headline"]) == list(expected)
+    assert {name: row["value"] for name, row in result["headline"].items()} == pytest.approx(expected)
+    for row in result["headline"].values():
+        assert row["low"] < row["value"] < row["high"]
+    assert result["headline_top1"] == {}
+    np.testing.assert_array_equal(result["confusion"], challenge2017.confusion(labels, outputs))
+    assert result["per_class"]["~"]["threshold"] is None and result["per_class"]["A"]["abbreviation"] == "A"
+    json.dumps(result, allow_nan=False)
+
+
+def test_paired_difference_of_exclusive_tasks():
+    labels, good = exclusive(skill=3.0)
+    _, poor = exclusive(skill=0.5)
+    result = scoring.paired_difference(labels, good, None, poor, None, task=tasks.PHYSIONET2017, resamples=99)
+    of_good, of_poor = (challenge2017.challenge_f1(labels, challenge2017.decide(p)) for p in (good, poor))
+    assert result["challenge_f1"]["difference"] == pytest.approx(of_good - of_poor)
+    assert result["challenge_f1"]["low"] > 0 and list(result) == list(tasks.PHYSIONET2017.metrics)
+
+
+@pytest.mark.parametrize("task", [tasks.PTBXL, tasks.CPSC2018])
+def test_other_tasks_are_scored_by_their_own_classes_and_metrics(task):
+    count = len(task.classes)
+    labels, probabilities, patients = (array if isinstance(array, list) else array[:, :count] for array in simulate())
+    limits = np.full(count, 0.4)
+    result = scoring.score(labels, probabilities, limits, patients, task=task, resamples=10)
+    assert list(result["headline"]) == list(task.metrics) and list(result["per_class"]) == list(task.classes)
+    value = metrics.macro_f1(labels, thresholds.decide(probabilities, limits))
+    assert result["headline"]["macro_f1"]["value"] == pytest.approx(float(value))
+    assert result["headline_top1"].keys() == {"macro_f1", "micro_f1"} and "confusion" not in result
+
+
+def test_the_epoch_is_scored_without_thresholds():
+    labels, probabilities = exclusive()
+    expected = challenge2017.challenge_f1(labels, challenge2017.decide(probabilities))
+    assert scoring.epoch_score(tasks.PHYSIONET2017, labels, probabilities) == pytest.approx(expected)
+    area, precision = (metrics.macro(values) for values in metrics.ranking(labels, probabilities))
+    assert scoring.epoch_score(tasks.PTBXL, labels, probabilities) == area
+    assert scoring.epoch_score(tasks.PHYSIONET2020, labels, probabilities) == precision
+
+
+def test_thresholds_and_classes_that_do_not_belong_to_the_task_are_named():
+    labels, probabilities = exclusive()
+    with pytest.raises(ValueError, match="physionet2017 is decided without thresholds"):
+        scoring.score(labels, probabilities, np.full(4, 0.5), task=tasks.PHYSIONET2017)
+    with pytest.raises(ValueError, match="labels have 4 classes; ptbxl has 5"):
+        scoring.score(labels, probabilities, np.full(4, 0.5), task=tasks.PTBXL)
+    labels, probabilities, _ = simulate()
+    with pytest.raises(ValueError, match="physionet2020 is decided by thresholds"):
+        scoring.score(labels, probabilities, None)

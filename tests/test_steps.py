@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from lrhnet_jax import inference, state, steps, teachers, windows
+from lrhnet_jax import inference, losses, state, steps, teachers, windows
 from tests import fakes
 
 WINDOW, BATCH = 256, 8
@@ -146,3 +146,37 @@ def test_a_network_sees_its_own_leads_in_order():
     read = fakes.reader(columns=(7, 0)).read(signal)
     assert read.shape == (2, 5, 2) and read.dtype == jnp.float32
     np.testing.assert_array_equal(read[0, 0], [7, 0])
+
+
+@pytest.mark.parametrize("weights", [(), (1.0,)])
+def test_exclusive_labels_are_learned_by_cross_entropy(setting, weights):
+    store, readers, variables = setting
+    index = jnp.arange(BATCH)
+    labels = jax.nn.one_hot(index % 24, 24)
+    batch = steps.Batch(
+        windows.cut_windows(store, index, jnp.zeros(BATCH, jnp.int32), WINDOW),
+        store.demographics[index],
+        labels,
+        jnp.ones((len(weights), BATCH, 24)),
+    )
+    optimizer = optax.sgd(1e-3)
+    now = state.create(variables["student"], optimizer, steps.METRICS)
+    totals = {}
+    for kind in ("independent", "exclusive"):
+        distillation = steps.Distillation(weights, labels=kind)
+        options = {"reader": readers["student"], "optimizer": optimizer, "distillation": distillation}
+        step = jax.jit(functools.partial(steps.train_step, **options))
+        totals[kind] = step(now, batch, jax.random.key(0)).totals
+    output = readers["student"].model.apply(
+        variables["student"],
+        readers["student"].read(batch.signal),
+        batch.demographics,
+        train=True,
+        mutable=["batch_stats"],
+        rngs={"dropout": jax.random.key(0)},
+    )[0]
+    assert totals["exclusive"]["bce"] == pytest.approx(float(losses.cross_entropy(output.logits, labels)), rel=1e-5)
+    assert totals["independent"]["bce"] == pytest.approx(float(losses.bce(output.logits, labels)), rel=1e-5)
+    share = 0.3 if weights else 1.0
+    expected = share * totals["exclusive"]["bce"] + (1 - share) * totals["exclusive"]["kl"]
+    assert totals["exclusive"]["loss"] == pytest.approx(float(expected), rel=1e-5)

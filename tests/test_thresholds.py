@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lrhnet_jax import challenge, ecg, thresholds
+from lrhnet_jax import challenge, ecg, metrics, thresholds
 
 CLASSES = len(ecg.CLASSES)
 HALF = np.full(CLASSES, 0.5)
@@ -104,6 +104,49 @@ def test_decide():
         thresholds.decide(probabilities, limits[:2])
 
 
+def test_classes_that_exclude_each_other_need_no_threshold():
+    probabilities = np.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2]])
+    expected = [[False, True, False], [True, False, False]]
+    np.testing.assert_array_equal(thresholds.decide(probabilities, None), expected)
+
+
+def test_f1_objective_equals_macro_f1():
+    labels, probabilities = (array[:, :7] for array in simulate(absent=[3]))
+    candidates = np.random.default_rng(1).random((7, 11))
+    found = thresholds.f1_objective(labels, probabilities)(candidates)
+    expected = [metrics.macro_f1(labels, thresholds.decide(probabilities, chosen)) for chosen in candidates.T]
+    np.testing.assert_allclose(found, expected)
+
+
+def test_thresholds_for_f1_are_the_best_of_all_and_generalise():
+    labels, probabilities = (array[:, :5] for array in simulate(absent=[3]))
+    chosen = thresholds.fit(labels, probabilities, metric="macro_f1", shrinkage=0)
+    found = metrics.f1(labels, thresholds.decide(probabilities, chosen))
+    for c in (0, 1, 2, 4):
+        tried = [metrics.f1(labels, probabilities >= limit)[c] for limit in np.unique(probabilities[:, c])]
+        assert found[c] == pytest.approx(max(tried))
+    half = np.full(5, 0.5)
+    shrunk = thresholds.fit(labels, probabilities, metric="macro_f1")
+    labels, probabilities = (array[:, :5] for array in simulate(seed=1, records=1000, absent=[3]))
+    values = [metrics.macro_f1(labels, thresholds.decide(probabilities, limits)) for limits in (half, chosen, shrunk)]
+    assert min(values[1:]) > values[0] + 0.1
+
+
+def test_a_class_without_positives_gets_the_threshold_that_serves_f1_of_all():
+    labels, probabilities = (array[:, :5] for array in simulate(absent=[3]))
+    chosen = thresholds.fit(labels, probabilities, metric="macro_f1")
+    alone = [metrics.macro_f1(labels, thresholds.decide(probabilities, np.full(5, p / 100))) for p in range(1, 100)]
+    common = metrics.macro_f1(labels, thresholds.decide(probabilities, np.full(5, chosen[3])))
+    assert common == pytest.approx(max(alone))
+    np.testing.assert_array_equal(thresholds.fit(np.zeros_like(labels), probabilities, metric="macro_f1"), [0.5] * 5)
+
+
+def test_thresholds_for_f1_of_saturated_probabilities():
+    labels = np.eye(3, dtype=bool)[[0, 0, 1, 2]]
+    chosen = thresholds.fit(labels, labels.astype(np.float32), metric="macro_f1", shrinkage=0)
+    np.testing.assert_array_equal(thresholds.decide(labels.astype(np.float32), chosen), labels)
+
+
 def test_wrong_input_is_named():
     labels, probabilities = simulate(records=10)
     with pytest.raises(ValueError, match="shrinkage must be 0 or more"):
@@ -112,6 +155,8 @@ def test_wrong_input_is_named():
         thresholds.fit(labels[:0], probabilities[:0])
     with pytest.raises(ValueError, match="5 classes"):
         thresholds.fit(labels[:, :5], probabilities[:, :5])
+    with pytest.raises(ValueError, match="cannot maximise 'accuracy'; choose challenge_metric or macro_f1"):
+        thresholds.fit(labels, probabilities, metric="accuracy")
     probabilities[3, 3] = np.nan
     with pytest.raises(ValueError, match="NaN or infinite"):
         thresholds.fit(labels, probabilities)

@@ -43,14 +43,19 @@ def find(raw_dir: str | os.PathLike[str] | None) -> Found:
     headers: list[pathlib.Path] = next(filter(None, map(records.find_headers, folders)), [])
     if not headers:
         raise DataError(f"raw_dir {str(raw_dir)!r} holds no WFDB header (*.hea) at any depth; {remedy}, unpacked")
-    tables = [folder / name for name in REFERENCES for folder in folders]
-    reference = next((path for path in tables if path.is_file()), None)
+    reference = find_reference(raw_dir)
     if reference is None:
         raise DataError(
             f"raw_dir {str(raw_dir)!r} holds no labels: {' or '.join(REFERENCES)} is expected in it or in its "
             f"{_FOLDERS[0]}/ or {_FOLDERS[1]}/; {remedy}"
         )
     return Found(headers, reference)
+
+
+def find_reference(raw_dir: str | os.PathLike[str]) -> pathlib.Path | None:
+    """Returns the table of labels of the archive, or part of an archive, in `raw_dir`; None if it has none."""
+    tables = [pathlib.Path(raw_dir, folder, name) for name in REFERENCES for folder in _FOLDERS]
+    return next((path for path in tables if path.is_file()), None)
 
 
 def read_reference(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from lrhnet_jax.losses.logits import KINDS, distillation, multi_teacher_kl, sigm
 from lrhnet_jax.losses.method import Method, Result, Seen
 from lrhnet_jax.losses.self_distillation import PSKD
 from lrhnet_jax.losses.semckd import CrossLayer, SemCKD
-from lrhnet_jax.losses.supervised import bce
+from lrhnet_jax.losses.supervised import bce, cross_entropy
 
 METHODS: dict[str, type[Method]] = {
     "fitnet": FitNet,
@@ -39,6 +39,7 @@ __all__ = [
     "SemCKD",
     "bce",
     "crd",
+    "cross_entropy",
     "distillation",
     "draw_negatives",
     "init_bank",

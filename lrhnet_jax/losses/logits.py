@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lrhnet_jax.losses import supervised
+from lrhnet_jax.losses.supervised import bce
 
 
 def softmax_kl(
@@ -110,12 +110,14 @@ def distillation(
     t_squared: bool = False,
     kind: str = "softmax",
     kl_weight: float | None = None,
+    supervised: Callable[[jax.Array, jax.Array], jax.Array] = bce,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns alpha * BCE + (1 - alpha) * KL, and both terms by name (LRH-Net, equation 5).
 
     One teacher is vanilla distillation, several are multi-level distillation. Shapes and `kind` as in
-    `multi_teacher_kl`; labels (batch, classes). A `kl_weight` that is not None takes the place of 1 - alpha.
+    `multi_teacher_kl`; labels (batch, classes). A `kl_weight` that is not None takes the place of 1 - alpha;
+    `supervised` that of BCE, under its name, where the classes exclude each other.
     """
-    bce = supervised.bce(logits, labels)
+    from_labels = supervised(logits, labels)
     kl = multi_teacher_kl(teacher_logits, weights, logits, temperature, t_squared, kind)
-    return alpha * bce + (1 - alpha if kl_weight is None else kl_weight) * kl, {"bce": bce, "kl": kl}
+    return alpha * from_labels + (1 - alpha if kl_weight is None else kl_weight) * kl, {"bce": from_labels, "kl": kl}

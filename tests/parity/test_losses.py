@@ -63,3 +63,21 @@ def test_bce_with_soft_labels(scale):
         ours, gradient = jax.value_and_grad(losses.bce)(jnp.asarray(logits), jnp.asarray(labels))
     np.testing.assert_allclose(ours, theirs.item(), rtol=1e-12)
     np.testing.assert_allclose(gradient, tensor.grad.numpy(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", ["ordinary", "extreme"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_cross_entropy(scale, soft):
+    logits, *_ = arrays(scale, 1)
+    labels = np.eye(24)[[3, 0, 23, 3, 7]]
+    labels = 0.9 * labels + 0.1 / 24 if soft else labels
+    tensor = torch.tensor(logits, requires_grad=True)
+    # PyTorch takes class numbers, or probabilities; both must agree with one-hot labels.
+    theirs = torch.nn.CrossEntropyLoss()(tensor, torch.tensor(labels if soft else labels.argmax(1)))
+    theirs.backward()
+    with jax.enable_x64(True):
+        function = jax.value_and_grad(losses.cross_entropy)
+        ours, gradient = function(jnp.asarray(logits), jnp.asarray(labels if soft else labels.astype(bool)))
+    np.testing.assert_allclose(ours, theirs.item(), rtol=1e-12)
+    np.testing.assert_allclose(gradient, tensor.grad.numpy(), rtol=1e-12, atol=1e-12)
+    assert np.abs(gradient).max() > 1e-3
