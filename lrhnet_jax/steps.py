@@ -15,7 +15,7 @@ from lrhnet_jax import losses, windows
 from lrhnet_jax.state import TrainState
 
 METRICS = ("loss", "bce", "kl")
-Steps = Callable[[TrainState, "Inputs", jax.Array], TrainState]
+Steps = Callable[[TrainState, "Inputs", jax.Array, jax.Array | None], TrainState]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,15 +161,19 @@ def draw_windows(inputs: Inputs, picks: jax.Array, key: jax.Array, window: int) 
     return Draw(picks, jnp.zeros_like(picks), windows.random_shifts(key, lengths, window, 1)[:, 0])
 
 
-def make_batch(inputs: Inputs, draw: Draw, teachers: Sequence[Reader], window: int) -> Batch:
+def make_batch(
+    inputs: Inputs, draw: Draw, teachers: Sequence[Reader], window: int, signal: jax.Array | None = None
+) -> Batch:
     """Cuts the drawn windows, and fetches or computes the teachers' logits on them.
 
     Args:
       teachers: the networks of `inputs.teachers`, in the order of the distillation weights.
+      signal: the drawn windows (batch, window, leads), where they were cut on the host.
     """
     store, picks, shift = inputs.store, draw.picks, draw.shift
     index = inputs.records[picks]
-    signal, demographics = windows.cut_windows(store, index, shift, window), store.demographics[index]
+    signal = windows.cut_windows(store, index, shift, window) if signal is None else signal
+    demographics = store.demographics[index]
     if inputs.teacher_logits.shape[1]:
         logits = jnp.swapaxes(inputs.teacher_logits[picks, draw.which], 0, 1)
     elif inputs.teachers:
@@ -185,6 +189,27 @@ def epoch_order(key: jax.Array, epoch: jax.Array, n: int) -> jax.Array:
     return jax.random.permutation(jax.random.fold_in(key, epoch), n).astype(jnp.int32)
 
 
+def step_keys(key: jax.Array, step: jax.Array) -> tuple[jax.Array, ...]:
+    """Returns a step's keys for its windows and for dropout."""
+    return tuple(jax.random.split(jax.random.fold_in(key, step)))
+
+
+def draw_step(inputs: Inputs, order: jax.Array, step: jax.Array, key: jax.Array, batch_size: int, window: int) -> Draw:
+    """Returns the whole batch that a step draws, wherever it is computed: a function of the key and the step."""
+    place = step % (len(order) // batch_size)
+    picks = lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)
+    return draw_windows(inputs, picks, step_keys(key, step)[0], window)
+
+
+def draw_epoch(
+    inputs: Inputs, order: jax.Array, epoch: jax.Array, key: jax.Array, batch_size: int, window: int
+) -> Draw:
+    """Returns what each step of an epoch draws, (steps, batch), for who cuts their windows ahead of time."""
+    count = len(order) // batch_size
+    steps = epoch * count + jnp.arange(count)
+    return jax.vmap(lambda step: draw_step(inputs, order, step, key, batch_size, window))(steps)
+
+
 def make_steps(
     batch_size: int,
     window: int,
@@ -197,21 +222,21 @@ def make_steps(
     share: Callable[[Draw], Draw] = lambda draw: draw,
     axis_name: str | None = None,
 ) -> Steps:
-    """Returns the pure function (state, inputs, order) -> state that takes `count` steps.
+    """Returns the pure function (state, inputs, order, signals) -> state that takes `count` steps.
 
     `order` is `epoch_order`'s; a step reads its place in the epoch from `state.step`. What does not fill a batch at the
-    end of an epoch is left out, other records in every epoch.
+    end of an epoch is left out, other records in every epoch. `signals` are the windows of the steps' draws, (count,
+    batch, window, leads), or None, to cut them from the store.
 
     Args:
       share: picks a device's part of the batch, or says how the batch is laid out over devices; see `sharding`.
       axis_name: the pmap axis, if any.
     """
 
-    def step(state: TrainState, inputs: Inputs, order: jax.Array) -> TrainState:
-        place = state.step % (len(order) // batch_size)
-        picks = lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)
-        window_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-        batch = make_batch(inputs, share(draw_windows(inputs, picks, window_key, window)), teachers, window)
+    def step(state: TrainState, inputs: Inputs, order: jax.Array, signal: jax.Array | None) -> TrainState:
+        draw = share(draw_step(inputs, order, state.step, key, batch_size, window))
+        batch = make_batch(inputs, draw, teachers, window, signal)
+        place, (_, dropout_key) = state.step % (len(order) // batch_size), step_keys(key, state.step)
         # An epoch's metrics start at zero, so that an interrupted epoch resumes with what it had summed.
         state = state.replace(totals={name: jnp.where(place == 0, 0, total) for name, total in state.totals.items()})
         if axis_name is not None:
@@ -226,9 +251,9 @@ def make_steps(
             axis_name=axis_name,
         )
 
-    def steps(state: TrainState, inputs: Inputs, order: jax.Array) -> TrainState:
+    def steps(state: TrainState, inputs: Inputs, order: jax.Array, signals: jax.Array | None = None) -> TrainState:
         if count == 1:
-            return step(state, inputs, order)
-        return lax.scan(lambda s, _: (step(s, inputs, order), None), state, length=count)[0]
+            return step(state, inputs, order, None if signals is None else signals[0])
+        return lax.scan(lambda s, signal: (step(s, inputs, order, signal), None), state, signals, length=count)[0]
 
     return steps
