@@ -125,6 +125,8 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
             "preprocess": "paper",  # or "bandpass"; or "reference": its filter, and linear interpolation
             "synthetic_records": 1000,  # generated once where the synthetic set is not built yet
             "window": 4096,  # samples at 257 Hz
+            # Samples lie on the "device", or "stream" from the host; "auto": on it, where they take half of it at most.
+            "input": "auto",
             # Teachers: "precomputed" once on `windows_per_record` fixed windows a record, or "in_graph" in every step;
             # windows_per_record = 0 draws a fresh window every time, which only in_graph can do.
             "teacher_logits": "precomputed",
