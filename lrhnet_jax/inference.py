@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from lrhnet_jax import data, steps, stream, windows
+from lrhnet_jax import data, host, steps, stream, windows
 
 
 @functools.partial(jax.jit, static_argnames=("reader", "window"))
@@ -47,18 +47,18 @@ def logits(
     size = min(batch_size, n)
     # The last batch is filled up with the first windows: one shape, one compilation.
     batches = (np.arange(start, start + size) % n for start in range(0, n, size))
-    host, store = store.host, store.replace(host=None)
+    samples, store = store.host, store.replace(host=None)
     columns: tuple[int, ...] = ()
-    if host is not None:
+    if samples is not None:
         columns, (reader,) = stream.pack([reader])
 
     def fetch(rows: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-        signal = None if host is None else jnp.asarray(host.cut(index[rows], shift[rows], window, columns))
+        signal = None if samples is None else jnp.asarray(samples.cut(index[rows], shift[rows], window, columns))
         return jnp.asarray(index[rows]), jnp.asarray(shift[rows]), signal
 
     results, waiting = [], None
     with tqdm.tqdm(total=n, desc=progress, unit="window", disable=None if progress else True) as bar:
-        for batch in stream.ahead(fetch, batches):
+        for batch in host.ahead(fetch, batches):
             answer = _window_logits(variables, store, *batch, reader=reader, window=window)
             # One batch stays in flight while the one before it is fetched.
             if waiting is not None:

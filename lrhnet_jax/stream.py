@@ -4,20 +4,16 @@ A streamed run takes the same steps as a resident one. What a step draws is a fu
 host computes the draws of an epoch beforehand, by the function that the step itself calls, and cuts what they say.
 """
 
-import collections
-import concurrent.futures
 import dataclasses
 import functools
 import logging
-import os
-import pathlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from lrhnet_jax import steps, windows
+from lrhnet_jax import host, steps, windows
 from lrhnet_jax.data import Records
 from lrhnet_jax.errors import ConfigError
 
@@ -27,9 +23,6 @@ KINDS = ("auto", "device", "stream")
 RESIDENT_SHARE = 0.5  # of a device's memory; the other half is for networks and what they compute
 CHUNK_BYTES = 64 << 20  # of windows in one dispatch; three such chunks are alive at a time
 AHEAD = 2  # chunks that are prepared while one is used, by a thread each
-
-Item = TypeVar("Item")
-Made = TypeVar("Made")
 
 
 class Dispatch(NamedTuple):
@@ -82,20 +75,7 @@ def make_store(
 def device_memory(devices: Sequence[Any]) -> int:
     """Returns the bytes that each of the devices can use; CPU devices share what the host has available."""
     limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
-    return min(limit or host_memory() // len(devices) for limit in limits)
-
-
-def host_memory() -> int:
-    """Returns the bytes of memory that this process may still use, by the system's account and its container's."""
-    try:
-        fields = dict(line.split(":") for line in pathlib.Path("/proc/meminfo").read_text().splitlines())
-        available = int(fields["MemAvailable"].split()[0]) << 10
-    except (OSError, KeyError, ValueError):  # no Linux
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(available, int(pathlib.Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # no container, or none with a limit
-        return available
+    return min(limit or host.memory() // len(devices) for limit in limits)
 
 
 def pack(readers: Sequence[steps.Reader]) -> tuple[tuple[int, ...], tuple[steps.Reader, ...]]:
@@ -130,8 +110,8 @@ def feed(
       dispatches: in order.
       scatter: see `sharding.Parallel.scatter`.
     """
-    host, records = inputs.store.host, np.asarray(inputs.records)
-    assert host is not None
+    samples, records = inputs.store.host, np.asarray(inputs.records)
+    assert samples is not None
 
     @functools.lru_cache(maxsize=2)
     def drawn(epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -142,24 +122,9 @@ def feed(
         index, shift = (rows[dispatch.place : dispatch.place + dispatch.size] for rows in drawn(dispatch.epoch))
 
         def make(part: slice) -> np.ndarray:
-            flat = host.cut(index[:, part].reshape(-1), shift[:, part].reshape(-1), window, columns)
+            flat = samples.cut(index[:, part].reshape(-1), shift[:, part].reshape(-1), window, columns)
             return flat.reshape(len(index), -1, window, len(columns))
 
         return scatter((*index.shape, window, len(columns)), make)
 
-    return ahead(send, dispatches, AHEAD)
-
-
-def ahead(function: Callable[[Item], Made], items: Iterable[Item], depth: int = 1) -> Generator[Made]:
-    """Yields `function` of each item in order; while one is used, up to `depth` threads make the next ones."""
-    with concurrent.futures.ThreadPoolExecutor(depth) as pool:
-        waiting: collections.deque[concurrent.futures.Future[Made]] = collections.deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > depth:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    return host.ahead(send, dispatches, AHEAD)

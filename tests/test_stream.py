@@ -2,13 +2,12 @@ import dataclasses
 import logging
 import os
 import signal
-import threading
 
 import jax
 import numpy as np
 import pytest
 
-from lrhnet_jax import inference, interrupt, sharding, state, stream, teachers, train, windows
+from lrhnet_jax import host, inference, interrupt, sharding, state, stream, teachers, train, windows
 from lrhnet_jax.errors import ConfigError
 from tests import fakes
 from tests.test_train import WINDOW, assert_same, make_job, without_rates
@@ -123,13 +122,9 @@ def test_data_streams_where_it_would_take_more_than_half_of_the_device(caplog):
 
 
 def test_cpu_devices_share_what_the_host_has(monkeypatch):
-    monkeypatch.setattr(stream, "host_memory", lambda: 1000)
+    monkeypatch.setattr(host, "memory", lambda: 1000)
     assert stream.device_memory([Device(None)] * 4) == 250
     assert stream.device_memory([Device(70), Device(90)]) == 70
-
-
-def test_the_host_has_some_memory_and_less_than_all():
-    assert 1 << 20 < stream.host_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def test_a_set_too_long_for_a_resident_store_streams(monkeypatch):
@@ -147,42 +142,3 @@ def test_dispatches_end_with_their_epoch():
     found = [*stream.dispatches(3, epochs=2, per_epoch=5, stride=3)]
     assert found == [(0, 3, 2), (1, 0, 3), (1, 3, 2)]
     assert [*stream.dispatches(10, epochs=2, per_epoch=5, stride=3)] == []
-
-
-def test_items_are_made_ahead_and_in_order():
-    made, used, second = [], [], threading.Event()
-
-    def make(item):
-        made.append(item)
-        if item == 1:
-            second.set()
-        return item * item
-
-    for value in stream.ahead(make, range(5)):
-        assert second.wait(10)  # made while the first one is used
-        assert len(made) <= len(used) + 2
-        used.append(value)
-    assert used == [0, 1, 4, 9, 16]
-    assert [*stream.ahead(make, [])] == []
-
-
-def test_an_error_ahead_reaches_who_waits_and_ends_the_threads():
-    def make(item):
-        if item == 2:
-            raise OSError("the disk is gone")
-        return item
-
-    before = threading.active_count()
-    values = stream.ahead(make, range(9), depth=2)
-    assert [next(values), next(values)] == [0, 1]
-    with pytest.raises(OSError, match="the disk is gone"):
-        next(values)
-    assert threading.active_count() == before
-
-
-def test_who_stops_early_leaves_no_thread():
-    before = threading.active_count()
-    values = stream.ahead(lambda item: item, range(9))
-    assert next(values) == 0
-    values.close()
-    assert threading.active_count() == before
