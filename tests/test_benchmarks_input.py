@@ -10,6 +10,7 @@ from benchmarks import torch_windows  # noqa: E402
 from lrhnet_jax import data  # noqa: E402
 
 
+@pytest.mark.slow
 def test_smoke(tmp_path, capsys):
     path = tmp_path / "results" / "input.json"
     benchmark.main(["--smoke", "--leads=2", "--workers=1", f"--output={path}"])
