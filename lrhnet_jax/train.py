@@ -177,13 +177,15 @@ def _feed(
     """Yields what each dispatch gets from the host: windows of the leads `columns`, or nothing."""
     if job.inputs.store.host is None:
         yield from itertools.repeat(None)
+    # Draws are made on one device of this process: another thread's work must not meet that of other processes.
+    inputs = jax.tree.map(lambda leaf: leaf.addressable_data(0), job.inputs.replace(teachers=()))
     order_of = jax.jit(steps.epoch_order, static_argnums=2)
     draw = jax.jit(functools.partial(steps.draw_epoch, batch_size=job.batch_size, window=job.window))
 
     def draw_epoch(epoch: int) -> steps.Draw:
-        return draw(job.inputs, order_of(order_key, epoch, len(job.inputs.records)), epoch, window_key)
+        return draw(inputs, order_of(order_key, epoch, len(inputs.records)), epoch, window_key)
 
-    yield from stream.feed(job.inputs, columns, job.window, draw_epoch, plan, job.parallel.scatter)
+    yield from stream.feed(inputs, columns, job.window, draw_epoch, plan, job.parallel.scatter)
 
 
 def _compile(
