@@ -119,7 +119,7 @@ def window_tasks(
             index = rng.integers(0, n, batch)
             slack = records.lengths[index] - window
             shift = np.sign(slack) * rng.integers(0, np.abs(slack) + 1)
-            signal = jnp.asarray(streamed.host.cut(index, shift, window, columns))
+            signal = jax.device_put(streamed.host.cut(index, shift, window, columns))
             signal.astype(jnp.float32).block_until_ready()
 
     return {"resident": from_device, "streamed": from_host}

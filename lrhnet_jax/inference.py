@@ -53,7 +53,7 @@ def logits(
         columns, (reader,) = stream.pack([reader])
 
     def fetch(rows: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-        signal = None if samples is None else jnp.asarray(samples.cut(index[rows], shift[rows], window, columns))
+        signal = None if samples is None else jax.device_put(samples.cut(index[rows], shift[rows], window, columns))
         return jnp.asarray(index[rows]), jnp.asarray(shift[rows]), signal
 
     results, waiting = [], None

@@ -111,7 +111,7 @@ def make_store(records: Records, window: int, round_up: bool = False, resident: 
         host = HostSignals(records.signals.view(np.ndarray), records.offsets, records.lengths)
         signals, offsets = np.zeros((0, records.signals.shape[1]), np.float16), np.zeros(len(records))
     return Store(
-        signals=jnp.asarray(signals),
+        signals=jax.device_put(signals),  # jnp.asarray would hold one more copy meanwhile
         offsets=padded(offsets, np.int32),
         lengths=padded(records.lengths, np.int32),
         labels=padded(records.labels, np.float32),
