@@ -6,14 +6,9 @@ Each thing is measured against the plain way of doing it, in turns, on simulated
 Challenge 2020). Medians of the repeats; a ratio above 1 means that this project is faster.
 """
 
-import argparse
 import datetime
-import json
 import os
-import pathlib
 import platform
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from unittest import mock
@@ -22,6 +17,8 @@ import numpy as np
 import scipy
 from scipy.optimize import differential_evolution
 
+from benchmarks import measure
+from benchmarks.measure import Task
 from lrhnet_jax import challenge, ecg, scoring, thresholds
 
 Matrix = Sequence[Sequence[bool]] | np.ndarray
@@ -79,15 +76,13 @@ def plain_metric_of_lists(labels: list[list[bool]], outputs: list[list[bool]]) -
     return (observed - none) / (correct - none) if correct != none else 0.0
 
 
-def interleave(tasks: dict[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, Any]]:
-    """Returns the seconds of each task; tasks take turns, so that a slow spell of the machine meets all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in range(repeats):
-        for name, task in tasks.items():
-            start = time.perf_counter()
-            task()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: {"median": statistics.median(s), "min": min(s), "all": s} for name, s in seconds.items()}
+def interleave(tasks: dict[str, Task], repeats: int) -> dict[str, dict[str, Any]]:
+    """Returns the seconds of each task, which take turns; some are too slow for a turn that does not count."""
+    timings = measure.interleave(tasks, repeats, warmup=0, rest=0)
+    return {
+        name: {"median": measure.median(timing), "min": min(timing["seconds"]), "all": timing["seconds"]}
+        for name, timing in timings.items()
+    }
 
 
 def benchmark_metric(labels: np.ndarray, probabilities: np.ndarray, repeats: int) -> dict[str, Any]:
@@ -224,20 +219,16 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("--output", type=pathlib.Path, help="JSON file for the result")
+    parser = measure.parser(__doc__)
+    parser.set_defaults(repeats=5)
     parser.add_argument("--records", type=int, default=7550)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--smoke", action="store_true", help="tiny sizes: shows that it runs, measures nothing")
     args = parser.parse_args(arguments)
     if args.smoke:
         result = run(records=100, repeats=1, maxiter=2, plain_generations=1, resamples=5)
     else:
         result = run(args.records, args.repeats, maxiter=200, plain_generations=10, resamples=200)
     print(table(result))
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps(result, indent=1) + "\n")
+    measure.write(result, args.output)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,7 @@ the same ratio in processor time, which others hardly change; set OMP_WAIT_POLIC
 --keep_freed_memory starts as the training program does (`ops.keep_freed_memory`); PyTorch then gains by it, too.
 """
 
-import argparse
-import json
 import os
-import pathlib
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,7 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from benchmarks import environment
+from benchmarks import environment, measure
+from benchmarks.measure import Task, Timing
 from lrhnet_jax import ecg, models, ops, optim, state, steps
 from tests.parity import torch_models
 
@@ -45,10 +41,6 @@ TORCH_MODELS: dict[str, Callable[..., torch.nn.Module]] = {
     "cnn1d": torch_models.CNN1D,
 }
 TORCH_OPTIONS: dict[str, dict[str, float]] = {"seresnet": {"dropout": 0.2}}
-REST = 0.02  # seconds between measurements: PyTorch's threads spin for a while after their work
-
-Task = Callable[[], Any]
-Timing = dict[str, list[float]]  # "seconds" and "cpu_seconds", of every turn
 
 
 def make_batch(leads: int, batch: int, window: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -114,31 +106,14 @@ def torch_tasks(name: str, leads: int, batch: int, window: int) -> tuple[Task, T
     return train, infer
 
 
-def interleave(tasks: dict[str, Task], repeats: int) -> dict[str, Timing]:
-    """Returns the times of each task; tasks take turns, so that a slow spell of the machine meets all alike."""
-    for task in tasks.values():
-        for _ in range(2):  # compiles, and allocates
-            task()
-    timings: dict[str, Timing] = {name: {"seconds": [], "cpu_seconds": []} for name in tasks}
-    for _ in range(repeats):
-        for name, task in tasks.items():
-            time.sleep(REST)
-            start, cpu_start = time.perf_counter(), time.process_time()
-            task()
-            timings[name]["cpu_seconds"].append(time.process_time() - cpu_start)
-            timings[name]["seconds"].append(time.perf_counter() - start)
-    return timings
-
-
 def compare(ours: Timing, theirs: Timing, batch: int, operations: float) -> dict[str, Any]:
     """Returns two interleaved tasks as samples/s and GFLOP/s, medians, and the ratios of their speeds."""
     result: dict[str, Any] = {}
     for framework, timing in (("jax", ours), ("torch", theirs)):
-        median = statistics.median(timing["seconds"])
+        median = measure.median(timing)
         result[framework] = {"samples_per_second": batch / median, "gflops": operations / median / 1e9, **timing}
     for name, times in (("ratio", "seconds"), ("cpu_ratio", "cpu_seconds")):
-        # Of each turn by itself, so that a slow spell does not fall on one side.
-        result[name] = statistics.median(b / a for a, b in zip(ours[times], theirs[times], strict=True))
+        result[name] = measure.ratio(ours, theirs, times)
     return result
 
 
@@ -146,17 +121,17 @@ def matmul_ceiling(size: int, repeats: int) -> float:
     """Returns the GFLOP/s of the fastest of `repeats` products of two square float32 matrices in JAX."""
     matrix = jnp.ones((size, size))
     product = jax.jit(lambda a, b: a @ b)
-    timing = interleave({"matmul": lambda: product(matrix, matrix).block_until_ready()}, repeats)["matmul"]
+    timing = measure.interleave({"matmul": lambda: product(matrix, matrix).block_until_ready()}, repeats)["matmul"]
     return 2 * size**3 / min(timing["seconds"]) / 1e9
 
 
-def measure(name: str, leads: int, batch: int, window: int, repeats: int) -> dict[str, Any]:
+def compare_network(name: str, leads: int, batch: int, window: int, repeats: int) -> dict[str, Any]:
     """Returns one network's training and inference, ours beside PyTorch's."""
     forward = 2.0 * batch * models.multiply_accumulates(name, leads, window)
     our_train, our_infer = jax_tasks(name, leads, batch, window)
     their_train, their_infer = torch_tasks(name, leads, batch, window)
-    train = interleave({"jax": our_train, "torch": their_train}, repeats)
-    infer = interleave({"jax": our_infer, "torch": their_infer}, repeats)
+    train = measure.interleave({"jax": our_train, "torch": their_train}, repeats)
+    infer = measure.interleave({"jax": our_infer, "torch": their_infer}, repeats)
     return {
         "model": name,
         "leads": leads,
@@ -185,15 +160,12 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=pathlib.Path, help="JSON file to write")
+    parser = measure.parser(__doc__)
     parser.add_argument("--models", default="lrhnet,seresnet", help=f"of {', '.join(TORCH_MODELS)}")
     parser.add_argument("--leads", default="12,2")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--window", type=int, default=4096)
-    parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--keep_freed_memory", action="store_true")
-    parser.add_argument("--smoke", action="store_true", help="a small batch, to see that it runs")
     options = parser.parse_args(arguments)
     names = options.models.split(",")
     if unknown := sorted(set(names) - set(TORCH_MODELS)):
@@ -211,14 +183,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "window": options.window,
         "matmul_gflops": matmul_ceiling(256 if options.smoke else 2048, options.repeats),
         "networks": [
-            measure(name, int(leads), options.batch, options.window, options.repeats)
+            compare_network(name, int(leads), options.batch, options.window, options.repeats)
             for name in names
             for leads in options.leads.split(",")
         ],
     }
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=1) + "\n")
+    measure.write(result, options.output)
     print(table(result))
 
 

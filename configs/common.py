@@ -146,6 +146,8 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
             "preprocess": tasks.choose(options.data, options.datasets).preprocess[0],
             "synthetic_records": 1000,  # generated once where the synthetic set is not built yet
             "window": 4096,  # samples, at the rate of the preprocessing: 257 Hz of "paper"
+            # Samples lie on the "device", or "stream" from the host; "auto": on it, where they take half of it at most.
+            "input": "auto",
             # Teachers: "precomputed" once on `windows_per_record` fixed windows a record, or "in_graph" in every step;
             # windows_per_record = 0 draws a fresh window every time, which only in_graph can do.
             "teacher_logits": "precomputed",
@@ -178,7 +180,8 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
                 "keep": "best",  # the epoch with the best validation score, `tasks.Task.epoch_metric`, or "last"
             },
             "evaluation": {
-                # or "reference": epoch and thresholds chosen on the fold that is scored; or "published": the data set's own split
+                # Or "reference": epoch and thresholds chosen on the fold that is scored; or "published": the split by
+                # the data set's authors.
                 "protocol": "leak_free",
                 "validation_parts": 10,  # one part in ten of the training folds is held out
                 "windows": "cover",  # deterministic and averaged; "random": one random window a record

@@ -1,4 +1,4 @@
-"""Records in memory: a built data set, loaded once into NumPy arrays. `windows` copies them to the device."""
+"""Records on the host: a built data set, loaded once into NumPy arrays. `windows` copies them to the device."""
 
 import dataclasses
 import json
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tqdm
 
-from lrhnet_jax import ecg, tasks
+from lrhnet_jax import ecg, host, reading, tasks
 from lrhnet_jax.errors import DataError
 
 logger = logging.getLogger(__name__)
 
+MAPPED_SHARE = 0.5  # of the host's memory: larger signals are mapped into it
 SYNTHETIC_NOTICE = (
     "SYNTHETIC DATA: every number below was measured on generated ECGs. It shows that the software works; it says "
     "nothing about patients and cannot be compared with published results."
@@ -162,22 +162,18 @@ def find(name: str, data_dir: str, preprocess: str = "paper") -> pathlib.Path | 
     return max((path.parent for path in versions), default=None)
 
 
-def load(path: pathlib.Path) -> Records:
+def load(path: pathlib.Path, memory_map: bool | None = None) -> Records:
     """Reads a built data set into memory: about 60 KB a 10 s record.
 
-    Raises:
-      DataError: if the folder holds no readable data set, an empty one, or one of other classes than its task's.
-    """
-    import tensorflow_datasets as tfds  # slow to import, and evaluation of raw records does not need it
+    Args:
+      memory_map: True maps the signals into memory from a file, for sets larger than it; the file is made once, beside
+        the set, and needs as much space. None does so where they would take more than half of the memory.
 
-    try:
-        source = tfds.builder_from_directory(path).as_data_source("train")
-        n = len(source)
-    except Exception as error:
-        raise DataError(f"{path}: not a readable data set ({error}); build it again") from error
-    if not n:
-        raise DataError(f"{path}: the data set is empty; build it again from a folder with labelled records")
-    rows = [source[i] for i in tqdm.trange(n, desc=f"load {path.parts[-3]}", unit="record", disable=None)]
+    Raises:
+      DataError: if the folder holds no readable data set, an empty one, one of other classes than its task's, or no
+        place for the file.
+    """
+    source = reading.open_set(path)
     report = json.loads((path / "report.json").read_text()) if (path / "report.json").exists() else {}
     name = path.parts[-3]
     classes = tuple(report.get("classes", tasks.of(name).classes))
@@ -186,25 +182,27 @@ def load(path: pathlib.Path) -> Records:
             f"{path}: its classes are {', '.join(classes)}, those of {name} are {', '.join(tasks.of(name).classes)}; "
             "build it again"
         )
-
-    def column(key: str) -> list:
-        return [row[key].decode() if isinstance(row[key], bytes) else row[key] for row in rows]
-
-    return Records.from_arrays(
-        [row.pop("signal") for row in rows],
-        np.array(column("labels"), bool),
-        np.array(column("demographics"), np.float32),
-        column("record_id"),
-        column("source"),
-        column("patient"),
-        np.array(column("fold"), np.int32),
-        leads=tuple(report.get("leads", ecg.LEADS)),
+    leads = tuple(report.get("leads", ecg.LEADS))
+    most = reading.most_samples(source, len(leads))
+    if memory_map is None:
+        memory_map = most * len(leads) * reading.HALF.itemsize > MAPPED_SHARE * host.memory()
+    if memory_map:
+        signals, columns = reading.map_file(path, source, len(leads))
+    else:
+        # Pages that are never written take no memory, so that the array may be a little too large.
+        signals = np.empty((most, len(leads)), reading.HALF)
+        columns = reading.read(path, source, signals)
+        signals = signals[: columns["lengths"].sum()]
+    return Records(
+        signals=signals,
+        offsets=np.concatenate([[0], np.cumsum(columns["lengths"], dtype=np.int64)[:-1]]),
+        **columns,
+        leads=leads,
         classes=classes,
         name=name,
         synthetic=tasks.is_synthetic(name),
         path=str(path),
         build_report=report,
-        published_folds=np.array(column("published_fold"), np.int32) if "published_fold" in rows[0] else None,
     )
 
 

@@ -25,6 +25,7 @@ from lrhnet_jax import (
     splits,
     state,
     steps,
+    stream,
     tasks,
     windows,
 )
@@ -68,7 +69,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     if records.synthetic:
         logger.warning("%s", data.SYNTHETIC_NOTICE)
     logger.info("%d records of %s on %s", len(records), records.name, jax.devices()[0].device_kind)
-    store = windows.make_store(records, config.window)
+    store = stream.make_store(records, config.window, config.input, parallel.devices)
     results = provenance.describe(config, networks, records)
     folds = splits.NUM_FOLDS if config.fold == "all" else None
     for fold in range(folds) if folds else [int(config.fold)]:
@@ -211,6 +212,7 @@ def _check(config: ConfigDict, dataset: tasks.Dataset) -> None:
         "teacher_logits": (config.teacher_logits, ("precomputed", "in_graph")),
         "dtype": (config.dtype, ("float32", "bfloat16")),
         "preprocess": (config.preprocess, dataset.preprocess),
+        "input": (config.input, stream.KINDS),
         "evaluation.protocol": (config.evaluation.protocol, ("leak_free", "reference", "published")),
         "evaluation.windows": (config.evaluation.windows, ("cover", "random")),
         "evaluation.decision": (config.evaluation.decision, ("threshold", "threshold_or_top1")),

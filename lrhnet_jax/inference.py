@@ -9,14 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from lrhnet_jax import data, steps, windows
+from lrhnet_jax import data, host, steps, stream, windows
 
 
 @functools.partial(jax.jit, static_argnames=("reader", "window"))
 def _window_logits(
-    variables: Any, store: windows.Store, index: jax.Array, shift: jax.Array, *, reader: steps.Reader, window: int
+    variables: Any,
+    store: windows.Store,
+    index: jax.Array,
+    shift: jax.Array,
+    signal: jax.Array | None,
+    *,
+    reader: steps.Reader,
+    window: int,
 ) -> jax.Array:
-    signal = windows.cut_windows(store, index, shift, window)
+    signal = windows.cut_windows(store, index, shift, window) if signal is None else signal
     return steps.predict_logits(reader, variables, signal, store.demographics[index])
 
 
@@ -38,19 +45,26 @@ def logits(
     """
     n = len(index)
     size = min(batch_size, n)
+    # The last batch is filled up with the first windows: one shape, one compilation.
+    batches = (np.arange(start, start + size) % n for start in range(0, n, size))
+    samples, store = store.host, store.replace(host=None)
+    columns: tuple[int, ...] = ()
+    if samples is not None:
+        columns, (reader,) = stream.pack([reader])
+
+    def fetch(rows: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+        signal = None if samples is None else jax.device_put(samples.cut(index[rows], shift[rows], window, columns))
+        return jnp.asarray(index[rows]), jnp.asarray(shift[rows]), signal
+
     results, waiting = [], None
     with tqdm.tqdm(total=n, desc=progress, unit="window", disable=None if progress else True) as bar:
-        for start in range(0, n, size):
-            # The last batch is filled up with the first windows: one shape, one compilation.
-            rows = np.arange(start, start + size) % n
-            batch = _window_logits(
-                variables, store, jnp.asarray(index[rows]), jnp.asarray(shift[rows]), reader=reader, window=window
-            )
+        for batch in host.ahead(fetch, batches):
+            answer = _window_logits(variables, store, *batch, reader=reader, window=window)
             # One batch stays in flight while the one before it is fetched.
             if waiting is not None:
                 results.append(np.asarray(waiting))
-            waiting = batch
-            bar.update(min(size, n - start))
+            waiting = answer
+            bar.update(min(size, n - bar.n))
         results.append(np.asarray(waiting))
     return np.concatenate(results)[:n]
 
@@ -101,6 +115,6 @@ def probabilities(
 ) -> np.ndarray:
     """Returns the class probabilities of every record, (n, classes) float32; see `store_probabilities`."""
     reader = steps.Reader(model, records.columns(leads))
-    store = windows.make_store(records, window, round_up=True)
+    store = stream.make_store(records, window, round_up=True)
     rows, lengths = np.arange(len(records)), records.lengths
     return store_probabilities(reader, variables, store, rows, lengths, window, batch_size, exclusive=exclusive)

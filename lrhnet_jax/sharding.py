@@ -73,15 +73,46 @@ class Parallel:
             state = jax.tree.map(lambda leaf: leaf[0], state)
         return jax.device_put(state, self.devices[0])
 
+    def scatter(self, shape: tuple[int, ...], make: Callable[[slice], np.ndarray]) -> jax.Array:
+        """Returns the windows of some steps, (steps, batch, ...), as the compiled steps take them: each device has its
+        own part of every batch. Under pmap there is a leading axis of devices.
+
+        Args:
+          shape: of the whole.
+          make: a part of the batch -> its windows, (steps, part, ...); called for the devices of this process alone.
+        """
+        batch, part = shape[1], shape[1] // len(self.devices)
+        axes = PartitionSpec(None, AXIS)
+
+        def local(index: Any) -> np.ndarray:
+            if self.kind == "jit":
+                return make(slice(*index[1].indices(batch)[:2]))
+            first = (index[0].start or 0) * part
+            return make(slice(first, first + part))[None]
+
+        if self.kind == "pmap":
+            axes = PartitionSpec(AXIS)
+            shape = (len(self.devices), shape[0], part, *shape[2:])
+        return jax.make_array_from_callback(shape, NamedSharding(self._mesh, axes), local)
+
     def compile(
-        self, function: steps.Steps, state: TrainState, inputs: steps.Inputs, records: int
-    ) -> Callable[[TrainState, steps.Inputs, jax.Array], TrainState]:
-        """Compiles steps ahead of time for a `spread` state and `place`d inputs; the state is donated."""
+        self,
+        function: steps.Steps,
+        state: TrainState,
+        inputs: steps.Inputs,
+        records: int,
+        signals: jax.Array | None = None,
+    ) -> Callable[[TrainState, steps.Inputs, jax.Array, jax.Array | None], TrainState]:
+        """Compiles steps ahead of time; the state is donated.
+
+        Args:
+          state, inputs, signals: `spread`, `place`d and `scatter`ed, as the steps will get them.
+        """
         order = self.place(jnp.zeros(records, jnp.int32))
         if self.kind == "jit":
-            return jax.jit(function, donate_argnums=0).lower(state, inputs, order).compile()
-        mapped = jax.pmap(function, AXIS, in_axes=(0, None, None), devices=self.devices, donate_argnums=0)
-        return mapped.lower(state, inputs, order).compile()
+            return jax.jit(function, donate_argnums=0).lower(state, inputs, order, signals).compile()
+        mapped = jax.pmap(function, AXIS, in_axes=(0, None, None, 0), devices=self.devices, donate_argnums=0)
+        return mapped.lower(state, inputs, order, signals).compile()
 
 
 def make(kind: str, count: int) -> Parallel:

@@ -17,7 +17,7 @@ from lrhnet_jax.state import Auxiliary, TrainState
 
 METRICS = ("loss", "bce", "kl")
 EPOCHS = 2**31 - 1  # folded into a run's key it starts the epochs' keys; no step has this number
-Steps = Callable[[TrainState, "Inputs", jax.Array], TrainState]
+Steps = Callable[[TrainState, "Inputs", jax.Array, jax.Array | None], TrainState]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,20 +222,27 @@ def draw_windows(inputs: Inputs, picks: jax.Array, key: jax.Array, window: int) 
 
 
 def make_batch(
-    inputs: Inputs, draw: Draw, teachers: Sequence[Reader], window: int, teacher: int = 0
+    inputs: Inputs,
+    draw: Draw,
+    teachers: Sequence[Reader],
+    window: int,
+    teacher: int = 0,
+    signal: jax.Array | None = None,
 ) -> tuple[Batch, Output | None]:
     """Cuts the drawn windows, and fetches or computes the teachers' logits on them.
 
     Args:
       teachers: the networks of `inputs.teachers`, in the order of the distillation weights.
       teacher: the place of one of them.
+      signal: the drawn windows (batch, window, leads), where they were cut on the host.
 
     Returns:
       The batch, and that teacher's output on it; None if the logits are precomputed.
     """
     store, picks, shift = inputs.store, draw.picks, draw.shift
     index = inputs.records[picks]
-    signal, demographics = windows.cut_windows(store, index, shift, window), store.demographics[index]
+    signal = windows.cut_windows(store, index, shift, window) if signal is None else signal
+    demographics = store.demographics[index]
     taught = None
     if inputs.teacher_logits.shape[1]:
         logits = jnp.swapaxes(inputs.teacher_logits[picks, draw.which], 0, 1)
@@ -274,7 +281,8 @@ def init_auxiliary(
     draw = Draw(rows, rows, rows)
 
     def shapes(variables: Any, inputs: Inputs) -> losses.Seen:
-        batch, taught = make_batch(inputs, draw, teachers, window, distillation.teacher)
+        signal = jnp.zeros((batch_size, window, inputs.store.signals.shape[1]), jnp.float16)
+        batch, taught = make_batch(inputs, draw, teachers, window, distillation.teacher, signal)
         seen = _seen(inputs, draw, batch, taught, distillation, key, key, jnp.int32(1))
         return seen.replace(student=predict(reader, variables, batch.signal, batch.demographics))
 
@@ -311,6 +319,27 @@ def epoch_order(key: jax.Array, epoch: jax.Array, n: int) -> jax.Array:
     return jax.random.permutation(jax.random.fold_in(key, epoch), n).astype(jnp.int32)
 
 
+def step_keys(key: jax.Array, step: jax.Array) -> tuple[jax.Array, ...]:
+    """Returns a step's keys for its windows, for dropout, and for the distillation method."""
+    return tuple(jax.random.split(jax.random.fold_in(key, step), 3))
+
+
+def draw_step(inputs: Inputs, order: jax.Array, step: jax.Array, key: jax.Array, batch_size: int, window: int) -> Draw:
+    """Returns the whole batch that a step draws, wherever it is computed: a function of the key and the step."""
+    place = step % (len(order) // batch_size)
+    picks = lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)
+    return draw_windows(inputs, picks, step_keys(key, step)[0], window)
+
+
+def draw_epoch(
+    inputs: Inputs, order: jax.Array, epoch: jax.Array, key: jax.Array, batch_size: int, window: int
+) -> Draw:
+    """Returns what each step of an epoch draws, (steps, batch), for who cuts their windows ahead of time."""
+    count = len(order) // batch_size
+    steps = epoch * count + jnp.arange(count)
+    return jax.vmap(lambda step: draw_step(inputs, order, step, key, batch_size, window))(steps)
+
+
 def make_steps(
     batch_size: int,
     window: int,
@@ -323,23 +352,23 @@ def make_steps(
     share: Callable[[Draw], Draw] = lambda draw: draw,
     axis_name: str | None = None,
 ) -> Steps:
-    """Returns the pure function (state, inputs, order) -> state that takes `count` steps.
+    """Returns the pure function (state, inputs, order, signals) -> state that takes `count` steps.
 
     `order` is `epoch_order`'s; a step reads its place in the epoch from `state.step`. What does not fill a batch at the
-    end of an epoch is left out, other records in every epoch.
+    end of an epoch is left out, other records in every epoch. `signals` are the windows of the steps' draws, (count,
+    batch, window, leads), or None, to cut them from the store.
 
     Args:
       share: picks a device's part of the batch, or says how the batch is laid out over devices; see `sharding`.
       axis_name: the pmap axis, if any.
     """
 
-    def step(state: TrainState, inputs: Inputs, order: jax.Array) -> TrainState:
+    def step(state: TrainState, inputs: Inputs, order: jax.Array, signal: jax.Array | None) -> TrainState:
         per_epoch = len(order) // batch_size
         place, epoch = state.step % per_epoch, state.step // per_epoch + 1
-        picks = lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)
-        window_key, dropout_key, method_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
-        draw = share(draw_windows(inputs, picks, window_key, window))
-        batch, taught = make_batch(inputs, draw, teachers, window, distillation.teacher)
+        _, dropout_key, method_key = step_keys(key, state.step)
+        draw = share(draw_step(inputs, order, state.step, key, batch_size, window))
+        batch, taught = make_batch(inputs, draw, teachers, window, distillation.teacher, signal)
         if distillation.method:
             batch = batch.replace(seen=_seen(inputs, draw, batch, taught, distillation, method_key, key, epoch))
         # An epoch's metrics start at zero, so that an interrupted epoch resumes with what it had summed.
@@ -356,9 +385,9 @@ def make_steps(
             axis_name=axis_name,
         )
 
-    def steps(state: TrainState, inputs: Inputs, order: jax.Array) -> TrainState:
+    def steps(state: TrainState, inputs: Inputs, order: jax.Array, signals: jax.Array | None = None) -> TrainState:
         if count == 1:
-            return step(state, inputs, order)
-        return lax.scan(lambda s, _: (step(s, inputs, order), None), state, length=count)[0]
+            return step(state, inputs, order, None if signals is None else signals[0])
+        return lax.scan(lambda s, signal: (step(s, inputs, order, signal), None), state, signals, length=count)[0]
 
     return steps

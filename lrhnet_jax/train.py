@@ -1,13 +1,16 @@
 """The training loop of one network: dispatch steps, score each epoch, keep the best, save, resume."""
 
+import contextlib
 import dataclasses
+import functools
+import itertools
 import json
 import logging
 import math
 import pathlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import jax
@@ -15,7 +18,7 @@ import numpy as np
 import optax
 import tqdm
 
-from lrhnet_jax import checkpoint, interrupt, sharding, state, steps
+from lrhnet_jax import checkpoint, interrupt, sharding, state, steps, stream
 from lrhnet_jax.errors import ConfigError, DataError
 from lrhnet_jax.state import TrainState
 
@@ -137,15 +140,20 @@ def _loop(job: Job, now: TrainState, history: list[dict[str, Any]], progress: ch
     window_key, order_key = jax.random.split(job.key)
     step = int(now.step)
     inputs, now = job.parallel.place(job.inputs), job.parallel.spread(now)
-    compiled = {}
-    if step < job.epochs * per_epoch:
-        places = [*range(step % per_epoch, per_epoch, stride), *range(0, per_epoch, stride)]
-        counts = {min(stride, per_epoch - place) for place in places}
-        compiled = {count: _compile(job, count, window_key, now, inputs) for count in sorted(counts)}
+    columns: tuple[int, ...] = ()
+    if job.inputs.store.host is not None:
+        # Teachers that have answered beforehand read nothing.
+        columns, (reader, *teachers) = stream.pack([job.reader, *(job.teachers if job.inputs.teachers else ())])
+        job = dataclasses.replace(job, reader=reader, teachers=tuple(teachers))
+        stride = stream.steps_per_chunk(stride, job.batch_size, job.window, len(columns))
+    plan = functools.partial(stream.dispatches, step, job.epochs, per_epoch, stride)
+    counts = sorted({dispatch.size for dispatch in plan()})
+    compiled = {count: _compile(job, count, window_key, now, inputs, columns) for count in counts}
+    feed = _feed(job, columns, window_key, order_key, plan())
     order, order_epoch = None, -1
     saved = started = time.monotonic()
     counted = 0
-    with _progress_bar(job, step) as bar:
+    with _progress_bar(job, step) as bar, contextlib.closing(feed):
         while step < job.epochs * per_epoch:
             epoch, place = divmod(step, per_epoch)
             if epoch != order_epoch:
@@ -154,7 +162,7 @@ def _loop(job: Job, now: TrainState, history: list[dict[str, Any]], progress: ch
             if place == 0:
                 started, counted = time.monotonic(), 0
             count = min(stride, per_epoch - place)
-            now = compiled[count](now, inputs, order)
+            now = compiled[count](now, inputs, order, next(feed))
             # Wait, so that the bar is honest and no queue of steps builds up; a dispatch costs far less than a step.
             jax.block_until_ready(now.step)
             step, counted = step + count, counted + count
@@ -174,9 +182,32 @@ def _loop(job: Job, now: TrainState, history: list[dict[str, Any]], progress: ch
     return job.parallel.gather(now)
 
 
-def _compile(job: Job, count: int, key: jax.Array, now: TrainState, inputs: steps.Inputs) -> Any:
+def _feed(
+    job: Job, columns: tuple[int, ...], window_key: jax.Array, order_key: jax.Array, plan: Iterator[stream.Dispatch]
+) -> Generator[jax.Array | None]:
+    """Yields what each dispatch gets from the host: windows of the leads `columns`, or nothing."""
+    if job.inputs.store.host is None:
+        yield from itertools.repeat(None)
+    # Draws are made on one device of this process: another thread's work must not meet that of other processes.
+    inputs = jax.tree.map(lambda leaf: leaf.addressable_data(0), job.inputs.replace(teachers=()))
+    order_of = jax.jit(steps.epoch_order, static_argnums=2)
+    draw = jax.jit(functools.partial(steps.draw_epoch, batch_size=job.batch_size, window=job.window))
+
+    def draw_epoch(epoch: int) -> steps.Draw:
+        return draw(inputs, order_of(order_key, epoch, len(inputs.records)), epoch, window_key)
+
+    yield from stream.feed(inputs, columns, job.window, draw_epoch, plan, job.parallel.scatter)
+
+
+def _compile(
+    job: Job, count: int, key: jax.Array, now: TrainState, inputs: steps.Inputs, columns: tuple[int, ...]
+) -> Any:
     """Compiles `count` steps ahead of time, so that the log can tell compiling from training."""
     started = time.monotonic()
+    signals = None
+    if columns:
+        shape = (count, job.batch_size, job.window, len(columns))
+        signals = job.parallel.scatter(shape, lambda part: np.zeros((count, part.stop - part.start, *shape[2:]), "f2"))
     function = steps.make_steps(
         job.batch_size,
         job.window,
@@ -189,7 +220,7 @@ def _compile(job: Job, count: int, key: jax.Array, now: TrainState, inputs: step
         job.parallel.share,
         job.parallel.axis_name,
     )
-    compiled = job.parallel.compile(function, now, inputs, len(job.inputs.records))
+    compiled = job.parallel.compile(function, now, inputs, len(job.inputs.records), signals)
     logger.info("%s: compiled %d step(s) a dispatch in %.1f s", job.name, count, time.monotonic() - started)
     return compiled
 

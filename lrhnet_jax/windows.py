@@ -1,9 +1,12 @@
-"""The ragged device store that training cuts its windows from.
+"""The ragged store that windows are cut from.
 
 A data set is copied to the device once: the samples of all records one after another, with offsets and lengths. Windows
-are cut, zero-padded and cast on the device, inside the training step, so nothing crosses the host after loading.
+are cut, zero-padded and cast on the device, inside the training step, so nothing crosses the host after loading. The
+samples of a set that is too large for that stay on the host, where the same windows are cut; see `stream`.
 """
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import flax.struct
@@ -15,16 +18,58 @@ from jax import lax
 from lrhnet_jax.data import Records
 from lrhnet_jax.errors import DataError
 
+MAX_ROWS = 2**31 - 1  # of a resident store, whose offsets are int32
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HostSignals:
+    """The samples of a data set that stay in host memory, or in a file that is mapped into it; see `data.Records`.
+
+    Attributes:
+      signals: (total samples, leads) float16.
+      offsets, lengths: (n,) first sample and number of samples of each record.
+    """
+
+    signals: np.ndarray
+    offsets: np.ndarray
+    lengths: np.ndarray
+
+    def cut(self, index: np.ndarray, shift: np.ndarray, window: int, columns: Sequence[int]) -> np.ndarray:
+        """Cuts the windows that `cut_windows` cuts, of some leads only.
+
+        Args:
+          index, shift: (batch,) as `cut_windows` takes them.
+          columns: of `signals`.
+
+        Returns:
+          (batch, window, len(columns)) float16.
+        """
+        result = np.zeros((len(index), window, len(columns)), np.float16)
+        whole = tuple(columns) == tuple(range(self.signals.shape[1]))
+        first = np.maximum(shift, 0)
+        last = np.maximum(np.minimum(shift + window, self.lengths[index]), first)
+        places = (self.offsets[index], shift, first, last)
+        for cut, origin, start, begin, end in zip(result, *(place.tolist() for place in places), strict=True):
+            inside, samples = slice(begin - start, end - start), self.signals[origin + begin : origin + end]
+            if whole:
+                cut[inside] = samples
+            else:  # one lead after another: NumPy copies short rows slowly
+                for to, column in enumerate(columns):
+                    cut[inside, to] = samples[:, column]
+        return result
+
 
 class Store(flax.struct.PyTreeNode):
     """A data set on the device, as one ragged buffer.
 
     Attributes:
-      signals: (margin + total samples + margin, leads) float16; the zero margins of one window let a slice run over.
+      signals: (margin + total samples + margin, leads) float16; the zero margins of one window let a slice run over. No
+        rows where the samples stay on the host.
       offsets: (n,) int32, first row of each record in `signals`.
       lengths: (n,) int32.
       labels: (n, classes) float32.
       demographics: (n, 5) float32.
+      host: the samples, where they stay on the host; no part of the tree.
     """
 
     signals: jax.Array
@@ -32,13 +77,18 @@ class Store(flax.struct.PyTreeNode):
     lengths: jax.Array
     labels: jax.Array
     demographics: jax.Array
+    host: HostSignals | None = flax.struct.field(pytree_node=False, default=None)
 
 
-def make_store(records: Records, window: int, round_up: bool = False) -> Store:
+def make_store(records: Records, window: int, round_up: bool = False, resident: bool = True) -> Store:
     """Copies `records` to the default device, ready for windows of `window` samples.
 
     Args:
       round_up: pad every array to a power of two, so that stores of many sizes share a few compiled programs.
+      resident: False leaves the samples on the host.
+
+    Raises:
+      DataError: if the samples are too many for the offsets of a resident store.
     """
 
     def size(n: int) -> int:
@@ -49,17 +99,24 @@ def make_store(records: Records, window: int, round_up: bool = False) -> Store:
         filled[: len(rows)] = rows
         return jnp.asarray(filled)
 
-    rows = size(len(records.signals) + 2 * window)
-    if rows >= 2**31:
-        raise DataError(f"{rows} samples do not fit the store's 32-bit offsets; split the data set")
-    signals = np.zeros((rows, records.signals.shape[1]), np.float16)
-    signals[window : window + len(records.signals)] = records.signals
+    if resident:
+        rows = size(len(records.signals) + 2 * window)
+        if rows > MAX_ROWS:
+            raise DataError(f"{rows} samples do not fit the store's 32-bit offsets; set --config.input=stream")
+        signals = np.zeros((rows, records.signals.shape[1]), np.float16)
+        signals[window : window + len(records.signals)] = records.signals
+        host, offsets = None, records.offsets + window
+    else:
+        # A plain view: slices of a memory map are slow to make.
+        host = HostSignals(records.signals.view(np.ndarray), records.offsets, records.lengths)
+        signals, offsets = np.zeros((0, records.signals.shape[1]), np.float16), np.zeros(len(records))
     return Store(
-        signals=jnp.asarray(signals),
-        offsets=padded(records.offsets + window, np.int32),
+        signals=jax.device_put(signals),  # jnp.asarray would hold one more copy meanwhile
+        offsets=padded(offsets, np.int32),
         lengths=padded(records.lengths, np.int32),
         labels=padded(records.labels, np.float32),
         demographics=padded(records.demographics, np.float32),
+        host=host,
     )
 
 

@@ -1,8 +1,14 @@
+import dataclasses
+import json
+import os
+import shutil
+
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from data_builders import build
-from lrhnet_jax import data, ecg, tasks
+from lrhnet_jax import data, ecg, host, reading, tasks
 from lrhnet_jax.errors import DataError
 from tests import fakes
 
@@ -120,3 +126,83 @@ def test_auto_takes_the_real_set_or_generates_one_and_says_so(tmp_path, monkeypa
     # There are no generated ECGs for CPSC 2018.
     with pytest.raises(DataError, match="CPSC 2018 is not built"):
         data.resolve("auto", str(tmp_path), "paper", 10, ("cpsc2018",))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    return build.build_synthetic(tmp_path_factory.mktemp("data"), 12, workers=1)
+
+
+@pytest.fixture
+def copy(built, tmp_path):
+    """A copy of the built set, to be changed."""
+    return shutil.copytree(built, tmp_path / "synthetic/paper/1.0.0")
+
+
+def assert_same_records(a, b):
+    for field in dataclasses.fields(data.Records):
+        if field.name != "path":
+            np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
+
+
+def test_a_built_set_is_loaded_as_it_was_written(built, monkeypatch):
+    monkeypatch.setattr(reading, "PART", 5)
+    loaded = data.load(built)
+    source = tfds.builder_from_directory(built).as_data_source("train")
+    assert len(loaded) == len(source) > 5
+    assert len(loaded.signals) == loaded.lengths.sum() and not isinstance(loaded.signals, np.memmap)
+    for i, row in enumerate(source):
+        start = loaded.offsets[i]
+        np.testing.assert_array_equal(loaded.signals[start : start + loaded.lengths[i]], row["signal"])
+        np.testing.assert_array_equal(loaded.labels[i], row["labels"])
+        np.testing.assert_array_equal(loaded.demographics[i], row["demographics"])
+        assert (loaded.record_ids[i], loaded.sources[i]) == (row["record_id"].decode(), row["source"].decode())
+        assert (loaded.patients[i], loaded.folds[i]) == (row["patient"].decode(), row["fold"])
+
+
+def test_a_set_larger_than_half_of_the_memory_is_mapped_from_a_file_that_is_written_once(copy, monkeypatch):
+    in_memory = data.load(copy)
+    monkeypatch.setattr(host, "memory", lambda: 2 * in_memory.signals.nbytes - 1)
+    mapped = data.load(copy)
+    assert isinstance(mapped.signals, np.memmap) and not mapped.signals.flags.writeable
+    assert_same_records(in_memory, mapped)
+    with monkeypatch.context() as no_reading:
+        no_reading.delattr(reading, "read")
+        assert_same_records(in_memory, data.load(copy))
+    # What changes the set, as a new build does, makes the file stale.
+    (folder,) = copy.glob("memory_map-*")
+    os.utime(copy / "dataset_info.json", (1, 1))
+    (copy / "incomplete-map-killed").mkdir()
+    assert_same_records(in_memory, data.load(copy))
+    (remade,) = copy.glob("*map-*")
+    assert remade != folder
+    assert data.find("synthetic", str(copy.parents[2])) == copy
+
+
+def test_a_damaged_memory_map_is_named(copy):
+    data.load(copy, memory_map=True)
+    (file,) = copy.glob("memory_map-*/signals.f16")
+    os.truncate(file, 100)
+    with pytest.raises(DataError, match=r"memory_map-\w+: signals\.f16 has 100 bytes, .* delete the folder"):
+        data.load(copy, memory_map=True)
+    (file.parent / "records.npz").write_text("no arrays")
+    with pytest.raises(DataError, match=r"memory_map-\w+: cannot be used"):
+        data.load(copy, memory_map=True)
+
+
+def test_a_memory_map_that_cannot_be_written_says_what_it_needs(copy, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "memmap", full)
+    with pytest.raises(DataError, match=r"No space left on device.* folder writable, and space for its samples there"):
+        data.load(copy, memory_map=True)
+    assert not [*copy.glob("*map-*")]
+
+
+def test_a_set_that_holds_more_than_its_description_says_is_an_error(copy):
+    info = json.loads((copy / "dataset_info.json").read_text())
+    info["splits"][0]["numBytes"] = "5000"
+    (copy / "dataset_info.json").write_text(json.dumps(info))
+    with pytest.raises(DataError, match=r"more samples than dataset_info\.json says; build it again"):
+        data.load(copy)

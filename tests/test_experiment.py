@@ -75,9 +75,10 @@ def finished(data_dir, tmp_path_factory, compilation_cache) -> tuple[pathlib.Pat
 
 
 def comparable(value):
-    """Results without what may differ between two equal runs: how fast they went, and when."""
+    """Results without what may differ between two equal runs: how fast they went, when, and where the data lay."""
+    free = ("samples_per_second", "created", "command", "input")
     if isinstance(value, dict):
-        return {k: comparable(v) for k, v in value.items() if k not in ("samples_per_second", "created", "command")}
+        return {k: comparable(v) for k, v in value.items() if k not in free}
     return [comparable(item) for item in value] if isinstance(value, list) else value
 
 
@@ -110,7 +111,7 @@ def test_the_main_job_leaves_results_a_report_and_networks(finished):
 @pytest.mark.slow
 def test_killed_in_every_phase_the_run_ends_with_the_same_bits(finished, data_dir, tmp_path, compilation_cache):
     whole, _ = finished
-    arguments = command(data_dir, tmp_path, compilation_cache)
+    arguments = command(data_dir, tmp_path, compilation_cache, "--config.input=stream")  # the same bits, too
     phases = (
         "networks/teacher12/metrics.jsonl",  # a teacher, between two epochs
         "networks/teacher2/progress",  # the other, as it begins
@@ -185,6 +186,7 @@ def config_of(data_dir, networks=None, **changes):
         ({"teacher_logits": "cached"}, "config.teacher_logits: unknown value 'cached'; choose precomputed, in_graph"),
         ({"dtype": "float8"}, "config.dtype: unknown value 'float8'; choose float32, bfloat16"),
         ({"preprocess": "raw"}, "config.preprocess: unknown value 'raw'; choose paper, reference, bandpass"),
+        ({"input": "disk"}, "config.input: unknown value 'disk'; choose auto, device, stream"),
         ({"window": 10}, "config.window: 10 samples are less than a heartbeat"),
         ({"windows_per_record": 0}, "precomputed teacher logits need at least 1 fixed window"),
         ({"fold": "7"}, "config.fold: unknown value '7'; choose 0, 1, 2, 3, 4, all"),

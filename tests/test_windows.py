@@ -1,8 +1,11 @@
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from lrhnet_jax import data, windows
+from lrhnet_jax.errors import DataError
 from tests import fakes
 
 WINDOW = 256
@@ -29,6 +32,29 @@ def test_windows_are_the_records_samples_and_zero_outside_them(round_up):
     expected = np.stack([window_of(records, i, s) for i, s in zip(index, shift, strict=True)])
     assert cut.dtype == np.float16
     np.testing.assert_array_equal(cut, expected)
+
+
+@pytest.mark.parametrize("columns", [tuple(range(12)), (0, 1), (7, 2, 3)])
+def test_the_host_cuts_the_same_windows(columns, tmp_path):
+    records = fakes.records(6, shortest=100, longest=600)
+    mapped = np.lib.format.open_memmap(tmp_path / "signals.npy", "w+", np.float16, records.signals.shape)
+    mapped[:] = records.signals
+    resident = windows.make_store(records, WINDOW)
+    streamed = windows.make_store(dataclasses.replace(records, signals=mapped), WINDOW, resident=False)
+    assert streamed.signals.shape == (0, 12) and streamed.host is not None and resident.host is None
+    np.testing.assert_array_equal(streamed.labels, resident.labels)
+    index = np.array([0, 0, 3, 5, 5, 2, 1, 4], np.int32)
+    shift = np.array([0, -40, 7, records.lengths[5] - WINDOW, -3, 11, -WINDOW, records.lengths[4]], np.int32)
+    cut = streamed.host.cut(index, shift, WINDOW, columns)
+    assert type(cut) is np.ndarray and cut.dtype == np.float16
+    expected = windows.cut_windows(resident, index, shift, WINDOW)[..., np.array(columns)]
+    np.testing.assert_array_equal(cut, expected)
+
+
+def test_a_set_too_long_for_the_offsets_is_an_error(monkeypatch):
+    monkeypatch.setattr(windows, "MAX_ROWS", 1000)
+    with pytest.raises(DataError, match=r"samples do not fit the store's 32-bit offsets; set --config\.input=stream"):
+        windows.make_store(fakes.records(6), WINDOW)
 
 
 def test_random_windows_stay_within_long_records_and_hold_all_of_short_ones():

@@ -1,0 +1,89 @@
+"""What the benchmarks share: tasks that take turns, medians and ratios, the JSON file, the table, the flags."""
+
+import argparse
+import json
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+REST = 0.02  # seconds between measurements: PyTorch's threads spin for a while after their work
+
+Task = Callable[[], Any]
+Timing = dict[str, list[float]]  # "seconds" and "cpu_seconds" (of this process) of every turn
+
+
+def interleave(tasks: Mapping[str, Task], repeats: int, warmup: int = 2, rest: float = REST) -> dict[str, Timing]:
+    """Returns the times of each task; tasks take turns, so that a slow spell of the machine meets all alike.
+
+    Args:
+      warmup: calls before the first turn, which compile and allocate.
+      rest: seconds of sleep before each turn.
+    """
+    for task in tasks.values():
+        for _ in range(warmup):
+            task()
+    timings: dict[str, Timing] = {name: {"seconds": [], "cpu_seconds": []} for name in tasks}
+    for _ in range(repeats):
+        for name, task in tasks.items():
+            time.sleep(rest)
+            start, cpu_start = time.perf_counter(), time.process_time()
+            task()
+            timings[name]["cpu_seconds"].append(time.process_time() - cpu_start)
+            timings[name]["seconds"].append(time.perf_counter() - start)
+    return timings
+
+
+def median(timing: Timing, clock: str = "seconds") -> float:
+    """Returns the median turn of a task."""
+    return statistics.median(timing[clock])
+
+
+def ratio(ours: Timing, theirs: Timing, clock: str = "seconds") -> float:
+    """Returns how many times faster we are: the median over turns, so that a slow spell does not fall on one side."""
+    return statistics.median(b / a for a, b in zip(ours[clock], theirs[clock], strict=True))
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Returns the flags of every benchmark, --output, --repeats and --smoke; a benchmark adds its own.
+
+    Args:
+      description: the benchmark's docstring.
+    """
+    flags = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--output", type=pathlib.Path, help="JSON file to write")
+    flags.add_argument("--repeats", type=int, default=9, help="turns of each task")
+    flags.add_argument("--smoke", action="store_true", help="tiny sizes: shows that it runs, measures nothing")
+    return flags
+
+
+def write(result: Mapping[str, Any], output: pathlib.Path | None) -> None:
+    """Writes a result as JSON, where an output file was asked for."""
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def table(rows: Sequence[Sequence[Any]]) -> str:
+    """Returns rows for the terminal, in columns; the first row heads them, text is flush left and numbers right."""
+    texts = [[_text(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    left = [all(isinstance(value, str) for value in column) for column in zip(*rows[1:], strict=True)]
+    left = left or [True] * len(widths)
+    lines = (
+        "  ".join(
+            text.ljust(width) if flush else text.rjust(width)
+            for text, width, flush in zip(row, widths, left, strict=True)
+        )
+        for row in texts
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

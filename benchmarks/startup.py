@@ -1,0 +1,224 @@
+"""Time to the first training step in a fresh process, with and without the compilation cache, beside PyTorch.
+
+    python -m benchmarks.startup [--output=FILE.json] [--records=1000] [--model=lrhnet] [--leads=12] [--batch=64]
+        [--window=4096] [--repeats=5] [--smoke]
+
+Each turn starts a process of each kind: ours without a cache, ours with one that an earlier process filled, and eager
+PyTorch. A process imports what it needs, reads its data (synthetic: ours a built set, PyTorch one file of samples),
+makes the network, compiles (ours), and takes one training step, whose loss it fetches. "start" is what Python itself
+takes, from outside.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks import measure
+
+STAGES = ("start", "import", "data", "compile", "first step")
+KINDS = ("no cache", "cache", "PyTorch")
+BORN = "BENCHMARK_BORN"  # environment variable: when the parent started this process
+
+
+class Clock:
+    """Seconds between calls of `lap`, under their stages' names; the first since the parent started this process."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = float(os.environ[BORN])
+
+    def lap(self, stage: str) -> None:
+        now = time.time()  # not a clock of this process alone
+        self.seconds[stage], self._last = now - self._last, now
+
+
+def first_step(clock: Clock, options: Any) -> None:
+    """Takes this project's first training step."""
+    import jax
+    import jax.numpy as jnp
+
+    from lrhnet_jax import data, ecg, models, ops, optim, sharding, state, steps, windows
+
+    ops.keep_freed_memory()
+    if options.cache:
+        jax.config.update("jax_compilation_cache_dir", options.cache)
+    parallel = sharding.make("jit", 1)
+    clock.lap("import")
+
+    records = data.load(options.data)
+    n = len(records)
+    inputs = steps.Inputs(
+        store=windows.make_store(records, options.window),
+        records=jnp.arange(n, dtype=jnp.int32),
+        shifts=jnp.zeros((n, 0), jnp.int32),
+        teacher_logits=jnp.zeros((n, 0, 0, len(records.classes))),
+    )
+    inputs = jax.block_until_ready(parallel.place(inputs))
+    clock.lap("data")
+
+    leads = ecg.parse_leads(options.leads)
+    reader = steps.Reader(models.create(options.model, leads), records.columns(leads))
+    fields = {
+        "optimizer": "adam",
+        "learning_rate": 1e-3,
+        "weight_decay": 5e-4,
+        "epochs": 1,
+        "schedule": {"name": "constant"},
+    }
+    optimizer, key = optim.make(fields, 1), jax.random.key(0)
+    variables = state.init_variables(reader.model, key, len(leads), options.window)
+    now = parallel.spread(state.create(variables, optimizer, steps.METRICS))
+    function = steps.make_steps(options.batch, options.window, 1, key, reader, (), optimizer, steps.Distillation())
+    compiled = parallel.compile(function, now, inputs, n)
+    order = parallel.place(steps.epoch_order(key, jnp.int32(0), n))
+    clock.lap("compile")
+
+    float(compiled(now, inputs, order, None).totals["loss"])
+    clock.lap("first step")
+
+
+def torch_first_step(clock: Clock, options: Any) -> None:
+    """Takes PyTorch's first training step of the same network."""
+    import numpy as np
+    import torch
+
+    from benchmarks import torch_windows
+    from lrhnet_jax import ecg  # knows no JAX
+    from tests.parity import torch_models
+
+    clock.lap("import")
+
+    with np.load(options.data / "fields.npz") as stored:
+        fields = {name: stored[name] for name in stored.files}
+    columns = [int(column) for column in options.columns.split(",")]
+    file, leads = options.data / "signals.f16", len(ecg.LEADS)
+    source = torch_windows.Windows(file, **fields, leads=leads, window=options.window, size=options.batch)
+    signal, demographics, labels = next(iter(torch_windows.loader(source, options.batch, 0)))
+    signal = signal[:, columns]
+    clock.lap("data")
+
+    networks = {"lrhnet": torch_models.LRHNet, "seresnet": torch_models.SEResNet, "cnn1d": torch_models.CNN1D}
+    model = networks[options.model](len(columns))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=5e-4)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(model(signal, demographics), labels)
+    loss.backward()
+    optimizer.step()
+    loss.item()
+    clock.lap("first step")
+
+
+def start(kind: str, options: Any, folders: dict[str, pathlib.Path], columns: Sequence[int]) -> dict[str, float]:
+    """Runs a process of a kind, and returns the seconds of its stages and their total."""
+    arguments = [
+        sys.executable,
+        "-m",
+        "benchmarks.startup",
+        f"--child={kind}",
+        f"--data={folders['torch' if kind == 'PyTorch' else 'ours']}",
+        f"--columns={','.join(map(str, columns))}",
+        f"--cache={folders['cache'] if kind == 'cache' else ''}",
+        *(f"--{name}={getattr(options, name)}" for name in ("model", "leads", "batch", "window")),
+    ]
+    environment = {key: value for key, value in os.environ.items() if key != "JAX_COMPILATION_CACHE_DIR"}
+    environment[BORN] = str(time.time())
+    root = pathlib.Path(__file__).parents[1]
+    ended = subprocess.run(arguments, cwd=root, env=environment, capture_output=True, text=True)
+    if ended.returncode:
+        raise RuntimeError(f"the process for {kind!r} failed:\n{ended.stderr}")
+    seconds = json.loads(ended.stdout.splitlines()[-1])
+    return seconds | {"total": sum(seconds.values())}
+
+
+def run(options: Any) -> dict[str, Any]:
+    """Returns the seconds of every stage of every kind of process, by turn, and their medians."""
+    import numpy as np
+
+    from benchmarks import environment
+    from data_builders import build
+    from lrhnet_jax import data, ecg
+
+    described = environment.describe()
+    with tempfile.TemporaryDirectory(prefix="lrhnet-startup-") as scratch:
+        folders = {name: pathlib.Path(scratch, name) for name in ("torch", "cache")}
+        folders["torch"].mkdir()
+        folders["ours"] = build.build_synthetic(scratch, options.records)
+        records = data.load(folders["ours"])
+        records.signals.tofile(folders["torch"] / "signals.f16")
+        fields = {name: getattr(records, name) for name in ("offsets", "lengths", "labels", "demographics")}
+        np.savez(folders["torch"] / "fields.npz", allow_pickle=False, **fields)
+        columns = records.columns(ecg.parse_leads(options.leads))
+        filled = start("cache", options, folders, columns)
+        turns: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+        for _ in range(options.repeats):
+            for kind in KINDS:
+                turns[kind].append(start(kind, options, folders, columns))
+    medians = {
+        kind: {stage: statistics.median(turn[stage] for turn in rows) for stage in rows[0]}
+        for kind, rows in turns.items()
+    }
+    return {
+        "benchmark": "startup",
+        **described,
+        "model": options.model,
+        "leads": options.leads,
+        "batch": options.batch,
+        "window": options.window,
+        "records": len(records),
+        "synthetic": True,
+        "repeats": options.repeats,
+        "medians": medians,
+        "ratios": {kind: medians["PyTorch"]["total"] / medians[kind]["total"] for kind in KINDS[:2]},
+        "turns": turns,
+        "filling_the_cache": filled,
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """Returns the result for the terminal."""
+    rows: list[Sequence[Any]] = [("seconds", *STAGES, "total", "ratio")]
+    for kind, medians in result["medians"].items():
+        stages = (medians.get(stage) for stage in STAGES)
+        rows.append((kind, *stages, medians["total"], result["ratios"].get(kind)))
+    head = (
+        f"{result['device']} ({result['processor']}, {result['cores']} cores, load {result['load']:.1f}); "
+        f"{result['model']}, leads {result['leads']}, batch {result['batch']}, window {result['window']}, "
+        f"{result['records']:,} synthetic records; medians of {result['repeats']}"
+    )
+    return f"{head}\n\n{measure.table(rows)}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = measure.parser(__doc__)
+    parser.set_defaults(repeats=5)
+    parser.add_argument("--records", type=int, default=1000)
+    parser.add_argument("--model", default="lrhnet", choices=("lrhnet", "seresnet", "cnn1d"))
+    parser.add_argument("--leads", default="12", help="as in a config string")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--window", type=int, default=4096)
+    # Of the processes that it starts.
+    for flag, kind in (("--child", str), ("--columns", str), ("--cache", str), ("--data", pathlib.Path)):
+        parser.add_argument(flag, type=kind, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.child:
+        clock = Clock()
+        clock.lap("start")
+        (torch_first_step if options.child == "PyTorch" else first_step)(clock, options)
+        print(json.dumps(clock.seconds))
+        return
+    if options.smoke:
+        options.records, options.batch, options.window, options.repeats = 20, 2, 256, 1
+    result = run(options)
+    measure.write(result, options.output)
+    print(table(result))
+
+
+if __name__ == "__main__":
+    main()
