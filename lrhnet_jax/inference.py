@@ -1,4 +1,7 @@
-"""A trained network over whole records: deterministic windows, batched, averaged."""
+"""A trained network over whole records: deterministic windows, batched, averaged.
+
+Batches are shared out over devices as in training. Every process gets all results.
+"""
 
 import functools
 from typing import Any
@@ -9,15 +12,23 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from lrhnet_jax import data, steps, windows
+from lrhnet_jax import data, processes, sharding, steps, windows
 
 
-@functools.partial(jax.jit, static_argnames=("reader", "window"))
+@functools.partial(jax.jit, static_argnames=("reader", "window", "parallel"))
 def _window_logits(
-    variables: Any, store: windows.Store, index: jax.Array, shift: jax.Array, *, reader: steps.Reader, window: int
+    variables: Any,
+    store: windows.Store,
+    index: jax.Array,
+    shift: jax.Array,
+    *,
+    reader: steps.Reader,
+    window: int,
+    parallel: sharding.Parallel,
 ) -> jax.Array:
+    index, shift = parallel.split((index, shift))
     signal = windows.cut_windows(store, index, shift, window)
-    return steps.predict_logits(reader, variables, signal, store.demographics[index])
+    return parallel.join(steps.predict_logits(reader, variables, signal, store.demographics[index]))
 
 
 def logits(
@@ -29,23 +40,28 @@ def logits(
     window: int,
     batch_size: int,
     progress: str = "",
+    parallel: sharding.Parallel | None = None,
 ) -> np.ndarray:
     """Returns a network's logits on the given windows, (windows, classes) float32.
 
     Args:
       index, shift: (windows,) int32, as `windows.cut_windows` takes them.
+      batch_size: rounded up to a multiple of the devices.
       progress: the label of a progress bar; none if empty.
+      parallel: the devices that share a batch, with `store` on all of them (`Parallel.place`); None: one device.
     """
-    n = len(index)
-    size = min(batch_size, n)
+    parallel = parallel or sharding.one()
+    variables = parallel.place(variables)
+    n, devices = len(index), len(parallel.devices)
+    size = -(-min(batch_size, n) // devices) * devices
     results, waiting = [], None
-    with tqdm.tqdm(total=n, desc=progress, unit="window", disable=None if progress else True) as bar:
+    hidden = None if progress and processes.is_first() else True
+    with tqdm.tqdm(total=n, desc=progress, unit="window", disable=hidden) as bar:
         for start in range(0, n, size):
             # The last batch is filled up with the first windows: one shape, one compilation.
             rows = np.arange(start, start + size) % n
-            batch = _window_logits(
-                variables, store, jnp.asarray(index[rows]), jnp.asarray(shift[rows]), reader=reader, window=window
-            )
+            where = parallel.place((jnp.asarray(index[rows]), jnp.asarray(shift[rows])))
+            batch = _window_logits(variables, store, *where, reader=reader, window=window, parallel=parallel)
             # One batch stays in flight while the one before it is fetched.
             if waiting is not None:
                 results.append(np.asarray(waiting))
@@ -64,19 +80,21 @@ def store_probabilities(
     window: int,
     batch_size: int,
     progress: str = "",
+    parallel: sharding.Parallel | None = None,
 ) -> np.ndarray:
     """Returns each record's class probabilities, averaged over the windows that cover it.
 
     Args:
       records: (n,) rows of the store.
       lengths: (n,) their lengths in samples.
+      batch_size, progress, parallel: as of `logits`.
 
     Returns:
       (n, classes) float32.
     """
     row, shift = windows.covering_windows(lengths, window)
     index = np.asarray(records, np.int32)[row]
-    per_window = jax.nn.sigmoid(logits(reader, variables, store, index, shift, window, batch_size, progress))
+    per_window = jax.nn.sigmoid(logits(reader, variables, store, index, shift, window, batch_size, progress, parallel))
     sums = np.zeros((len(records), per_window.shape[1]))
     np.add.at(sums, row, np.asarray(per_window))
     return (sums / np.bincount(row, minlength=len(records))[:, None]).astype(np.float32)
