@@ -1,5 +1,6 @@
 """Two processes on loopback, each with two fake CPU devices, beside one process with one."""
 
+import json
 import os
 import pathlib
 import socket
@@ -10,12 +11,13 @@ import jax
 import numpy as np
 import pytest
 
+from data_builders import build
 from lrhnet_jax import processes, sharding, train
 from lrhnet_jax.errors import ConfigError
 from tests import process_worker
 
 ROOT = pathlib.Path(__file__).parents[1]
-SECONDS = 400  # after which processes that wait for each other are given up
+SECONDS = 900  # after which processes that wait for each other are given up
 
 
 def free_port() -> int:
@@ -24,24 +26,24 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def launch_all(commands, devices=2):
-    """Runs commands side by side; returns their exit statuses and outputs."""
-    environment = {
+def launch_all(commands, variables=None):
+    """Runs commands side by side, each with environment variables of its own; returns exit statuses and outputs."""
+    common = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
         "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir or "",
     }
     running = [
         subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=ROOT,
-            env=environment,
+            env={**common, **own},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for command in commands
+        for command, own in zip(commands, variables or [{}] * len(commands), strict=True)
     ]
     try:
         outputs = [process.communicate(timeout=SECONDS)[0] for process in running]
@@ -151,3 +153,84 @@ def test_sigterm_to_one_stops_both_at_one_step_and_one_process_goes_on(outcomes)
 def test_flags_that_do_not_fit_together_are_an_error(arguments, message):
     with pytest.raises(ConfigError, match=message):
         processes.join(**arguments)
+
+
+@pytest.fixture(scope="module")
+def main_flags(tmp_path_factory):
+    """Flags of a small run; an LRH-Net stands in for the teacher, since an SE-ResNet takes long to compile."""
+    data_dir = tmp_path_factory.mktemp("data")
+    build.build_synthetic(data_dir, 90)
+    return (
+        "lrhnet_jax.main",
+        "--config=configs/vanilla_kd.py:preset=demo,data=synthetic,leads=2",
+        f"--config.data_dir={data_dir}",
+        f"--config.compilation_cache={jax.config.jax_compilation_cache_dir or ''}",
+        "--config.networks.teacher12.model=lrhnet",
+        "--config.networks.teacher12.train.epochs=1",
+        "--config.networks.student.train.epochs=2",
+        "--config.train.batch_size=16",
+        "--config.window=256",
+        "--config.windows_per_record=2",
+        "--config.evaluation.resamples=20",
+    )
+
+
+def meet(process, count=2, **changes):
+    return tuple(f"--{k}={v}" for k, v in ({"num_processes": count, "process_id": process} | changes).items())
+
+
+@pytest.mark.slow
+def test_the_main_job_in_two_processes_is_that_of_one(main_flags, tmp_path):
+    statuses, _ = launch_all([(*main_flags, f"--workdir={tmp_path / 'alone'}", "--config.devices=1")])
+    assert statuses == [0]
+    for _ in range(2):  # the second time, everything is there already
+        address = f"127.0.0.1:{free_port()}"
+        statuses, outputs = launch_all(
+            [(*main_flags, f"--workdir={tmp_path / f'run{i}'}", *meet(i, coordinator=address)) for i in range(2)]
+        )
+        assert statuses == [0, 0], "\n".join(outputs)[-6000:]
+        assert "report: " in outputs[0] and "report: " not in outputs[1]
+        assert "records of synthetic on 4 x cpu in 2 processes" in outputs[0] and "records of" not in outputs[1]
+    assert not (tmp_path / "run1").exists()
+    alone, both = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("alone", "run0"))
+    assert both["device"] == "4 x cpu in 2 processes"
+    for name in ("teacher12", "student"):
+        rows = [results["folds"]["0"]["networks"][name] for results in (alone, both)]
+        losses = [[row["loss"] for row in network["history"]] for network in rows]
+        np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+        found = [np.load(tmp_path / run / "networks" / name / "predictions.npz")["test"] for run in ("alone", "run0")]
+        np.testing.assert_allclose(*found, atol=0.02)
+
+
+@pytest.mark.slow
+def test_a_process_with_other_flags_is_named_and_slurm_is_found(main_flags, tmp_path):
+    # JAX takes its port from the job's number.
+    job = next(job for job in range(os.getpid() % 4096, 8192) if not in_use(61440 + job % 4096))
+    slurm = {"SLURM_JOB_ID": str(job), "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "2"}
+    statuses, outputs = launch_all(
+        [(*main_flags, f"--workdir={tmp_path}", "--distributed=auto", f"--config.seed={i}") for i in range(2)],
+        [slurm | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(2)],
+    )
+    assert statuses == [1, 1], "\n".join(outputs)[-6000:]
+    for output in outputs:
+        assert "error: process 1 differs from process 0 in config.seed; start all with the same flags" in output
+        assert "Traceback" not in output
+    assert not list(tmp_path.iterdir())
+
+
+def in_use(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.slow
+def test_a_process_that_stays_alone_says_so_in_time(tmp_path):
+    flags = ("lrhnet_jax.main", "--config=configs/pmlkd.py:data=synthetic", f"--workdir={tmp_path}")
+    alone = [(*flags, "--join_timeout=3", *meet(i, coordinator=f"127.0.0.1:{free_port()}")) for i in range(2)]
+    statuses, outputs = launch_all([*alone, (*flags, "--distributed=auto")])
+    assert statuses == [1, 1, 1], "\n".join(outputs)[-6000:]
+    for process, output in enumerate(outputs[:2]):
+        assert f"error: process {process} of 2 at 127.0.0.1:" in output
+        assert "not all processes came together within 3 s. Every process needs the same --coordinator" in output
+    assert "this is no job of SLURM, Open MPI or Kubernetes, and no TPU pod" in outputs[2]
+    assert not any("Traceback" in output for output in outputs)
