@@ -14,6 +14,7 @@ without one of them wait. pmap runs in a single process only.
 """
 
 import argparse
+import functools
 import itertools
 import json
 import math
@@ -85,6 +86,12 @@ def noise(records: int, window: int, seed: int = 0) -> windows.Store:
     return windows.make_store(data.Records.from_arrays(signals, labels), window)
 
 
+@functools.cache
+def initial(model: str, leads: int, window: int, seed: int) -> dict[str, Any]:
+    """Returns fresh variables; all settings of a network start from the same."""
+    return state.init_variables(models.create(model, leads), jax.random.key(seed), leads, window)
+
+
 def make_run(
     case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, count: int
 ) -> Callable[[], float]:
@@ -93,9 +100,6 @@ def make_run(
     def reader(model: str, leads: int) -> steps.Reader:
         network = models.create(model, leads, dtype=dtype, axis_name=parallel.axis_name)
         return steps.Reader(network, tuple(range(leads)))
-
-    def variables(network: steps.Reader, seed: int) -> dict[str, Any]:
-        return state.init_variables(network.model, jax.random.key(seed), len(network.columns), window)
 
     student, teachers = reader(case.model, case.leads), tuple(reader(*teacher) for teacher in case.teachers)
     optimizer = optim.make(OPTIMIZER, steps_per_epoch=1)
@@ -106,11 +110,11 @@ def make_run(
             records=jnp.arange(batch, dtype=jnp.int32),
             shifts=jnp.zeros((batch, 0), jnp.int32),
             teacher_logits=jnp.zeros((batch, 0, 0, store.labels.shape[1])),
-            teachers=tuple(variables(teacher, seed) for seed, teacher in enumerate(teachers, 1)),
+            teachers=tuple(initial(*teacher, window, seed) for seed, teacher in enumerate(case.teachers, 1)),
         )
     )
     order = parallel.place(jnp.arange(batch, dtype=jnp.int32))
-    now = parallel.spread(state.create(variables(student, 0), optimizer, steps.METRICS))
+    now = parallel.spread(state.create(initial(case.model, case.leads, window, 0), optimizer, steps.METRICS))
     dispatch = 1 if jax.default_backend() == "cpu" else count
     function = steps.make_steps(
         batch,
@@ -212,12 +216,14 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         if unknown := [value for value in chosen if value not in valid]:
             parser.error(f"--{name}: unknown {', '.join(unknown)}; choose of {', '.join(valid)}")
     if options.smoke:
-        options.batch, options.strong_batch, options.window, options.steps, options.repeats = 2, 4, 256, 2, 2
+        options.batch, options.window, options.steps, options.repeats = 2, 256, 2, 2
     processes.join(options.coordinator, options.num_processes, options.process_id, options.distributed == "auto")
     total = jax.device_count()
     options.counts = [int(n) for n in options.devices.split(",")] if options.devices else device_counts(total)
     if not all(1 <= count <= total for count in options.counts):
         parser.error(f"--devices={options.devices}: there are {total}")
+    if options.smoke:
+        options.strong_batch = options.batch * max(options.counts)  # one program fewer to compile
     return options
 
 

@@ -6,6 +6,7 @@ from benchmarks import scaling as benchmark
 from tests import test_processes
 
 
+@pytest.mark.slow
 def test_smoke(tmp_path, capsys):
     path = tmp_path / "results" / "scaling.json"
     benchmark.main(["--smoke", "--networks=lrhnet", "--devices=1,2", f"--output={path}"])
