@@ -88,7 +88,7 @@ def _initialize(coordinator: str | None, num_processes: int | None, process_id: 
     if worker.is_alive():
         raise ConfigError(
             f"{where}: not all processes came together within {timeout} s. Every process needs the same --coordinator, "
-            "a port of process 0's machine that the others can reach, and an --process_id of its own"
+            "a port of process 0's machine that the others can reach, and a --process_id of its own"
         )
     if failure:
         if coordinator is None:
