@@ -1,5 +1,7 @@
 """Scores trained networks on a split: probabilities -> thresholds on the validation part -> metrics on the scored fold.
 
+All devices compute the probabilities; what follows is arithmetic of the first process alone.
+
 Where the task's classes exclude each other there are no thresholds. A network's folder then holds predictions.npz,
 thresholds.json if there are any, and evaluation.json (written last: a resumed run skips what has one).
 """
@@ -11,10 +13,22 @@ import statistics
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from lrhnet_jax import checkpoint, data, inference, scoring, steps, tasks, thresholds, windows
+from lrhnet_jax import (
+    checkpoint,
+    data,
+    inference,
+    processes,
+    scoring,
+    sharding,
+    steps,
+    tasks,
+    thresholds,
+    windows,
+)
 from lrhnet_jax.errors import DataError
 from lrhnet_jax.splits import Split
 from lrhnet_jax.teachers import Trained
@@ -28,14 +42,21 @@ def epoch_score_name(task: tasks.Task) -> str:
 
 
 class Assessor:
-    """Scores networks by the config's protocol; one for each fold.
+    """Scores networks by the config's protocol; one for each fold. `store` is on all devices of `parallel`.
 
     Raises:
       DataError: if the validation part lacks classes without which no epoch can be chosen.
     """
 
-    def __init__(self, config: ConfigDict, records: data.Records, store: windows.Store, split: Split):
-        self.config, self.records, self.store, self.split = config, records, store, split
+    def __init__(
+        self,
+        config: ConfigDict,
+        records: data.Records,
+        store: windows.Store,
+        split: Split,
+        parallel: sharding.Parallel,
+    ):
+        self.config, self.records, self.store, self.split, self.parallel = config, records, store, split, parallel
         self.task = records.task
         labels = records.labels[split.validation]
         if not np.isfinite(scoring.epoch_score(self.task, labels, labels.astype(np.float32))):  # of a perfect answer
@@ -52,13 +73,22 @@ class Assessor:
         if self.config.evaluation.windows == "cover":
             lengths = self.records.lengths[rows]
             return inference.store_probabilities(
-                reader, variables, self.store, rows, lengths, self.config.window, size, progress, self.task.exclusive
+                reader,
+                variables,
+                self.store,
+                rows,
+                lengths,
+                self.config.window,
+                size,
+                progress,
+                self.task.exclusive,
+                self.parallel,
             )
         key = jax.random.fold_in(jax.random.key(self.config.seed), len(rows))
-        shifts = windows.random_shifts(key, self.store.lengths[rows], self.config.window, 1)[:, 0]
+        shifts = windows.random_shifts(key, jnp.asarray(self.records.lengths[rows]), self.config.window, 1)[:, 0]
         index = np.asarray(rows, np.int32)
         logits = inference.logits(
-            reader, variables, self.store, index, np.asarray(shifts), self.config.window, size, progress
+            reader, variables, self.store, index, np.asarray(shifts), self.config.window, size, progress, self.parallel
         )
         return inference.to_probabilities(logits, self.task.exclusive)
 
@@ -66,28 +96,32 @@ class Assessor:
         """Returns the task's `epoch_metric` on the validation part, by which the best epoch is chosen."""
         rows = self.split.validation
         probabilities = self.probabilities(reader, variables, rows)
-        return scoring.epoch_score(self.task, self.records.labels[rows], probabilities)
+        # One process' number for all: the best epoch must be the same, whatever their processors make of a sum.
+        return processes.from_first(lambda: scoring.epoch_score(self.task, self.records.labels[rows], probabilities))
 
     def network(self, name: str, trained: Trained, folder: pathlib.Path) -> dict[str, Any]:
         """Scores a network, or returns what an earlier call wrote; adds its training log."""
         path = folder / "evaluation.json"
-        if not path.exists():
+        if not processes.from_first(path.exists):
             logger.info("%s: scoring", name)
             parts = {"validation": self.split.validation, "test": self.split.test}
             found = {
                 part: self.probabilities(trained.reader, trained.variables, rows, f"{name} {part}")
                 for part, rows in parts.items()
             }
-            self._save_predictions(folder, parts, found)
-            chosen = self._fit(parts["validation"], found["validation"], self.config.evaluation.threshold_shrinkage)
-            if chosen is not None:
-                protocol = self.config.evaluation.protocol
-                checkpoint.write_json(
-                    folder / "thresholds.json",
-                    {"thresholds": chosen.tolist(), "protocol": protocol, "fitted_on": "validation"},
-                )
-            checkpoint.write_json(path, self._scores(parts, found, chosen))
-        return {**trained.log, **checkpoint.read_json(path)}
+            processes.from_first(lambda: self._write_scores(folder, parts, found))
+        return {**trained.log, **processes.from_first(lambda: checkpoint.read_json(path))}
+
+    def _write_scores(self, folder: pathlib.Path, parts: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> None:
+        self._save_predictions(folder, parts, found)
+        chosen = self._fit(parts["validation"], found["validation"], self.config.evaluation.threshold_shrinkage)
+        if chosen is not None:
+            protocol = self.config.evaluation.protocol
+            checkpoint.write_json(
+                folder / "thresholds.json",
+                {"thresholds": chosen.tolist(), "protocol": protocol, "fitted_on": "validation"},
+            )
+        checkpoint.write_json(folder / "evaluation.json", self._scores(parts, found, chosen))
 
     def _save_predictions(
         self, folder: pathlib.Path, parts: dict[str, np.ndarray], found: dict[str, np.ndarray]

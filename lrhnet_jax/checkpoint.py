@@ -3,6 +3,8 @@
 FOLDER/progress/STEP/   a training run at a step (state and history); removed when the network is finished
 FOLDER/variables/       the finished network's parameters and BatchNorm statistics
 FOLDER/network.json     what they belong to; written last, so its presence means that the network is complete
+
+Of several processes only the first reads and writes: the others need not see the folder, and write nothing.
 """
 
 import json
@@ -15,13 +17,15 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from lrhnet_jax import models
+from lrhnet_jax import models, processes
 from lrhnet_jax.errors import CheckpointError
 from lrhnet_jax.state import TrainState, variable_shapes
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file so that a kill leaves the old one or the new one, never half of one."""
+    """Writes a file so that a kill leaves the old one or the new one, never half of one; on the first process."""
+    if not processes.is_first():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(path.name + ".tmp")
     scratch.write_text(text)
@@ -29,7 +33,7 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes a JSON file, whole or not at all."""
+    """Writes a JSON file, whole or not at all; on the first process."""
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
@@ -55,13 +59,12 @@ class Progress:
 
     def __init__(self, folder: pathlib.Path):
         self.folder = pathlib.Path(folder).absolute() / "progress"
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        self._manager = _manager(self.folder) if processes.is_first() else None
 
     def save(self, state: TrainState, history: list[dict[str, Any]]) -> None:
         """Starts saving; returns when the state has been copied, so that the next step may donate it."""
         step = int(state.step)
-        if self._manager.latest_step() == step:
+        if self._manager is None or self._manager.latest_step() == step:
             return
         # Real copies: on a CPU a host view shares the buffer that the next step overwrites.
         host = jax.tree.map(np.array, state)
@@ -74,6 +77,16 @@ class Progress:
         Raises:
           CheckpointError: if the checkpoint cannot be read, or belongs to another network.
         """
+        found = processes.from_first(lambda: self._read(template))
+        if found is None:
+            return None
+        leaves, history = found
+        # Copies, since the first step donates them and orbax's arrays may share memory.
+        copies = [jax.numpy.array(leaf, copy=True) for leaf in leaves]
+        return jax.tree.unflatten(jax.tree.structure(template), copies), history
+
+    def _read(self, template: TrainState) -> tuple[list[np.ndarray], list[dict[str, Any]]] | None:
+        assert self._manager is not None
         step = self._manager.latest_step()
         if step is None:
             return None
@@ -87,16 +100,32 @@ class Progress:
                 "from the checkpoint before it, or choose another --workdir"
             ) from error
         check_shapes(self.folder / str(step), restored["state"], template)
-        # Copies, since the first step donates them and orbax's arrays may share memory.
-        return jax.tree.map(lambda leaf: jax.numpy.array(leaf, copy=True), restored["state"]), restored["history"]
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(restored["state"])], restored["history"]
 
     def wait(self) -> None:
         """Waits until what was saved is safe on disk."""
-        self._manager.wait_until_finished()
+        if self._manager is not None:
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        self._manager.wait_until_finished()
-        self._manager.close()
+        if self._manager is not None:
+            self._manager.wait_until_finished()
+            self._manager.close()
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """orbax would wait for all processes."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    return ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="first")
+
+
+def _manager(folder: pathlib.Path) -> ocp.CheckpointManager:
+    folder.mkdir(parents=True, exist_ok=True)
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=2, cleanup_tmp_directories=True, create=False, multiprocessing_options=_alone()
+    )
+    return ocp.CheckpointManager(folder, options=options)
 
 
 def _first_line(error: Exception) -> str:
@@ -109,7 +138,7 @@ def is_finished(folder: pathlib.Path) -> bool:
 
 
 def save_model(folder: pathlib.Path, variables: dict[str, Any], meta: dict[str, Any]) -> None:
-    """Writes a finished network: its variables, then network.json; removes its training progress.
+    """Writes a finished network: its variables, then network.json; removes its training progress. On the first process.
 
     Args:
       folder: WORKDIR/networks/NAME.
@@ -118,9 +147,11 @@ def save_model(folder: pathlib.Path, variables: dict[str, Any], meta: dict[str, 
         "preprocess_options" (fields of `data_builders.preprocess.Preprocess`), "trained_on", "synthetic", "parameters";
         JSON values.
     """
+    if not processes.is_first():
+        return
     folder = pathlib.Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    with ocp.StandardCheckpointer() as checkpointer:
+    with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
         checkpointer.save(folder / "variables", jax.tree.map(np.array, variables), force=True)
     write_json(folder / "network.json", meta)
     shutil.rmtree(folder / "progress", ignore_errors=True)
@@ -153,7 +184,7 @@ def load_model(folder: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, An
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'network.json'}: does not describe a network ({error!r})") from error
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
             variables = checkpointer.restore(folder / "variables")
     except Exception as error:
         raise CheckpointError(f"{folder / 'variables'}: cannot be read ({_first_line(error)})") from error

@@ -8,6 +8,7 @@ import zlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -19,6 +20,7 @@ from lrhnet_jax import (
     interrupt,
     models,
     optim,
+    processes,
     provenance,
     report,
     sharding,
@@ -50,6 +52,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
       UserError: for a config, data set, or earlier work in `workdir` that does not fit.
     """
     interrupt.install()
+    provenance.check_same({"config": config.to_dict(), "versions": provenance.versions()})
     networks = graph.parse(config.networks.to_dict(), config.train.to_dict())
     _check_choice("config.data", config.data, tasks.choices(config.datasets))
     dataset = tasks.choose(config.data, config.datasets)
@@ -62,14 +65,16 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
         _check_choice(f"config.networks.{network.name}.train.keep", network.train["keep"], ("best", "last"))
     if config.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(config.compilation_cache).expanduser()))
-    records = data.resolve(config.data, config.data_dir, config.preprocess, config.synthetic_records, config.datasets)
+    records = processes.first_then_rest(
+        lambda: data.resolve(config.data, config.data_dir, config.preprocess, config.synthetic_records, config.datasets)
+    )
     for network in networks:
         records.columns(network.leads)
     provenance.claim(workdir, config, records)
     if records.synthetic:
         logger.warning("%s", data.SYNTHETIC_NOTICE)
-    logger.info("%d records of %s on %s", len(records), records.name, jax.devices()[0].device_kind)
-    store = stream.make_store(records, config.window, config.input, parallel.devices)
+    logger.info("%d records of %s on %s", len(records), records.name, provenance.device())
+    store = parallel.place(stream.make_store(records, config.window, config.input, parallel.local_devices))
     results = provenance.describe(config, networks, records)
     folds = splits.NUM_FOLDS if config.fold == "all" else None
     for fold in range(folds) if folds else [int(config.fold)]:
@@ -78,7 +83,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     results["summary"] = assess.summarize(results["folds"], config.evaluation.decision)
     results["created"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     checkpoint.write_json(workdir / "results.json", results)
-    page = report.write(results, workdir)
+    page = processes.from_first(lambda: report.write(results, workdir))
     return f"{report.table(results)}\n\nreport: {page}\nresults: {workdir / 'results.json'}"
 
 
@@ -101,9 +106,10 @@ class Fold:
         count = self.config.windows_per_record
         # One draw for all networks: teacher and student see the same windows.
         window_key = jax.random.fold_in(self.key, zlib.crc32(b"windows"))
-        self.shifts = windows.random_shifts(window_key, self.store.lengths, self.config.window, count)[self.split.train]
+        lengths = jnp.asarray(self.records.lengths)
+        self.shifts = windows.random_shifts(window_key, lengths, self.config.window, count)[self.split.train]
         self.trained: dict[str, teaching.Trained] = {}
-        self.assessor = assess.Assessor(self.config, self.records, self.store, self.split)
+        self.assessor = assess.Assessor(self.config, self.records, self.store, self.split, self.parallel)
 
     def run(self) -> dict[str, Any]:
         """Trains or loads every network, scores it, and compares those that read the same leads or teach each other."""
@@ -121,19 +127,20 @@ class Fold:
         return {
             "records": self.split.sizes(),
             "networks": rows,
-            "comparisons": self.assessor.comparisons(pairs, self.folder / "networks"),
+            "comparisons": processes.from_first(lambda: self.assessor.comparisons(pairs, self.folder / "networks")),
         }
 
     def _obtain(self, network: graph.Network, folder: pathlib.Path) -> teaching.Trained:
         model = _create(network, self.records.task, self.config.dtype, self.parallel.axis_name)
         reader = steps.Reader(model, self.records.columns(network.leads))
-        if checkpoint.is_finished(folder):
-            _, variables = checkpoint.load_model(folder)
-            return teaching.Trained(reader, variables, checkpoint.read_json(folder / "training.json"))
-        folder.mkdir(parents=True, exist_ok=True)
+        finished = processes.from_first(lambda: _read_finished(folder))
+        if finished:
+            return teaching.Trained(reader, *finished)
         if network.checkpoint:
             classes = self.records.classes
-            variables = teaching.load(network, reader, self.config.preprocess, self.config.window, classes)
+            variables = processes.from_first(
+                lambda: teaching.load(network, reader, self.config.preprocess, self.config.window, classes)
+            )
             log = {"epochs": 0, "best_epoch": 0, "history": [], "loaded_from": network.checkpoint}
         else:
             variables, log = self._train(network, reader, folder)
@@ -160,6 +167,7 @@ class Fold:
             window=self.config.window,
             batch_size=self.config.evaluation.batch_size,
             cache=self.folder / "teacher_logits",
+            parallel=self.parallel,
         )
         result = training.run(
             training.Job(
@@ -192,6 +200,13 @@ class Fold:
 
     def _validation_score(self, reader: steps.Reader):
         return lambda variables: self.assessor.epoch_score(reader, variables)
+
+
+def _read_finished(folder: pathlib.Path) -> tuple[Any, dict[str, Any]] | None:
+    """Returns a finished network's variables and training log; None if it is not finished."""
+    if not checkpoint.is_finished(folder):
+        return None
+    return checkpoint.load_model(folder)[1], checkpoint.read_json(folder / "training.json")
 
 
 def _create(network: graph.Network, task: tasks.Task, dtype: str, axis_name: str | None = None) -> Any:

@@ -1,18 +1,21 @@
-"""A trained network over whole records: deterministic windows, batched, averaged."""
+"""A trained network over whole records: deterministic windows, batched, averaged.
 
+Batches are shared out over devices as in training. Every process gets all results.
+"""
+
+import dataclasses
 import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from lrhnet_jax import data, host, steps, stream, windows
+from lrhnet_jax import data, host, processes, sharding, steps, stream, windows
 
 
-@functools.partial(jax.jit, static_argnames=("reader", "window"))
+@functools.partial(jax.jit, static_argnames=("reader", "window", "parallel"))
 def _window_logits(
     variables: Any,
     store: windows.Store,
@@ -22,9 +25,11 @@ def _window_logits(
     *,
     reader: steps.Reader,
     window: int,
+    parallel: sharding.Parallel,
 ) -> jax.Array:
-    signal = windows.cut_windows(store, index, shift, window) if signal is None else signal
-    return steps.predict_logits(reader, variables, signal, store.demographics[index])
+    index, shift = parallel.split((index, shift))
+    signal = windows.cut_windows(store, index, shift, window) if signal is None else signal[0]
+    return parallel.join(steps.predict_logits(reader, variables, signal, store.demographics[index]))
 
 
 def logits(
@@ -36,15 +41,21 @@ def logits(
     window: int,
     batch_size: int,
     progress: str = "",
+    parallel: sharding.Parallel | None = None,
 ) -> np.ndarray:
     """Returns a network's logits on the given windows, (windows, classes) float32.
 
     Args:
       index, shift: (windows,) int32, as `windows.cut_windows` takes them.
+      batch_size: rounded up to a multiple of the devices.
       progress: the label of a progress bar; none if empty.
+      parallel: the devices that share a batch, with `store` on all of them (`Parallel.place`); None: one device.
     """
-    n = len(index)
-    size = min(batch_size, n)
+    # Whatever the steps run by, here it is jit over their devices.
+    parallel = dataclasses.replace(parallel, kind="jit") if parallel else sharding.one()
+    variables = parallel.place(variables)
+    n, devices = len(index), len(parallel.devices)
+    size = -(-min(batch_size, n) // devices) * devices
     # The last batch is filled up with the first windows: one shape, one compilation.
     batches = (np.arange(start, start + size) % n for start in range(0, n, size))
     samples, store = store.host, store.replace(host=None)
@@ -53,13 +64,19 @@ def logits(
         columns, (reader,) = stream.pack([reader])
 
     def fetch(rows: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-        signal = None if samples is None else jax.device_put(samples.cut(index[rows], shift[rows], window, columns))
-        return jnp.asarray(index[rows]), jnp.asarray(shift[rows]), signal
+        signal = None
+        if samples is not None:
+            shape = (1, size, window, len(columns))
+            signal = parallel.scatter(
+                shape, lambda part: samples.cut(index[rows[part]], shift[rows[part]], window, columns)[None]
+            )
+        return (*parallel.place((index[rows], shift[rows])), signal)
 
     results, waiting = [], None
-    with tqdm.tqdm(total=n, desc=progress, unit="window", disable=None if progress else True) as bar:
+    hidden = None if progress and processes.is_first() else True
+    with tqdm.tqdm(total=n, desc=progress, unit="window", disable=hidden) as bar:
         for batch in host.ahead(fetch, batches):
-            answer = _window_logits(variables, store, *batch, reader=reader, window=window)
+            answer = _window_logits(variables, store, *batch, reader=reader, window=window, parallel=parallel)
             # One batch stays in flight while the one before it is fetched.
             if waiting is not None:
                 results.append(np.asarray(waiting))
@@ -84,6 +101,7 @@ def store_probabilities(
     batch_size: int,
     progress: str = "",
     exclusive: bool = False,
+    parallel: sharding.Parallel | None = None,
 ) -> np.ndarray:
     """Returns each record's class probabilities, averaged over the windows that cover it.
 
@@ -91,13 +109,14 @@ def store_probabilities(
       records: (n,) rows of the store.
       lengths: (n,) their lengths in samples.
       exclusive: as in `to_probabilities`.
+      batch_size, progress, parallel: as of `logits`.
 
     Returns:
       (n, classes) float32.
     """
     row, shift = windows.covering_windows(lengths, window)
     index = np.asarray(records, np.int32)[row]
-    found = logits(reader, variables, store, index, shift, window, batch_size, progress)
+    found = logits(reader, variables, store, index, shift, window, batch_size, progress, parallel)
     per_window = to_probabilities(found, exclusive)
     sums = np.zeros((len(records), per_window.shape[1]))
     np.add.at(sums, row, per_window)

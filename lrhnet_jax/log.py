@@ -13,6 +13,12 @@ def configure(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     for logger in LOGGERS:
-        logger.setLevel(level)
         logger.addHandler(handler)
         logger.propagate = False
+    limit(level)
+
+
+def limit(level: int) -> None:
+    """Keeps back the project's messages below `level`."""
+    for logger in LOGGERS:
+        logger.setLevel(level)

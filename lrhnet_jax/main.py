@@ -1,5 +1,10 @@
-"""Runs an experiment: python -m lrhnet_jax.main --config=configs/pmlkd.py [--workdir=FOLDER]"""
+"""Runs an experiment: python -m lrhnet_jax.main --config=configs/pmlkd.py [--workdir=FOLDER]
 
+As one of several processes (docs/scaling.md): with --distributed=auto under SLURM or on a TPU pod, or with
+--coordinator=HOST:PORT --num_processes=N --process_id=I.
+"""
+
+import logging
 import pathlib
 import re
 import sys
@@ -13,18 +18,29 @@ from lrhnet_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment, as FILE.py or FILE.py:KEY=VALUE,...")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; a run that was killed goes on there.")
+_DISTRIBUTED = flags.DEFINE_enum("distributed", None, ["auto"], "Find the other processes by SLURM or the TPU pod.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT, where process 0 listens for the others.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes run this command.", lower_bound=1)
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", lower_bound=0)
+_JOIN_TIMEOUT = flags.DEFINE_integer("join_timeout", 300, "Seconds to wait for the other processes.", lower_bound=1)
 flags.mark_flag_as_required("config")
 
 
 def main(argv: list[str]) -> None:
-    from lrhnet_jax import experiment, ops  # import JAX: not before the flags are known to be good
+    from lrhnet_jax import experiment, ops, processes  # import JAX: not before the flags are known to be good
 
     ops.keep_freed_memory()
     if len(argv) > 1:
         raise UserError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
+    automatic = _DISTRIBUTED.value == "auto"
+    processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, automatic, _JOIN_TIMEOUT.value)
+    if not processes.is_first():
+        log.limit(logging.WARNING)
     config = _CONFIG.value
     workdir = _WORKDIR.value or f"runs/{config.experiment}-{config.preset}-seed{config.seed}"
-    print(experiment.run(config, pathlib.Path(workdir)))
+    page = experiment.run(config, pathlib.Path(workdir))
+    if processes.is_first():
+        print(page)
 
 
 def _parse(argv: list[str]) -> list[str]:

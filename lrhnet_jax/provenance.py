@@ -12,18 +12,47 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from lrhnet_jax import checkpoint, data, graph, models, state
-from lrhnet_jax.errors import CheckpointError
+from lrhnet_jax import checkpoint, data, graph, models, processes, state
+from lrhnet_jax.errors import CheckpointError, ConfigError
 
 # Fields that change where a run reads or how fast it goes, but not its numbers.
 _FREE_FIELDS = ("data_dir", "input", "steps_per_dispatch", "compilation_cache", "parallel", "devices")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "lrhnet-jax")
 
 
+def check_same(what: dict[str, Any]) -> None:
+    """Checks that `what`, of JSON values, is the same in every process: else they would wait for each other, or mix.
+
+    Raises:
+      ConfigError: on all of them, naming the fields.
+    """
+    first, *others = processes.exchange(json.dumps(what))
+    for process, other in enumerate(others, 1):
+        changed = _differences(json.loads(first), json.loads(other))
+        if changed:
+            raise ConfigError(
+                f"process {process} differs from process 0 in {', '.join(changed)}; start all with the same flags, "
+                "packages and data"
+            )
+
+
+def _digest(records: data.Records) -> str:
+    return hashlib.sha256("\n".join(records.record_ids).encode() + records.lengths.tobytes()).hexdigest()
+
+
 def claim(workdir: pathlib.Path, config: ConfigDict, records: data.Records) -> None:
-    """Makes `workdir` this run's, or checks that it already is: resuming under another config mixes two experiments."""
-    digest = hashlib.sha256("\n".join(records.record_ids).encode() + records.lengths.tobytes()).hexdigest()
-    mine = {"data": digest, "config": {k: v for k, v in config.to_dict().items() if k not in _FREE_FIELDS}}
+    """Makes `workdir` this run's, or checks that it already is: resuming under another config mixes two experiments.
+
+    Raises:
+      CheckpointError: if the folder is another run's.
+      ConfigError: if another process has loaded other data.
+    """
+    check_same({"data": _digest(records)})
+    processes.from_first(lambda: _claim(workdir, config, records))
+
+
+def _claim(workdir: pathlib.Path, config: ConfigDict, records: data.Records) -> None:
+    mine = {"data": _digest(records), "config": {k: v for k, v in config.to_dict().items() if k not in _FREE_FIELDS}}
     path = workdir / "run.json"
     if path.exists():
         theirs = checkpoint.read_json(path)
@@ -45,7 +74,13 @@ def _differences(a: Any, b: Any, path: str = "") -> list[str]:
     return [] if a == b else [path]
 
 
-def _versions() -> dict[str, str]:
+def device() -> str:
+    """Returns what the run computes on, for people."""
+    among = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}{among}"
+
+
+def versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -62,8 +97,8 @@ def describe(config: ConfigDict, networks: list[graph.Network], records: data.Re
         "experiment": config.experiment,
         "preset": config.preset,
         "command": shlex.join(["python", "-m", "lrhnet_jax.main", *sys.argv[1:]]),
-        "versions": _versions(),
-        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "versions": versions(),
+        "device": device(),
         "dataset": records.describe(),
         "config": config.to_dict(),
         "networks": {

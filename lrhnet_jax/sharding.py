@@ -2,6 +2,9 @@
 
 Both replicate the data and the state, and share out the batch. Under jit the compiler inserts the sums over devices,
 and BatchNorm's statistics are global by themselves. pmap runs one program a device, which sums by name (`AXIS`).
+
+With several processes the mesh spans the devices of all of them. Each process then holds copies of data and state on
+its own devices, and runs the same program on its part of the batch.
 """
 
 import dataclasses
@@ -35,8 +38,17 @@ class Parallel:
         return AXIS if self.kind == "pmap" else None
 
     @property
+    def local_devices(self) -> tuple[Any, ...]:
+        """Those of this process."""
+        return tuple(device for device in self.devices if device.process_index == jax.process_index())
+
+    @property
     def _mesh(self) -> Mesh:
         return Mesh(np.array(self.devices), (AXIS,))
+
+    @property
+    def _replicated(self) -> NamedSharding:
+        return NamedSharding(self._mesh, PartitionSpec())
 
     def check(self, batch_size: int) -> None:
         """Raises ConfigError if a batch cannot be shared out evenly."""
@@ -46,19 +58,37 @@ class Parallel:
                 "set config.devices"
             )
 
+    def split(self, tree: Any) -> Any:
+        """Inside jit: lays out arrays over the mesh, by their first axis."""
+        return lax.with_sharding_constraint(tree, NamedSharding(self._mesh, PartitionSpec(AXIS)))
+
+    def join(self, tree: Any) -> Any:
+        """Inside jit: brings arrays together again, whole on every device."""
+        return lax.with_sharding_constraint(tree, self._replicated)
+
     def share(self, draw: steps.Draw) -> steps.Draw:
         """Shares out a batch inside the step: this device's part (pmap), or a layout over the mesh (jit)."""
         if self.kind == "jit":
-            return jax.lax.with_sharding_constraint(draw, NamedSharding(self._mesh, PartitionSpec(AXIS)))
+            return self.split(draw)
         part = len(draw.picks) // len(self.devices)
         start = lax.axis_index(AXIS) * part
         return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, start, part), draw)
 
     def place(self, tree: Any) -> Any:
-        """Returns arrays that every device has a copy of."""
+        """Returns arrays that every device has a copy of. Every process has to give the same values."""
         if len(self.devices) == 1:
             return jax.device_put(tree, self.devices[0])
-        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
+        if self._replicated.is_fully_addressable:
+            return jax.device_put(tree, self._replicated)
+
+        # By hand: `device_put` to other processes' devices sends all values around to see that they are the same.
+        def replicate(leaf: Any) -> jax.Array:
+            if isinstance(leaf, jax.Array) and leaf.sharding == self._replicated:
+                return leaf
+            copies = [jax.device_put(leaf, device) for device in self.local_devices]
+            return jax.make_array_from_single_device_arrays(np.shape(leaf), self._replicated, copies)
+
+        return jax.tree.map(replicate, tree)
 
     def spread(self, state: TrainState) -> TrainState:
         """Returns the state as the compiled steps take it: under pmap with a leading axis of devices."""
@@ -68,10 +98,17 @@ class Parallel:
         return jax.device_put(copies, NamedSharding(self._mesh, PartitionSpec(AXIS)))
 
     def gather(self, state: TrainState) -> TrainState:
-        """Returns the one state that `spread` was given, on the first device, from the compiled steps' form."""
+        """Returns the one state that `spread` was given, on this process' first device, from the steps' form."""
+        if self.kind == "jit":
+            return jax.tree.map(lambda leaf: leaf.addressable_data(0), state)
+        return jax.device_put(jax.tree.map(lambda leaf: leaf[0], state), self.devices[0])
+
+    def transform(self, function: steps.Steps) -> Any:
+        """Returns the steps as a function of a `spread` state, which is donated, and of `place`d inputs and order."""
         if self.kind == "pmap":
-            state = jax.tree.map(lambda leaf: leaf[0], state)
-        return jax.device_put(state, self.devices[0])
+            return jax.pmap(function, AXIS, in_axes=(0, None, None, 0), devices=self.devices, donate_argnums=0)
+        shardings = None if len(self.devices) == 1 else self._replicated
+        return jax.jit(function, donate_argnums=0, out_shardings=shardings)
 
     def scatter(self, shape: tuple[int, ...], make: Callable[[slice], np.ndarray]) -> jax.Array:
         """Returns the windows of some steps, (steps, batch, ...), as the compiled steps take them: each device has its
@@ -109,21 +146,31 @@ class Parallel:
           state, inputs, signals: `spread`, `place`d and `scatter`ed, as the steps will get them.
         """
         order = self.place(jnp.zeros(records, jnp.int32))
-        if self.kind == "jit":
-            return jax.jit(function, donate_argnums=0).lower(state, inputs, order, signals).compile()
-        mapped = jax.pmap(function, AXIS, in_axes=(0, None, None, 0), devices=self.devices, donate_argnums=0)
-        return mapped.lower(state, inputs, order, signals).compile()
+        return self.transform(function).lower(state, inputs, order, signals).compile()
+
+
+def one() -> Parallel:
+    """Returns jit on this process' first device."""
+    return Parallel("jit", (jax.local_devices()[0],))
 
 
 def make(kind: str, count: int) -> Parallel:
-    """Returns `kind` over the first `count` devices of this process; 0: all.
+    """Returns `kind` over the first `count` devices; 0: all, of all processes.
 
     Raises:
-      ConfigError: for an unknown kind, or more devices than there are.
+      ConfigError: for an unknown kind, or more devices than there are; with several processes also for pmap, and for
+        fewer devices than all.
     """
     if kind not in KINDS:
         raise ConfigError(f"config.parallel: unknown value {kind!r}; choose {', '.join(KINDS)}")
-    devices = jax.local_devices()
+    devices = jax.devices()
+    if jax.process_count() > 1:
+        if kind == "pmap":
+            raise ConfigError("config.parallel: pmap runs in one process; jit in several")
+        if count not in (0, len(devices)):
+            raise ConfigError(
+                f"config.devices: several processes take part with all their {len(devices)} devices; set 0"
+            )
     if not 0 <= count <= len(devices):
         raise ConfigError(f"config.devices: {count} devices asked for, {len(devices)} are here")
     return Parallel(kind, tuple(devices[: count or len(devices)]))

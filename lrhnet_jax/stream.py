@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lrhnet_jax import host, steps, windows
+from lrhnet_jax import host, processes, steps, windows
 from lrhnet_jax.data import Records
 from lrhnet_jax.errors import ConfigError
 
@@ -49,7 +49,7 @@ def make_store(
 
     Args:
       kind: "device", "stream", or "auto": on the device where they take at most half of its memory.
-      devices: that share the batches, each with a copy of the store; None: the default device.
+      devices: of this process that share the batches, each with a copy of the store; None: the default device.
       round_up: see `windows.make_store`.
 
     Raises:
@@ -57,7 +57,8 @@ def make_store(
     """
     rows = len(records.signals) + 2 * window
     size = rows * records.signals.shape[1] * np.dtype(np.float16).itemsize * (2 if round_up else 1)
-    memory = device_memory(devices or jax.local_devices()[:1])
+    # One answer for all processes: they have to run the same programs.
+    memory = min(processes.exchange(device_memory(devices or jax.local_devices()[:1])))
     if kind == "device" and size > memory:
         raise ConfigError(
             f"config.input: the data set takes {size / 1e9:.1f} GB, the device has {memory / 1e9:.1f} GB; choose stream"

@@ -1,6 +1,7 @@
 """Trained networks as teachers: loaded from elsewhere, and their logits on the student's windows."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from lrhnet_jax import checkpoint, ecg, graph, inference, losses, steps, torch_weights, windows
+from lrhnet_jax import checkpoint, ecg, graph, inference, losses, processes, sharding, steps, torch_weights, windows
 from lrhnet_jax.errors import CheckpointError, ConfigError
 from lrhnet_jax.state import variable_shapes
 
@@ -112,6 +113,7 @@ def make_inputs(
     window: int,
     batch_size: int,
     cache: pathlib.Path,
+    parallel: sharding.Parallel | None = None,
 ) -> steps.Inputs:
     """Returns what a student's training reads: windows, and its teachers' logits or variables.
 
@@ -119,6 +121,7 @@ def make_inputs(
       records: (n,) int32 training rows; shifts: (n, K) their fixed windows.
       precompute: run each teacher once over all n * K windows; the logits are kept in `cache`/NAME.npy, so that several
         students and a resumed run share them.
+      parallel: the devices that precompute, with `store` on all of them.
     """
     classes = store.labels.shape[1]
     if not (teachers and precompute):
@@ -132,9 +135,8 @@ def make_inputs(
     stacked = []
     for name, trained in teachers:
         path = cache / f"{name}.npy"
-        if path.exists():
-            logits = np.load(path)
-        else:
+        logits = processes.from_first(functools.partial(_cached, path))
+        if logits is None:
             count = shifts.shape[1]
             logits = inference.logits(
                 trained.reader,
@@ -145,11 +147,9 @@ def make_inputs(
                 window,
                 batch_size,
                 progress=f"{name} teaches",
+                parallel=parallel,
             ).reshape(len(records), count, classes)
-            cache.mkdir(parents=True, exist_ok=True)
-            scratch = path.with_suffix(".tmp.npy")
-            np.save(scratch, logits)
-            os.replace(scratch, path)
+            _save(path, logits)
         stacked.append(logits)
     return steps.Inputs(
         store=store,
@@ -157,3 +157,15 @@ def make_inputs(
         shifts=shifts,
         teacher_logits=jnp.asarray(np.stack(stacked, axis=2)),
     )
+
+
+def _cached(path: pathlib.Path) -> np.ndarray | None:
+    return np.load(path) if path.exists() else None
+
+
+def _save(path: pathlib.Path, logits: np.ndarray) -> None:
+    if processes.is_first():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_suffix(".tmp.npy")
+        np.save(scratch, logits)
+        os.replace(scratch, path)

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 import tqdm
 
-from lrhnet_jax import checkpoint, interrupt, sharding, state, steps, stream
+from lrhnet_jax import checkpoint, interrupt, processes, sharding, state, steps, stream
 from lrhnet_jax.errors import ConfigError, DataError
 from lrhnet_jax.state import TrainState
 
@@ -65,7 +65,7 @@ class Job:
     score_name: str
     folder: pathlib.Path
     steps_per_dispatch: int = 0
-    parallel: sharding.Parallel = dataclasses.field(default_factory=lambda: sharding.make("jit", 1))
+    parallel: sharding.Parallel = dataclasses.field(default_factory=sharding.one)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -172,10 +172,11 @@ def _loop(job: Job, now: TrainState, history: list[dict[str, Any]], progress: ch
                 ended = _end_epoch(job, job.parallel.gather(now), history, epoch + 1, counted, seconds)
                 now = job.parallel.spread(ended)
                 bar.set_postfix(epoch=epoch + 1, loss=f"{history[-1]['loss']:.3g}")
-            if interrupt.requested() or step % per_epoch == 0 or time.monotonic() - saved > SAVE_SECONDS:
+            stop = interrupt.requested()
+            if stop or step % per_epoch == 0 or time.monotonic() - saved > SAVE_SECONDS:
                 progress.save(job.parallel.gather(now), history)
                 saved = time.monotonic()
-            if interrupt.requested():
+            if stop:
                 progress.wait()
                 logger.info("%s: saved at step %d; run the same command to go on", job.name, step)
                 raise SystemExit(0)
@@ -256,4 +257,5 @@ def _progress_bar(job: Job, step: int) -> tqdm.tqdm:
         unit="sample",
         unit_scale=True,
         mininterval=0.5 if sys.stderr.isatty() else 30,
+        disable=not processes.is_first(),
     )

@@ -1,0 +1,268 @@
+"""How training speeds up with the number of devices: 1, 2, 4, ... up to all, of one process or several.
+
+    python -m benchmarks.scaling [--output=FILE.json] [--networks=lrhnet,seresnet,pmlkd] [--parallel=jit,pmap]
+        [--devices=1,2,4,8] [--batch=64] [--strong_batch=512] [--window=4096] [--dtype=bfloat16] [--steps=20]
+        [--repeats=5] [--smoke]
+
+Weak scaling keeps the batch of a device, strong scaling the batch of all together. Efficiency is the speed of n devices
+over n times that of one; 1 is perfect. pmlkd is LRH-Net on two leads, taught by two SE-ResNets inside the step (on 12
+and on two leads); the others are trained alone on 12 leads. Data is noise, on the devices, as in training.
+
+As one of several processes, with --distributed=auto, or --coordinator=HOST:PORT --num_processes=N --process_id=I: all
+run the same command, the first writes. A count of devices takes the first so many, process by process, and processes
+without one of them wait. pmap runs in a single process only.
+"""
+
+import argparse
+import functools
+import itertools
+import json
+import math
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import environment
+from lrhnet_jax import data, ecg, models, optim, processes, sharding, state, steps, windows
+
+OPTIMIZER = {
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "weight_decay": 5e-4,
+    "epochs": 1,
+    "schedule": {"name": "constant"},
+}
+SAMPLES = 2570  # of a record: ten seconds at 257 Hz
+
+
+class Case(NamedTuple):
+    """A network to train: its model, how many leads it reads, and model and leads of its teachers."""
+
+    model: str
+    leads: int
+    teachers: tuple[tuple[str, int], ...] = ()
+
+
+CASES = {
+    "lrhnet": Case("lrhnet", 12),
+    "seresnet": Case("seresnet", 12),
+    "pmlkd": Case("lrhnet", 2, (("seresnet", 12), ("seresnet", 2))),
+}
+
+
+class Setting(NamedTuple):
+    """What is timed: a number of devices, and the batch that they share."""
+
+    devices: int
+    batch: int
+
+
+def device_counts(total: int) -> list[int]:
+    """Returns the powers of two below `total`, and `total`."""
+    return [*itertools.takewhile(lambda n: n < total, (2**i for i in itertools.count())), total]
+
+
+def settings(counts: Sequence[int], batch: int, strong_batch: int) -> dict[str, list[Setting]]:
+    """Returns what each kind of scaling times; strong scaling's batch is rounded up to a multiple of all counts."""
+    multiple = math.lcm(*counts)
+    strong = -(-strong_batch // multiple) * multiple
+    return {
+        "weak": [Setting(count, batch * count) for count in counts],
+        "strong": [Setting(count, strong) for count in counts],
+    }
+
+
+def noise(records: int, window: int, seed: int = 0) -> windows.Store:
+    """Returns a store of random records with random labels."""
+    rng = np.random.default_rng(seed)
+    signals = [rng.normal(size=(SAMPLES, len(ecg.LEADS))).astype(np.float16) for _ in range(records)]
+    labels = rng.random((records, len(ecg.CLASSES))) < 0.1
+    return windows.make_store(data.Records.from_arrays(signals, labels), window)
+
+
+@functools.cache
+def initial(model: str, leads: int, window: int, seed: int) -> dict[str, Any]:
+    """Returns fresh variables; all settings of a network start from the same."""
+    return state.init_variables(models.create(model, leads), jax.random.key(seed), leads, window)
+
+
+def make_run(
+    case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, count: int
+) -> Callable[[], float]:
+    """Returns a function that takes `count` steps, in one dispatch but on CPUs, and returns the last one's loss."""
+
+    def reader(model: str, leads: int) -> steps.Reader:
+        network = models.create(model, leads, dtype=dtype, axis_name=parallel.axis_name)
+        return steps.Reader(network, tuple(range(leads)))
+
+    student, teachers = reader(case.model, case.leads), tuple(reader(*teacher) for teacher in case.teachers)
+    optimizer = optim.make(OPTIMIZER, steps_per_epoch=1)
+    store = noise(batch, window)
+    inputs = parallel.place(
+        steps.Inputs(
+            store=store,
+            records=jnp.arange(batch, dtype=jnp.int32),
+            shifts=jnp.zeros((batch, 0), jnp.int32),
+            teacher_logits=jnp.zeros((batch, 0, 0, store.labels.shape[1])),
+            teachers=tuple(initial(*teacher, window, seed) for seed, teacher in enumerate(case.teachers, 1)),
+        )
+    )
+    order = parallel.place(jnp.arange(batch, dtype=jnp.int32))
+    now = parallel.spread(state.create(initial(case.model, case.leads, window, 0), optimizer, steps.METRICS))
+    dispatch = 1 if jax.default_backend() == "cpu" else count
+    function = steps.make_steps(
+        batch,
+        window,
+        dispatch,
+        jax.random.key(7),
+        student,
+        teachers,
+        optimizer,
+        steps.Distillation(weights=(1 / len(teachers),) * len(teachers) if teachers else ()),
+        parallel.share,
+        parallel.axis_name,
+    )
+    compiled = parallel.compile(function, now, inputs, batch)
+
+    def run() -> float:
+        nonlocal now
+        for _ in range(count // dispatch):
+            now = compiled(now, inputs, order, None)
+            jax.block_until_ready(now.step)  # as the training loop does
+        return float(parallel.gather(now).totals["loss"])
+
+    return run
+
+
+def measure(
+    runs: Mapping[Setting, Callable[[], float] | None], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[Setting, list[float]]:
+    """Returns the seconds of every run in `repeats` turns; None, on a process without such devices: only waits."""
+    seconds: dict[Setting, list[float]] = {setting: [] for setting in runs}
+    for turn in range(repeats + 1):
+        for setting, run in runs.items():
+            processes.exchange(turn)  # a free machine for each
+            start = clock()
+            if run is not None and not math.isfinite(run()):
+                raise FloatingPointError(f"the loss of {setting} is not finite: its time means nothing")
+            if turn:  # the first warms up
+                seconds[setting].append(clock() - start)
+    return seconds
+
+
+def rows(
+    planned: Mapping[str, Sequence[Setting]], seconds: Mapping[Setting, Sequence[float]], count: int
+) -> list[dict[str, Any]]:
+    """Returns speeds and efficiencies of `count` steps a run, for each kind of scaling and number of devices."""
+    found = []
+    for scaling, chosen in planned.items():
+        base: float | None = None
+        for setting in chosen:
+            speed = count * setting.batch / statistics.median(seconds[setting])
+            base = base or speed / setting.devices
+            found.append(
+                {
+                    "scaling": scaling,
+                    **setting._asdict(),
+                    "samples_per_second": speed,
+                    "efficiency": speed / setting.devices / base,
+                    "seconds": list(seconds[setting]),
+                }
+            )
+    return found
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Returns the result for the terminal."""
+    lines = [
+        f"{result['device']} in {result['processes']} process(es), window {result['window']}, {result['dtype']}",
+        f"{'network':10s} {'parallel':8s} {'scaling':8s} {'devices':>7s} {'batch':>6s} {'samples/s':>11s} "
+        f"{'efficiency':>10s}",
+    ]
+    for row in result["rows"]:
+        lines.append(
+            f"{row['network']:10s} {row['parallel']:8s} {row['scaling']:8s} {row['devices']:7d} {row['batch']:6d} "
+            f"{row['samples_per_second']:11.1f} {row['efficiency']:10.2f}"
+        )
+    return "\n".join([*lines, *(f"left out: {text}" for text in result["left_out"])])
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=pathlib.Path, help="JSON file to write")
+    parser.add_argument("--networks", default=",".join(CASES))
+    parser.add_argument("--parallel", default=",".join(sharding.KINDS))
+    parser.add_argument("--devices", help="numbers of devices, by default 1, 2, 4, ... and all")
+    parser.add_argument("--batch", type=int, default=64, help="of a device, in weak scaling")
+    parser.add_argument("--strong_batch", type=int, default=512, help="of all devices together, in strong scaling")
+    parser.add_argument("--window", type=int, default=4096)
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--steps", type=int, default=20, help="of a run")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--smoke", action="store_true", help="a small batch, to see that it runs")
+    parser.add_argument("--distributed", choices=["auto"])
+    parser.add_argument("--coordinator")
+    parser.add_argument("--num_processes", type=int)
+    parser.add_argument("--process_id", type=int)
+    options = parser.parse_args(arguments)
+    for name, valid in (("networks", CASES), ("parallel", sharding.KINDS)):
+        chosen = getattr(options, name).split(",")
+        if unknown := [value for value in chosen if value not in valid]:
+            parser.error(f"--{name}: unknown {', '.join(unknown)}; choose of {', '.join(valid)}")
+    if options.smoke:
+        options.batch, options.window, options.steps, options.repeats = 2, 256, 2, 2
+    processes.join(options.coordinator, options.num_processes, options.process_id, options.distributed == "auto")
+    total = jax.device_count()
+    options.counts = [int(n) for n in options.devices.split(",")] if options.devices else device_counts(total)
+    if not all(1 <= count <= total for count in options.counts):
+        parser.error(f"--devices={options.devices}: there are {total}")
+    if options.smoke:
+        options.strong_batch = options.batch * max(options.counts)  # one program fewer to compile
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _arguments(arguments)
+    planned = settings(options.counts, options.batch, options.strong_batch)
+    found, left_out = [], []
+    for network, kind in itertools.product(options.networks.split(","), options.parallel.split(",")):
+        if kind == "pmap" and jax.process_count() > 1:
+            left_out.append(f"{network} by pmap, which runs in one process")
+            continue
+        runs = {}
+        for setting in dict.fromkeys(itertools.chain(*planned.values())):
+            devices = tuple(jax.devices()[: setting.devices])
+            here = any(device.process_index == jax.process_index() for device in devices)
+            parallel = sharding.Parallel(kind, devices)
+            runs[setting] = (
+                make_run(CASES[network], parallel, setting.batch, options.window, options.dtype, options.steps)
+                if here
+                else None
+            )
+        measured = rows(planned, measure(runs, options.repeats), options.steps)
+        found += [{"network": network, "parallel": kind, **row} for row in measured]
+    if not processes.is_first():
+        return
+    result = {
+        **environment.describe(),
+        "processes": jax.process_count(),
+        "window": options.window,
+        "dtype": options.dtype,
+        "steps": options.steps,
+        "rows": found,
+        "left_out": left_out,
+    }
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(result, indent=1) + "\n")
+    print(table(result))
+
+
+if __name__ == "__main__":
+    main()
