@@ -43,6 +43,9 @@ class Job:
       folder: WORKDIR/networks/NAME.
       steps_per_dispatch: 0: one on a CPU, a whole epoch elsewhere.
       parallel: the devices that share a batch.
+      stop: stop and save after so many steps; 0: at the end of the last epoch.
+      programs: compiled steps by their number, for jobs that differ only in where they start and in their folder: a
+        job takes what is there, and adds what it compiles. None: it keeps them to itself.
     """
 
     name: str
@@ -62,6 +65,8 @@ class Job:
     folder: pathlib.Path
     steps_per_dispatch: int = 0
     parallel: sharding.Parallel = dataclasses.field(default_factory=lambda: sharding.make("jit", 1))
+    stop: int = 0
+    programs: dict[int, Any] | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -70,11 +75,13 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What training gave: the kept variables, the epoch they are from (counted from 1), and a row for each epoch."""
+    """What training gave: the kept variables, the epoch they are from (counted from 1), a row for each epoch, and the
+    state after the last step."""
 
     variables: dict[str, Any]
     best_epoch: int
     history: list[dict[str, Any]]
+    state: TrainState
 
 
 class Diverged(DataError):
@@ -99,7 +106,7 @@ def run(job: Job) -> Result:
         )
     job.parallel.check(job.batch_size)
     progress = checkpoint.Progress(job.folder)
-    now = state.create(job.variables, job.optimizer, steps.METRICS)
+    now = first_state(job)
     restored = progress.restore(now)
     history: list[dict[str, Any]] = []
     if restored:
@@ -115,34 +122,44 @@ def run(job: Job) -> Result:
         variables=now.best_variables if kept_best else now.variables,
         best_epoch=int(now.best_epoch) if kept_best else job.epochs,
         history=history,
+        state=now,
     )
+
+
+def first_state(job: Job) -> TrainState:
+    """Returns the state before the first step."""
+    return state.create(job.variables, job.optimizer, steps.METRICS)
 
 
 def _loop(job: Job, now: TrainState, history: list[dict[str, Any]], progress: checkpoint.Progress) -> TrainState:
     per_epoch = job.steps_per_epoch
+    last = min(job.stop or math.inf, job.epochs * per_epoch)
     on_cpu = jax.default_backend() == "cpu"
     stride = min(job.steps_per_dispatch or (1 if on_cpu else per_epoch), per_epoch)
     order_of = jax.jit(steps.epoch_order, static_argnums=2)
     window_key, order_key = jax.random.split(job.key)
     step = int(now.step)
     inputs, now = job.parallel.place(job.inputs), job.parallel.spread(now)
-    compiled = {}
-    if step < job.epochs * per_epoch:
-        places = [*range(step % per_epoch, per_epoch, stride), *range(0, per_epoch, stride)]
-        counts = {min(stride, per_epoch - place) for place in places}
-        compiled = {count: _compile(job, count, window_key, now, inputs) for count in sorted(counts)}
+
+    def dispatch(step: int) -> int:
+        return int(min(stride, per_epoch - step % per_epoch, last - step))
+
+    compiled = {} if job.programs is None else job.programs
+    for ahead in _dispatched(step, last, dispatch):
+        if ahead not in compiled:
+            compiled[ahead] = _compile(job, ahead, window_key, now, inputs)
     order, order_epoch = None, -1
     saved = started = time.monotonic()
     counted = 0
     with _progress_bar(job, step) as bar:
-        while step < job.epochs * per_epoch:
+        while step < last:
             epoch, place = divmod(step, per_epoch)
             if epoch != order_epoch:
                 order = job.parallel.place(order_of(order_key, epoch, len(job.inputs.records)))
                 order_epoch = epoch
             if place == 0:
                 started, counted = time.monotonic(), 0
-            count = min(stride, per_epoch - place)
+            count = dispatch(step)
             now = compiled[count](now, inputs, order)
             # Wait, so that the bar is honest and no queue of steps builds up; a dispatch costs far less than a step.
             jax.block_until_ready(now.step)
@@ -153,7 +170,8 @@ def _loop(job: Job, now: TrainState, history: list[dict[str, Any]], progress: ch
                 ended = _end_epoch(job, job.parallel.gather(now), history, epoch + 1, counted, seconds)
                 now = job.parallel.spread(ended)
                 bar.set_postfix(epoch=epoch + 1, loss=f"{history[-1]['loss']:.3g}")
-            if interrupt.requested() or step % per_epoch == 0 or time.monotonic() - saved > SAVE_SECONDS:
+            due = step % per_epoch == 0 or step == last or time.monotonic() - saved > SAVE_SECONDS
+            if due or interrupt.requested():
                 progress.save(job.parallel.gather(now), history)
                 saved = time.monotonic()
             if interrupt.requested():
@@ -161,6 +179,16 @@ def _loop(job: Job, now: TrainState, history: list[dict[str, Any]], progress: ch
                 logger.info("%s: saved at step %d; run the same command to go on", job.name, step)
                 raise SystemExit(0)
     return job.parallel.gather(now)
+
+
+def _dispatched(step: int, last: float, dispatch: Callable[[int], int]) -> list[int]:
+    """The numbers of steps that the dispatches from `step` to `last` take, each once."""
+    counts = set()
+    while step < last:
+        count = dispatch(step)
+        counts.add(count)
+        step += count
+    return sorted(counts)
 
 
 def _compile(job: Job, count: int, key: jax.Array, now: TrainState, inputs: steps.Inputs) -> Any:

@@ -38,12 +38,14 @@ class CNN1D(nn.Module):
     Attributes:
       num_classes: outputs.
       logit_dropout: rate of dropout on the logits, while training: the reference code has .6 there, which is a fault.
+      inner: filters of the first three stages; () is the published 128, 256 and 256. The last one keeps its 512.
       axis_name: the pmap axis over which BatchNorm takes its statistics.
       dtype, param_dtype: of the computation; of parameters, statistics and logits.
     """
 
     num_classes: int = 24
     logit_dropout: float = 0.0
+    inner: tuple[int, ...] = ()
     axis_name: str | None = None
     dtype: layers.Dtype = jnp.float32
     param_dtype: layers.Dtype = jnp.float32
@@ -63,8 +65,9 @@ class CNN1D(nn.Module):
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         features = OrderedDict()
         x = signal
-        for index, (width, taps, stride) in enumerate([(128, 80, 8), (256, 4, 1), (256, 4, 1), (512, 4, 1)], start=1):
-            x = Stage(width, taps, stride, self.axis_name, name=f"layer{index}_0", **dtypes)(x, train)
+        widths = (*layers.inner_widths(self.inner, (128, 256, 256)), 512)
+        for index, (taps, stride) in enumerate([(80, 8), (4, 1), (4, 1), (4, 1)], start=1):
+            x = Stage(widths[index - 1], taps, stride, self.axis_name, name=f"layer{index}_0", **dtypes)(x, train)
             features[f"layer{index}"] = x
         features["pooled"] = x = layers.mean_over_time(x[:, :2], self.param_dtype)
         person = layers.Dense(10, param_dtype=self.param_dtype, name="fc1")(demographics)

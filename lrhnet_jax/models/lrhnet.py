@@ -20,13 +20,16 @@ class Block(nn.Module):
     axis_name: str | None = None
     dtype: layers.Dtype = jnp.float32
     param_dtype: layers.Dtype = jnp.float32
+    inner: int | None = None  # channels between the convolutions; None: as many as `features`
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         padding = SAME if self.stride == 1 else (3, 3)
         shortcut = x
-        x = layers.Conv1D(self.features, TAPS, self.stride, padding, use_bias=True, name="conv1", **dtypes)(x)
+        x = layers.Conv1D(
+            self.inner or self.features, TAPS, self.stride, padding, use_bias=True, name="conv1", **dtypes
+        )(x)
         x = layers.BatchNorm(axis_name=self.axis_name, name="bn1", **dtypes)(nn.relu(x), train)
         x = layers.Conv1D(self.features, TAPS, 1, SAME, use_bias=True, name="conv2", **dtypes)(x)
         x = layers.SqueezeExcite(reduction=8, param_dtype=self.param_dtype, name="se")(x)
@@ -45,12 +48,14 @@ class LRHNet(nn.Module):
     Attributes:
       num_classes: outputs.
       head_relu: a ReLU between the two dense layers, as in the paper; the reference code has none.
+      inner: channels between the two convolutions of each block; () is as many as the block's outputs.
       axis_name: the pmap axis over which BatchNorm takes its statistics.
       dtype, param_dtype: of the computation; of parameters, statistics and logits.
     """
 
     num_classes: int = 24
     head_relu: bool = True
+    inner: tuple[int, ...] = ()
     axis_name: str | None = None
     dtype: layers.Dtype = jnp.float32
     param_dtype: layers.Dtype = jnp.float32
@@ -62,8 +67,9 @@ class LRHNet(nn.Module):
         features = OrderedDict()
         x = layers.Conv1D(16, TAPS, 1, SAME, use_bias=True, name="conv1", **dtypes)(signal)
         features["stem"] = x = nn.relu(x)
+        inner = layers.inner_widths(self.inner, (16, 32, 64))
         for index, (width, stride) in enumerate([(16, 1), (32, 2), (64, 2)], start=1):
-            x = Block(width, stride, self.axis_name, name=f"layer{index}_0", **dtypes)(x, train)
+            x = Block(width, stride, self.axis_name, inner=inner[index - 1], name=f"layer{index}_0", **dtypes)(x, train)
             features[f"layer{index}"] = x
         features["pooled"] = x = layers.mean_over_time(x, self.param_dtype)
         person = layers.Dense(10, param_dtype=self.param_dtype, name="fc")(demographics)

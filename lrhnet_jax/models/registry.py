@@ -20,6 +20,7 @@ _MODELS: dict[str, type[nn.Module]] = {
     "resnet34": resnet34.ResNet34,
 }
 NAMES = tuple(_MODELS)
+_HEADS = {"lrhnet": "fc2"}
 
 
 def create(
@@ -42,7 +43,7 @@ def create(
       dtype: of the computation, an array type or its name ("bfloat16"); None means `param_dtype`.
       param_dtype: of parameters, BatchNorm statistics and logits; float64 needs jax_enable_x64.
       **options: `head_relu` (lrhnet), `dropout` (seresnet, resnet34), `logit_dropout` (cnn1d), `width`, `sequence` and
-        `use_demographics` (resnet34), `axis_name` (all).
+        `use_demographics` (resnet34), `axis_name` and `inner` (all).
 
     Raises:
       ConfigError: for an unknown name or option, a number of leads below one, or float64 without jax_enable_x64.
@@ -59,11 +60,18 @@ def create(
     unknown = sorted(set(options) - known)
     if unknown:
         raise ConfigError(f"{name} has no option {', '.join(unknown)}; its options are {', '.join(sorted(known))}")
+    # JSON knows no tuples, and modules have to be hashable.
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     param_dtype = jnp.dtype(param_dtype)
     if jax.dtypes.canonicalize_dtype(param_dtype) != param_dtype:
         raise ConfigError(f"param_dtype {param_dtype} needs jax.config.update('jax_enable_x64', True)")
     dtype = param_dtype if dtype is None else jnp.dtype(dtype)
     return _MODELS[name](num_classes=num_classes, dtype=dtype, param_dtype=param_dtype, **options)
+
+
+def head(name: str) -> str:
+    """Returns the name of the network's output layer among its parameters."""
+    return _HEADS.get(name, "fc")
 
 
 def count_parameters(params: Mapping[str, Any]) -> int:

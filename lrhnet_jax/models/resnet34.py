@@ -43,6 +43,7 @@ class Block(nn.Module):
     axis_name: str | None = None
     dtype: layers.Dtype = jnp.float32
     param_dtype: layers.Dtype = jnp.float32
+    inner: int | None = None  # channels between the convolutions; None: as many as `features`
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -54,7 +55,7 @@ class Block(nn.Module):
         if not self.first:
             x = nn.relu(layers.BatchNorm(name="bn1", **norm)(x, train))
         padding = (7, 8) if self.stride == 1 else (7, 7)
-        x = layers.Conv1D(self.features, 16, self.stride, padding, name="conv1", **conv)(x)
+        x = layers.Conv1D(self.inner or self.features, 16, self.stride, padding, name="conv1", **conv)(x)
         x = nn.relu(layers.BatchNorm(name="bn2", **norm)(x, train))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = layers.Conv1D(self.features, 16, 1, (7, 8), name="conv2", **conv)(x)
@@ -74,6 +75,7 @@ class ResNet34(nn.Module):
       dropout: rate inside every block, while training.
       sequence: logits of every step of 256 samples, as published, instead of their mean over time: one per record.
       use_demographics: the age/sex vector joins the last layer's input, as in the other networks; else it is ignored.
+      inner: channels between the two convolutions of each of the 16 blocks; () is as many as the block's outputs.
       axis_name: the pmap axis over which BatchNorm takes its statistics.
       dtype, param_dtype: of the computation; of parameters, statistics and logits.
     """
@@ -83,6 +85,7 @@ class ResNet34(nn.Module):
     dropout: float = 0.2
     sequence: bool = False
     use_demographics: bool = False
+    inner: tuple[int, ...] = ()
     axis_name: str | None = None
     dtype: layers.Dtype = jnp.float32
     param_dtype: layers.Dtype = jnp.float32
@@ -107,6 +110,8 @@ class ResNet34(nn.Module):
             signal
         )
         features["stem"] = x = nn.relu(layers.BatchNorm(name="bn1", **norm)(x, train))
+        widths = [self.width << stage for stage in range(STAGES) for _ in range(BLOCKS)]
+        inner = iter(layers.inner_widths(self.inner, widths))
         for stage in range(STAGES):
             for index in range(BLOCKS):
                 x = Block(
@@ -114,6 +119,7 @@ class ResNet34(nn.Module):
                     stride=1 + index % 2,
                     first=stage == index == 0,
                     dropout=self.dropout,
+                    inner=next(inner),
                     name=f"layer{stage + 1}_{index}",
                     **norm,
                 )(x, train)

@@ -18,6 +18,7 @@ class Block(nn.Module):
     axis_name: str | None = None
     dtype: layers.Dtype = jnp.float32
     param_dtype: layers.Dtype = jnp.float32
+    inner: int | None = None  # channels between the convolutions; None: as many as `features`
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -25,7 +26,7 @@ class Block(nn.Module):
         conv = {"weight_init": "kaiming", **dtypes}
         norm = {"axis_name": self.axis_name, **dtypes}
         shortcut = x
-        x = layers.Conv1D(self.features, 7, self.stride, (3, 3), name="conv1", **conv)(x)
+        x = layers.Conv1D(self.inner or self.features, 7, self.stride, (3, 3), name="conv1", **conv)(x)
         x = nn.relu(layers.BatchNorm(name="bn1", **norm)(x, train))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = layers.Conv1D(self.features, 7, 1, (3, 3), name="conv2", **conv)(x)
@@ -43,12 +44,14 @@ class SEResNet(nn.Module):
     Attributes:
       num_classes: outputs.
       dropout: rate inside every block, while training.
+      inner: channels between the two convolutions of each of the eight blocks; () is as many as the block's outputs.
       axis_name: the pmap axis over which BatchNorm takes its statistics.
       dtype, param_dtype: of the computation; of parameters, statistics and logits.
     """
 
     num_classes: int = 24
     dropout: float = 0.2
+    inner: tuple[int, ...] = ()
     axis_name: str | None = None
     dtype: layers.Dtype = jnp.float32
     param_dtype: layers.Dtype = jnp.float32
@@ -65,9 +68,18 @@ class SEResNet(nn.Module):
         x = nn.relu(layers.BatchNorm(axis_name=self.axis_name, name="bn1", **dtypes)(x, train))
         features["stem"] = x
         features["stem_pooled"] = x = layers.max_pool(x, window=3, stride=2, padding=1)
+        inner = iter(layers.inner_widths(self.inner, (64, 64, 128, 128, 256, 256, 512, 512)))
         for index, (width, stride) in enumerate([(64, 1), (128, 2), (256, 2), (512, 2)], start=1):
-            x = Block(width, stride, self.dropout, self.axis_name, name=f"layer{index}_0", **dtypes)(x, train)
-            x = Block(width, 1, self.dropout, self.axis_name, name=f"layer{index}_1", **dtypes)(x, train)
+            for place in range(2):
+                x = Block(
+                    width,
+                    stride if place == 0 else 1,
+                    self.dropout,
+                    self.axis_name,
+                    inner=next(inner),
+                    name=f"layer{index}_{place}",
+                    **dtypes,
+                )(x, train)
             features[f"layer{index}"] = x
         features["pooled"] = x = layers.mean_over_time(x, self.param_dtype)
         person = layers.Dense(10, param_dtype=self.param_dtype, name="fc1")(demographics)
