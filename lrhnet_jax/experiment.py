@@ -132,6 +132,7 @@ class Fold:
             reader = self._reader(dataclasses.replace(network, options=meta["options"]))
             return teaching.Trained(reader, variables, checkpoint.read_json(folder / "training.json"))
         folder.mkdir(parents=True, exist_ok=True)
+        log: dict[str, Any]
         if network.checkpoint:
             network = teaching.adopt_widths(network)
             variables = teaching.load(network, self._reader(network), self.config.preprocess, self.config.window)

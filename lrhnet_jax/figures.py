@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrhnet_jax import ecg
+from lrhnet_jax import ecg, report_pruning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +28,7 @@ def write(results: Mapping[str, Any], folder: pathlib.Path) -> list[tuple[str, s
             per_class,
             "F1 of each class on the test fold; below each class, its number of positive records.",
         ),
+        "pruning": (report_pruning.figure, report_pruning.CAPTION),
         "classes": (class_counts, "Records with each class, by source (compare Fig. 3 of the paper)."),
         "co_occurrence": (co_occurrence, "Records that carry both classes; the diagonal counts each class (Fig. 4)."),
     }

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrhnet_jax import ecg, figures, formats, paper
+from lrhnet_jax import ecg, figures, formats, paper, report_pruning
 
 METRICS = {
     "challenge_metric": "Challenge metric",
@@ -89,6 +89,7 @@ def markdown(results: Mapping[str, Any], drawn: Sequence[tuple[str, str]] = ()) 
         _scores(results),
         "## Differences between networks",
         _comparisons(results),
+        report_pruning.section(results),
         "## Per class",
         _per_class(results),
         "## How decisions were made",
