@@ -211,7 +211,7 @@ def step_tasks(
         window,
         lambda epoch: draw(streamed, order, epoch, key),
         # More than the turns take: who reads a feed stops before its end.
-        stream.dispatches(0, 10**9, per_epoch - per_epoch % stride, stride),
+        stream.dispatches(0, 10**9 * stride, per_epoch - per_epoch % stride, stride),
         parallel.scatter,
     )
     given = next(feed)

@@ -16,7 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from lrhnet_jax import ecg, losses, tasks
+from lrhnet_jax import ecg, losses, search, tasks
 from lrhnet_jax.errors import ConfigError
 
 PRESETS = ("paper", "reference", "demo")
@@ -92,11 +92,18 @@ def network(
     teachers: Mapping[str, float] | None = None,
     checkpoint: str = "",
     options: Mapping[str, Any] | None = None,
+    prune: Mapping[str, Any] | None = None,
     **train: Any,
 ) -> ConfigDict:
-    """Returns a node of the graph; see `lrhnet_jax.graph.Network`. Further arguments override `config.train`."""
+    """Returns a node of the graph; see `lrhnet_jax.graph.Network`. Further arguments override `config.train`.
+
+    Args:
+      prune: from `pruning`; None: the network is not pruned.
+    """
+    pruned = {"prune": dict(prune)} if prune else {}
     return ConfigDict(
         {
+            **pruned,
             "model": model,
             "leads": tuple(leads),
             "teachers": dict(teachers or {}),
@@ -117,6 +124,11 @@ def method(name: str, teacher: str = "", **changes: Any) -> dict[str, Any]:
       **changes: of its fields.
     """
     return {"name": name, "teacher": teacher, **losses.method_fields(name), **changes}
+
+
+def pruning(**changes: Any) -> dict[str, Any]:
+    """Returns how a network is pruned, for `network(..., prune=...)`: the defaults of `lrhnet_jax.search.Settings`."""
+    return dataclasses.asdict(search.Settings()) | changes
 
 
 def own_teacher(options: Options) -> str:

@@ -18,6 +18,7 @@ from lrhnet_jax import (
     data,
     graph,
     interrupt,
+    lottery,
     models,
     optim,
     processes,
@@ -62,6 +63,8 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
         _create(network, dataset.task, config.dtype)
         parallel.check(network.train["batch_size"])
         teaching.distillation(network, parallel.kind)
+        if network.prune and jax.process_count() > 1:
+            raise ConfigError(f"config.networks.{network.name}.prune: a search runs in one process; start it alone")
         _check_choice(f"config.networks.{network.name}.train.keep", network.train["keep"], ("best", "last"))
     if config.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(config.compilation_cache).expanduser()))
@@ -131,27 +134,75 @@ class Fold:
         }
 
     def _obtain(self, network: graph.Network, folder: pathlib.Path) -> teaching.Trained:
-        model = _create(network, self.records.task, self.config.dtype, self.parallel.axis_name)
-        reader = steps.Reader(model, self.records.columns(network.leads))
         finished = processes.from_first(lambda: _read_finished(folder))
         if finished:
-            return teaching.Trained(reader, *finished)
+            options, variables, log = finished
+            return teaching.Trained(self._reader(dataclasses.replace(network, options=options)), variables, log)
         if network.checkpoint:
-            classes = self.records.classes
+            adopted, classes = processes.from_first(lambda: teaching.adopt_widths(network)), self.records.classes
+            network, reader = adopted, self._reader(adopted)
             variables = processes.from_first(
-                lambda: teaching.load(network, reader, self.config.preprocess, self.config.window, classes)
+                lambda: teaching.load(adopted, reader, self.config.preprocess, self.config.window, classes)
             )
             log = {"epochs": 0, "best_epoch": 0, "history": [], "loaded_from": network.checkpoint}
+        elif network.prune:
+            variables, options, log = self._prune(network, folder)
+            network = dataclasses.replace(network, options=options)
         else:
-            variables, log = self._train(network, reader, folder)
+            variables, log = self._train(network, folder)
         checkpoint.write_json(folder / "training.json", log)
         meta = provenance.describe_model(self.config, network, self.records, variables)
-        checkpoint.save_model(folder, variables, meta)
-        return teaching.Trained(reader, variables, log)
+        facts = {"pruning": {k: v for k, v in log["pruning"].items() if k != "rounds"}} if "pruning" in log else {}
+        checkpoint.save_model(folder, variables, meta | facts)
+        return teaching.Trained(self._reader(network), variables, log)
 
-    def _train(self, network: graph.Network, reader: steps.Reader, folder: pathlib.Path) -> tuple[Any, dict[str, Any]]:
+    def _reader(self, network: graph.Network) -> steps.Reader:
+        model = _create(network, self.records.task, self.config.dtype, self.parallel.axis_name)
+        return steps.Reader(model, self.records.columns(network.leads))
+
+    def _key(self, name: str) -> jax.Array:
+        return jax.random.fold_in(self.key, zlib.crc32(name.encode()))
+
+    def _train(self, network: graph.Network, folder: pathlib.Path) -> tuple[Any, dict[str, Any]]:
+        result = training.run(self._job(network, folder, self._key(network.name)))
+        rates = sorted(row["samples_per_second"] for row in result.history)
+        return result.variables, {
+            "epochs": network.train["epochs"],
+            "best_epoch": result.best_epoch,
+            "samples_per_second": rates[len(rates) // 2],
+            "history": result.history,
+        }
+
+    def _prune(self, network: graph.Network, folder: pathlib.Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        settings = network.pruning
+        assert settings is not None
+        # A control is the same network as its ticket, from the same initialisation, in the same order of records.
+        key = self._key(settings.ticket or network.name)
+
+        def with_options(options: dict[str, Any]) -> graph.Network:
+            return dataclasses.replace(network, options=options)
+
+        return lottery.Lottery(
+            job=dataclasses.replace(self._job(network, folder, key), programs={}),
+            settings=settings,
+            name=network.model,
+            options=dict(network.options),
+            create=lambda options: self._reader(with_options(options)).model,
+            init=lambda key: self._init(network, key),
+            score=self.assessor.epoch_score,
+            describe=lambda variables, options: provenance.describe_model(
+                self.config, with_options(options), self.records, variables
+            ),
+            key=key,
+            ticket=folder.with_name(settings.ticket) if settings.ticket else None,
+        ).run()
+
+    def _init(self, network: graph.Network, key: jax.Array) -> dict[str, Any]:
+        return state.init_variables(self._reader(network).model, key, len(network.leads), self.config.window)
+
+    def _job(self, network: graph.Network, folder: pathlib.Path, key: jax.Array) -> training.Job:
         fields = network.train
-        key = jax.random.fold_in(self.key, zlib.crc32(network.name.encode()))
+        reader = self._reader(network)
         init_key, train_key = jax.random.split(key)
         train_records = np.asarray(self.split.train, np.int32)
         per_epoch = max(1, len(train_records) // fields["batch_size"])
@@ -169,44 +220,36 @@ class Fold:
             cache=self.folder / "teacher_logits",
             parallel=self.parallel,
         )
-        result = training.run(
-            training.Job(
-                name=network.name,
-                reader=reader,
-                variables=state.init_variables(reader.model, init_key, len(network.leads), self.config.window),
-                teachers=tuple(self.trained[name].reader for name in network.teachers),
-                inputs=inputs,
-                optimizer=optim.make(fields, per_epoch),
-                schedule=optim.schedule(fields, per_epoch),
-                distillation=distillation,
-                epochs=fields["epochs"],
-                batch_size=fields["batch_size"],
-                window=self.config.window,
-                key=train_key,
-                score=self._validation_score(reader) if fields["keep"] == "best" else None,
-                score_name=assess.epoch_score_name(self.records.task),
-                folder=folder,
-                steps_per_dispatch=self.config.steps_per_dispatch,
-                parallel=self.parallel,
-            )
+        return training.Job(
+            name=network.name,
+            reader=reader,
+            variables=self._init(network, init_key),
+            teachers=tuple(self.trained[name].reader for name in network.teachers),
+            inputs=inputs,
+            optimizer=optim.make(fields, per_epoch),
+            schedule=optim.schedule(fields, per_epoch),
+            distillation=distillation,
+            epochs=fields["epochs"],
+            batch_size=fields["batch_size"],
+            window=self.config.window,
+            key=train_key,
+            score=self._validation_score(reader) if fields["keep"] == "best" else None,
+            score_name=assess.epoch_score_name(self.records.task),
+            folder=folder,
+            steps_per_dispatch=self.config.steps_per_dispatch,
+            parallel=self.parallel,
         )
-        rates = sorted(row["samples_per_second"] for row in result.history)
-        return result.variables, {
-            "epochs": fields["epochs"],
-            "best_epoch": result.best_epoch,
-            "samples_per_second": rates[len(rates) // 2],
-            "history": result.history,
-        }
 
     def _validation_score(self, reader: steps.Reader):
         return lambda variables: self.assessor.epoch_score(reader, variables)
 
 
-def _read_finished(folder: pathlib.Path) -> tuple[Any, dict[str, Any]] | None:
-    """Returns a finished network's variables and training log; None if it is not finished."""
+def _read_finished(folder: pathlib.Path) -> tuple[dict[str, Any], Any, dict[str, Any]] | None:
+    """Returns a finished network's options, variables and training log; None if it is not finished."""
     if not checkpoint.is_finished(folder):
         return None
-    return checkpoint.load_model(folder)[1], checkpoint.read_json(folder / "training.json")
+    meta, variables = checkpoint.load_model(folder)
+    return meta["options"], variables, checkpoint.read_json(folder / "training.json")
 
 
 def _create(network: graph.Network, task: tasks.Task, dtype: str, axis_name: str | None = None) -> Any:

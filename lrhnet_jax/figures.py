@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrhnet_jax import paper, score_tables, tasks
+from lrhnet_jax import paper, report_pruning, score_tables, tasks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,6 +29,7 @@ def write(results: Mapping[str, Any], folder: pathlib.Path) -> list[tuple[str, s
             "F1 of each class on the test fold; below each class, its number of positive records.",
         ),
         "confusion": (confusion, "Records of the test folds by label and decision, in percent of the label's."),
+        "pruning": (report_pruning.figure, report_pruning.CAPTION),
         "classes": (
             class_counts,
             "Records with each class, by source" + (" (compare Fig. 3 of the paper)." if compare else "."),

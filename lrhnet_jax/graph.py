@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lrhnet_jax import ecg, models
+from lrhnet_jax import ecg, models, search, structured
 from lrhnet_jax.errors import ConfigError
 
 
@@ -26,6 +26,7 @@ class Network:
       options: further arguments of `models.create`.
       train: its training fields: the experiment's, with the network's own over them.
       checkpoint: a trained network's folder, or a .pth file of the reference, to load instead of training.
+      prune: how it is pruned, fields of `search.Settings`; empty: not at all.
     """
 
     name: str
@@ -35,6 +36,17 @@ class Network:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     train: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     checkpoint: str = ""
+    prune: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def pruning(self) -> search.Settings | None:
+        """How it is pruned; None: not at all."""
+        return search.parse(self.prune, f"config.networks.{self.name}.prune") if self.prune else None
+
+    @property
+    def needs(self) -> set[str]:
+        """The networks that have to be trained before it."""
+        return {*self.teachers, *({self.pruning.ticket} - {""} if self.pruning else ())}
 
 
 def parse(networks: Mapping[str, Mapping[str, Any]], train: Mapping[str, Any]) -> list[Network]:
@@ -71,8 +83,11 @@ def parse(networks: Mapping[str, Mapping[str, Any]], train: Mapping[str, Any]) -
             options=dict(fields.get("options", {})),
             train={**train, **own},
             checkpoint=fields.get("checkpoint", ""),
+            prune=dict(fields.get("prune", {})),
         )
         _check_teachers(parsed[name], set(networks))
+    for network in parsed.values():
+        _check_pruning(network, parsed)
     return _order(parsed)
 
 
@@ -90,10 +105,32 @@ def _check_teachers(network: Network, names: set[str]) -> None:
         raise ConfigError(f"config.networks.{network.name}: it is loaded from a checkpoint, so it cannot have teachers")
 
 
+def _check_pruning(network: Network, parsed: Mapping[str, Network]) -> None:
+    settings = network.pruning
+    if settings is None:
+        return
+    where = f"config.networks.{network.name}"
+    if network.checkpoint:
+        raise ConfigError(f"{where}: it is loaded from a checkpoint, so it cannot be pruned; start from its training")
+    if settings.unit == "channel" and network.model not in structured.NAMES:
+        raise ConfigError(
+            f"{where}.prune.unit: {network.model} has no channels to prune; choose {', '.join(structured.NAMES)}"
+        )
+    if settings.ticket:
+        other = parsed.get(settings.ticket)
+        if other is None or other.pruning is None or other.pruning.unit != "weight":
+            raise ConfigError(f"{where}.prune.ticket: no network {settings.ticket!r} whose weights are pruned")
+        for field in ("model", "leads", "options"):
+            if getattr(other, field) != getattr(network, field):
+                raise ConfigError(
+                    f"{where}.prune.ticket: {settings.ticket} has another {field}, so its mask cannot fit"
+                )
+
+
 def _order(parsed: dict[str, Network]) -> list[Network]:
-    sorter = graphlib.TopologicalSorter({name: list(network.teachers) for name, network in parsed.items()})
+    sorter = graphlib.TopologicalSorter({name: list(network.needs) for name, network in parsed.items()})
     try:
         return [parsed[name] for name in sorter.static_order()]
     except graphlib.CycleError as error:
         cycle = " -> ".join(reversed(error.args[1]))
-        raise ConfigError(f"config.networks: the teachers form a cycle: {cycle}") from error
+        raise ConfigError(f"config.networks: the teachers (and tickets) form a cycle: {cycle}") from error

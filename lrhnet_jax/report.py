@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrhnet_jax import figures, formats, paper, score_tables, tasks
+from lrhnet_jax import figures, formats, paper, report_pruning, score_tables, tasks
 
 logger = logging.getLogger(__name__)
 WIDTH = 110  # columns of the terminal table
@@ -88,6 +88,7 @@ def markdown(results: Mapping[str, Any], drawn: Sequence[tuple[str, str]] = ()) 
         score_tables.scores(results),
         "## Differences between networks",
         score_tables.comparisons(results),
+        report_pruning.section(results),
         "## Per class",
         score_tables.per_class(results),
         "## Labels and decisions" if task.exclusive else "",

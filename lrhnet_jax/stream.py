@@ -33,11 +33,11 @@ class Dispatch(NamedTuple):
     size: int
 
 
-def dispatches(step: int, epochs: int, per_epoch: int, stride: int) -> Iterator[Dispatch]:
-    """Yields how training from `step` on is taken in calls of `stride` steps, or fewer at the end of an epoch."""
-    while step < epochs * per_epoch:
+def dispatches(step: int, last: int, per_epoch: int, stride: int) -> Iterator[Dispatch]:
+    """Yields how training from `step` to `last` is taken in calls of `stride` steps, or fewer at an epoch's end."""
+    while step < last:
         epoch, place = divmod(step, per_epoch)
-        size = min(stride, per_epoch - place)
+        size = min(stride, per_epoch - place, last - step)
         yield Dispatch(epoch, place, size)
         step += size
 

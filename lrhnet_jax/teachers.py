@@ -103,6 +103,13 @@ def load(
     return variables
 
 
+def adopt_widths(network: graph.Network) -> graph.Network:
+    """Returns the network with the inner widths of the checkpoint it is loaded from, if channels were pruned there."""
+    path = pathlib.Path(network.checkpoint).expanduser() / "network.json"
+    inner = checkpoint.read_json(path).get("options", {}).get("inner") if path.exists() else None
+    return dataclasses.replace(network, options={"inner": inner, **network.options}) if inner else network
+
+
 def make_inputs(
     store: windows.Store,
     records: np.ndarray,

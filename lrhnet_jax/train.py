@@ -47,6 +47,9 @@ class Job:
       folder: WORKDIR/networks/NAME.
       steps_per_dispatch: 0: one on a CPU, a whole epoch elsewhere.
       parallel: the devices that share a batch.
+      stop: stop and save after so many steps; 0: at the end of the last epoch.
+      programs: compiled steps by their number, for jobs that differ only in where they start and in their folder: a
+        job takes what is there, and adds what it compiles. None: it keeps them to itself.
     """
 
     name: str
@@ -66,6 +69,8 @@ class Job:
     folder: pathlib.Path
     steps_per_dispatch: int = 0
     parallel: sharding.Parallel = dataclasses.field(default_factory=sharding.one)
+    stop: int = 0
+    programs: dict[int, Any] | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -74,11 +79,13 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What training gave: the kept variables, the epoch they are from (counted from 1), and a row for each epoch."""
+    """What training gave: the kept variables, the epoch they are from (counted from 1), a row for each epoch, and the
+    state after the last step."""
 
     variables: dict[str, Any]
     best_epoch: int
     history: list[dict[str, Any]]
+    state: TrainState
 
 
 class Diverged(DataError):
@@ -103,7 +110,7 @@ def run(job: Job) -> Result:
         )
     job.parallel.check(job.batch_size)
     progress = checkpoint.Progress(job.folder)
-    now = state.create(job.variables, job.optimizer, job.distillation.metrics, _init_auxiliary(job))
+    now = first_state(job)
     restored = progress.restore(now)
     history: list[dict[str, Any]] = []
     if restored:
@@ -119,21 +126,29 @@ def run(job: Job) -> Result:
         variables=now.best_variables if kept_best else now.variables,
         best_epoch=int(now.best_epoch) if kept_best else job.epochs,
         history=history,
+        state=now,
     )
 
 
-def _init_auxiliary(job: Job) -> tuple[dict[str, Any], Any]:
+def first_state(job: Job) -> TrainState:
+    """Returns the state before the first step.
+
+    Raises:
+      ConfigError: if the networks or the batch do not suit the distillation method.
+    """
     key = jax.random.fold_in(job.key, AUXILIARY)
     try:
-        return steps.init_auxiliary(
+        auxiliary = steps.init_auxiliary(
             key, job.inputs, job.reader, job.teachers, job.distillation, job.variables, job.batch_size, job.window
         )
     except ValueError as error:
         raise ConfigError(f"config.networks.{job.name}.train.method: {error}") from error
+    return state.create(job.variables, job.optimizer, job.distillation.metrics, auxiliary)
 
 
 def _loop(job: Job, now: TrainState, history: list[dict[str, Any]], progress: checkpoint.Progress) -> TrainState:
     per_epoch = job.steps_per_epoch
+    last = min(job.stop or job.epochs * per_epoch, job.epochs * per_epoch)
     on_cpu = jax.default_backend() == "cpu"
     stride = min(job.steps_per_dispatch or (1 if on_cpu else per_epoch), per_epoch)
     order_of = jax.jit(steps.epoch_order, static_argnums=2)
@@ -146,22 +161,23 @@ def _loop(job: Job, now: TrainState, history: list[dict[str, Any]], progress: ch
         columns, (reader, *teachers) = stream.pack([job.reader, *(job.teachers if job.inputs.teachers else ())])
         job = dataclasses.replace(job, reader=reader, teachers=tuple(teachers))
         stride = stream.steps_per_chunk(stride, job.batch_size, job.window, len(columns))
-    plan = functools.partial(stream.dispatches, step, job.epochs, per_epoch, stride)
-    counts = sorted({dispatch.size for dispatch in plan()})
-    compiled = {count: _compile(job, count, window_key, now, inputs, columns) for count in counts}
+    plan = functools.partial(stream.dispatches, step, last, per_epoch, stride)
+    compiled = {} if job.programs is None else job.programs
+    for count in sorted({dispatch.size for dispatch in plan()} - compiled.keys()):
+        compiled[count] = _compile(job, count, window_key, now, inputs, columns)
     feed = _feed(job, columns, window_key, order_key, plan())
     order, order_epoch = None, -1
     saved = started = time.monotonic()
     counted = 0
     with _progress_bar(job, step) as bar, contextlib.closing(feed):
-        while step < job.epochs * per_epoch:
+        while step < last:
             epoch, place = divmod(step, per_epoch)
             if epoch != order_epoch:
                 order = job.parallel.place(order_of(order_key, epoch, len(job.inputs.records)))
                 order_epoch = epoch
             if place == 0:
                 started, counted = time.monotonic(), 0
-            count = min(stride, per_epoch - place)
+            count = min(stride, per_epoch - place, last - step)
             now = compiled[count](now, inputs, order, next(feed))
             # Wait, so that the bar is honest and no queue of steps builds up; a dispatch costs far less than a step.
             jax.block_until_ready(now.step)
@@ -173,7 +189,8 @@ def _loop(job: Job, now: TrainState, history: list[dict[str, Any]], progress: ch
                 now = job.parallel.spread(ended)
                 bar.set_postfix(epoch=epoch + 1, loss=f"{history[-1]['loss']:.3g}")
             stop = interrupt.requested()
-            if stop or step % per_epoch == 0 or time.monotonic() - saved > SAVE_SECONDS:
+            due = step % per_epoch == 0 or step == last or time.monotonic() - saved > SAVE_SECONDS
+            if stop or due:
                 progress.save(job.parallel.gather(now), history)
                 saved = time.monotonic()
             if stop:

@@ -35,12 +35,23 @@ def test_a_network_overrides_training_fields_and_reads_leads_in_order():
     assert network.teachers == {}
 
 
+def test_a_ticket_is_found_before_it_is_trained_again():
+    pruned, again = node(prune={"rate": 0.2}), node(prune={"ticket": "ticket", "control": "random_init"})
+    networks = graph.parse({"control": again, "plain": node(), "ticket": pruned}, TRAIN)
+    assert [network.name for network in networks].index("ticket") < [n.name for n in networks].index("control")
+    assert {n.name: n.pruning and n.pruning.control for n in networks} == {
+        "ticket": "none",
+        "control": "random_init",
+        "plain": None,
+    }
+
+
 @pytest.mark.parametrize(
     ("networks", "message"),
     [
         ({}, "config.networks is empty"),
-        ({"a": node({"b": 1.0}), "b": node({"a": 1.0})}, "the teachers form a cycle: .* -> "),
-        ({"a": node({"a": 1.0})}, "the teachers form a cycle: a -> a"),
+        ({"a": node({"b": 1.0}), "b": node({"a": 1.0})}, r"the teachers .* form a cycle: .* -> "),
+        ({"a": node({"a": 1.0})}, r"form a cycle: a -> a"),
         ({"a": node({"ghost": 1.0}), "b": node()}, "no network is called 'ghost'; there are a, b"),
         ({"a": node({"b": 0.6, "c": 0.5}), "b": node(), "c": node()}, r"a\.teachers: the weights sum to 1.1, not to 1"),
         ({"a": node({"b": 1.5, "c": -0.5}), "b": node(), "c": node()}, "-0.5 is not a positive number"),
@@ -49,6 +60,15 @@ def test_a_network_overrides_training_fields_and_reads_leads_in_order():
         ({"a": node(leads=())}, "a.leads: unknown lead"),
         ({"a": node(teacher={})}, "a: unknown field teacher; the fields are"),
         ({"a": node(train={"epoch": 3})}, "a.train: unknown field epoch; the fields are batch_size, epochs"),
+        ({"a": node(prune={"rates": 1})}, r"networks\.a\.prune: unknown field rates"),
+        ({"a": node(prune={"rate": 0.2}, checkpoint="x")}, "loaded from a checkpoint, so it cannot be pruned"),
+        ({"a": node(prune={"ticket": "b"})}, r"a\.prune\.ticket: no network 'b' whose weights are pruned"),
+        ({"a": node(prune={"ticket": "b"}), "b": node()}, "no network 'b' whose weights are pruned"),
+        (
+            {"a": node(prune={"ticket": "b"}), "b": node(prune={"rate": 0.2}, leads=("I",))},
+            "a.prune.ticket: b has another leads, so its mask cannot fit",
+        ),
+        ({"a": node(prune={"ticket": "b"}), "b": node(prune={"ticket": "a"})}, "form a cycle"),
         ({"a": node({"b": 1.0}, checkpoint="x"), "b": node()}, "loaded from a checkpoint, so it cannot have teachers"),
     ],
 )

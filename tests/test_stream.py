@@ -139,6 +139,6 @@ def test_chunks_hold_as_many_steps_as_their_memory_allows(monkeypatch):
 
 
 def test_dispatches_end_with_their_epoch():
-    found = [*stream.dispatches(3, epochs=2, per_epoch=5, stride=3)]
+    found = [*stream.dispatches(3, last=10, per_epoch=5, stride=3)]
     assert found == [(0, 3, 2), (1, 0, 3), (1, 3, 2)]
-    assert [*stream.dispatches(10, epochs=2, per_epoch=5, stride=3)] == []
+    assert [*stream.dispatches(10, last=10, per_epoch=5, stride=3)] == []

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lrhnet_jax import checkpoint, inference, interrupt, optim, state, steps, train, windows
+from lrhnet_jax import checkpoint, inference, interrupt, optim, sharding, state, steps, train, windows
 from lrhnet_jax.errors import ConfigError, DataError
 from tests import fakes
 
@@ -111,6 +111,30 @@ def test_many_steps_a_dispatch_train_the_same_network(tmp_path):
     many = train.run(make_job(tmp_path / "many", steps_per_dispatch=3))  # 3 and 1 of 4 steps an epoch
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), one.variables, many.variables)
     assert [row["loss"] for row in one.history] == pytest.approx([row["loss"] for row in many.history], rel=1e-4)
+
+
+@pytest.mark.parametrize("dispatched", [1, 3])
+def test_a_job_stops_at_a_step_and_goes_on_from_there(tmp_path, dispatched):
+    whole = train.run(make_job(tmp_path / "whole", steps_per_dispatch=dispatched))
+    job = make_job(tmp_path / "cut", steps_per_dispatch=dispatched, stop=6)  # of 4 an epoch
+    begun = train.run(job)
+    assert int(begun.state.step) == 6 and [row["epoch"] for row in begun.history] == [1]
+    assert_same(begun.variables, begun.state.variables)
+    ended = train.run(dataclasses.replace(job, stop=0))
+    assert int(ended.state.step) == 12 and without_rates(ended.history) == without_rates(whole.history)
+    assert_same(whole.variables, ended.variables)
+
+
+def test_jobs_share_compiled_steps_where_they_are_given_a_place_for_them(tmp_path, monkeypatch):
+    compiled = []
+    compile_ = sharding.Parallel.compile
+    monkeypatch.setattr(sharding.Parallel, "compile", lambda *a: compiled.append(1) or compile_(*a))
+    programs = {}
+    job = make_job(tmp_path / "one", epochs=1, steps_per_dispatch=3, programs=programs)  # 3 and 1 of 4 steps
+    one = train.run(job)
+    two = train.run(dataclasses.replace(job, folder=tmp_path / "two"))
+    assert sorted(programs) == [1, 3] and len(compiled) == 2
+    assert_same(one.variables, two.variables)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_remedy(tmp_path):

@@ -4,6 +4,6 @@ LRH-Net (the student), SE-ResNet (the teacher), a 1D-CNN baseline, LTH-ECG's Res
 """
 
 from lrhnet_jax.models.layers import Output
-from lrhnet_jax.models.registry import NAMES, count_parameters, create, multiply_accumulates
+from lrhnet_jax.models.registry import NAMES, count_parameters, create, head, multiply_accumulates
 
-__all__ = ["NAMES", "Output", "count_parameters", "create", "multiply_accumulates"]
+__all__ = ["NAMES", "Output", "count_parameters", "create", "head", "multiply_accumulates"]

@@ -33,9 +33,11 @@ class CNN1D(layers.Network):
 
     Attributes:
       logit_dropout: rate of dropout on the logits, while training: the reference code has .6 there, which is a fault.
+      inner: filters of the first three stages; () is the published 128, 256 and 256. The last one keeps its 512.
     """
 
     logit_dropout: float = 0.0
+    inner: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(self, signal: jax.Array, demographics: jax.Array, train: bool = False) -> layers.Output:
@@ -51,8 +53,9 @@ class CNN1D(layers.Network):
             )
         features = OrderedDict()
         x = signal
-        for index, (width, taps, stride) in enumerate([(128, 80, 8), (256, 4, 1), (256, 4, 1), (512, 4, 1)], start=1):
-            x = Stage(width, taps, stride, name=f"layer{index}_0", **self.norm)(x, train)
+        widths = (*layers.inner_widths(self.inner, (128, 256, 256)), 512)
+        for index, (taps, stride) in enumerate([(80, 8), (4, 1), (4, 1), (4, 1)], start=1):
+            x = Stage(widths[index - 1], taps, stride, name=f"layer{index}_0", **self.norm)(x, train)
             features[f"layer{index}"] = x
         features["pooled"] = x = layers.mean_over_time(x[:, :2], self.param_dtype)
         person = layers.Dense(10, param_dtype=self.param_dtype, name="fc1")(demographics)

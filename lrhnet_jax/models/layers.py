@@ -66,6 +66,19 @@ class Network(Layer, kw_only=True):
     num_classes: int = 24
 
 
+def inner_widths(given: Sequence[int], default: Sequence[int]) -> tuple[int, ...]:
+    """Returns a network's `inner` option: widths inside its blocks, where channels were pruned; () is the default.
+
+    Raises:
+      ConfigError: for another number of widths than the network has, or a width below one.
+    """
+    if not given:
+        return tuple(default)
+    if len(given) != len(default) or min(given) < 1:
+        raise ConfigError(f"inner: the network needs {len(default)} widths of at least 1, not {list(given)}")
+    return tuple(given)
+
+
 def uniform_init(fan_in: int) -> nn.initializers.Initializer:
     """PyTorch's default for weights and biases: uniform on +-1/sqrt(fan_in)."""
     bound = fan_in**-0.5

@@ -17,12 +17,15 @@ class Block(layers.Layer):
 
     features: int
     stride: int = 1
+    inner: int | None = None  # channels between the convolutions; None: as many as `features`
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         padding = SAME if self.stride == 1 else (3, 3)
         shortcut = x
-        x = layers.Conv1D(self.features, TAPS, self.stride, padding, use_bias=True, name="conv1", **self.dtypes)(x)
+        x = layers.Conv1D(
+            self.inner or self.features, TAPS, self.stride, padding, use_bias=True, name="conv1", **self.dtypes
+        )(x)
         x = layers.BatchNorm(name="bn1", **self.norm)(nn.relu(x), train)
         x = layers.Conv1D(self.features, TAPS, 1, SAME, use_bias=True, name="conv2", **self.dtypes)(x)
         x = layers.SqueezeExcite(reduction=8, param_dtype=self.param_dtype, name="se")(x)
@@ -40,9 +43,11 @@ class LRHNet(layers.Network):
 
     Attributes:
       head_relu: a ReLU between the two dense layers, as in the paper; the reference code has none.
+      inner: channels between the two convolutions of each block; () is as many as the block's outputs.
     """
 
     head_relu: bool = True
+    inner: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(self, signal: jax.Array, demographics: jax.Array, train: bool = False) -> layers.Output:
@@ -50,8 +55,9 @@ class LRHNet(layers.Network):
         features = OrderedDict()
         x = layers.Conv1D(16, TAPS, 1, SAME, use_bias=True, name="conv1", **self.dtypes)(signal)
         features["stem"] = x = nn.relu(x)
+        inner = layers.inner_widths(self.inner, (16, 32, 64))
         for index, (width, stride) in enumerate([(16, 1), (32, 2), (64, 2)], start=1):
-            x = Block(width, stride, name=f"layer{index}_0", **self.norm)(x, train)
+            x = Block(width, stride, inner=inner[index - 1], name=f"layer{index}_0", **self.norm)(x, train)
             features[f"layer{index}"] = x
         features["pooled"] = x = layers.mean_over_time(x, self.param_dtype)
         person = layers.Dense(10, param_dtype=self.param_dtype, name="fc")(demographics)

@@ -21,6 +21,7 @@ _MODELS: dict[str, type[layers.Network]] = {
     "xresnet1d": xresnet1d.XResNet1D,
 }
 NAMES = tuple(_MODELS)
+_HEADS = {"lrhnet": "fc2"}
 
 
 def create(
@@ -59,11 +60,18 @@ def create(
     unknown = sorted(set(options) - known)
     if unknown:
         raise ConfigError(f"{name} has no option {', '.join(unknown)}; its options are {', '.join(sorted(known))}")
+    # JSON knows no tuples, and modules have to be hashable.
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     param_dtype = jnp.dtype(param_dtype)
     if jax.dtypes.canonicalize_dtype(param_dtype) != param_dtype:
         raise ConfigError(f"param_dtype {param_dtype} needs jax.config.update('jax_enable_x64', True)")
     dtype = param_dtype if dtype is None else jnp.dtype(dtype)
     return _MODELS[name](num_classes=num_classes, dtype=dtype, param_dtype=param_dtype, **options)
+
+
+def head(name: str) -> str:
+    """Returns the name of the network's output layer among its parameters."""
+    return _HEADS.get(name, "fc")
 
 
 def count_parameters(params: Mapping[str, Any]) -> int:

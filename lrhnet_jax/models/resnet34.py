@@ -40,6 +40,7 @@ class Block(layers.Layer):
     stride: int = 1
     first: bool = False
     dropout: float = 0.2
+    inner: int | None = None  # channels between the convolutions; None: as many as `features`
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -49,7 +50,7 @@ class Block(layers.Layer):
         if not self.first:
             x = nn.relu(layers.BatchNorm(name="bn1", **self.norm)(x, train))
         padding = (7, 8) if self.stride == 1 else (7, 7)
-        x = layers.Conv1D(self.features, 16, self.stride, padding, name="conv1", **conv)(x)
+        x = layers.Conv1D(self.inner or self.features, 16, self.stride, padding, name="conv1", **conv)(x)
         x = nn.relu(layers.BatchNorm(name="bn2", **self.norm)(x, train))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = layers.Conv1D(self.features, 16, 1, (7, 8), name="conv2", **conv)(x)
@@ -68,12 +69,14 @@ class ResNet34(layers.Network):
       dropout: rate inside every block, while training.
       sequence: logits of every step of 256 samples, as published, instead of their mean over time: one per record.
       use_demographics: the age/sex vector joins the last layer's input, as in the other networks; else it is ignored.
+      inner: channels between the two convolutions of each of the 16 blocks; () is as many as the block's outputs.
     """
 
     width: int = 32
     dropout: float = 0.2
     sequence: bool = False
     use_demographics: bool = False
+    inner: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(self, signal: jax.Array, demographics: jax.Array, train: bool = False) -> layers.Output:
@@ -93,6 +96,8 @@ class ResNet34(layers.Network):
             self.width, 16, 1, (7, 8), use_bias=True, weight_init="he_normal", name="conv1", **self.dtypes
         )(signal)
         features["stem"] = x = nn.relu(layers.BatchNorm(name="bn1", **self.norm)(x, train))
+        widths = [self.width << stage for stage in range(STAGES) for _ in range(BLOCKS)]
+        inner = iter(layers.inner_widths(self.inner, widths))
         for stage in range(STAGES):
             for index in range(BLOCKS):
                 x = Block(
@@ -100,6 +105,7 @@ class ResNet34(layers.Network):
                     stride=1 + index % 2,
                     first=stage == index == 0,
                     dropout=self.dropout,
+                    inner=next(inner),
                     name=f"layer{stage + 1}_{index}",
                     **self.norm,
                 )(x, train)

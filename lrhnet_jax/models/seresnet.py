@@ -15,12 +15,13 @@ class Block(layers.Layer):
     features: int
     stride: int = 1
     dropout: float = 0.2
+    inner: int | None = None  # channels between the convolutions; None: as many as `features`
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         conv = {"weight_init": "kaiming", **self.dtypes}
         shortcut = x
-        x = layers.Conv1D(self.features, 7, self.stride, (3, 3), name="conv1", **conv)(x)
+        x = layers.Conv1D(self.inner or self.features, 7, self.stride, (3, 3), name="conv1", **conv)(x)
         x = nn.relu(layers.BatchNorm(name="bn1", **self.norm)(x, train))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = layers.Conv1D(self.features, 7, 1, (3, 3), name="conv2", **conv)(x)
@@ -37,9 +38,11 @@ class SEResNet(layers.Network):
 
     Attributes:
       dropout: rate inside every block, while training.
+      inner: channels between the two convolutions of each of the eight blocks; () is as many as the block's outputs.
     """
 
     dropout: float = 0.2
+    inner: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(self, signal: jax.Array, demographics: jax.Array, train: bool = False) -> layers.Output:
@@ -52,9 +55,17 @@ class SEResNet(layers.Network):
         x = nn.relu(layers.BatchNorm(name="bn1", **self.norm)(x, train))
         features["stem"] = x
         features["stem_pooled"] = x = layers.max_pool(x, window=3, stride=2, padding=1)
+        inner = iter(layers.inner_widths(self.inner, (64, 64, 128, 128, 256, 256, 512, 512)))
         for index, (width, stride) in enumerate([(64, 1), (128, 2), (256, 2), (512, 2)], start=1):
-            x = Block(width, stride, self.dropout, name=f"layer{index}_0", **self.norm)(x, train)
-            x = Block(width, 1, self.dropout, name=f"layer{index}_1", **self.norm)(x, train)
+            for place in range(2):
+                x = Block(
+                    width,
+                    stride if place == 0 else 1,
+                    self.dropout,
+                    inner=next(inner),
+                    name=f"layer{index}_{place}",
+                    **self.norm,
+                )(x, train)
             features[f"layer{index}"] = x
         features["pooled"] = x = layers.mean_over_time(x, self.param_dtype)
         person = layers.Dense(10, param_dtype=self.param_dtype, name="fc1")(demographics)
