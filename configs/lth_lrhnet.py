@@ -1,4 +1,4 @@
-"""Pruning inside a distillation graph: LRH-Nets taught by a 12-lead SE-ResNet, whole, and with weights or channels gone.
+"""Pruning inside a distillation graph: LRH-Nets taught by a 12-lead SE-ResNet, whole and pruned.
 
     python -m lrhnet_jax.main --config=configs/lth_lrhnet.py                 # 2 leads
     python -m lrhnet_jax.main --config=configs/lth_lrhnet.py:preset=demo     # minutes, on the synthetic set

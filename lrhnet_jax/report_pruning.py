@@ -16,9 +16,10 @@ PAPER = (
 CAPTION = "Pruning: validation score of each round over how many times fewer units it keeps (filled: good rounds)."
 _NOTES = (
     "Compression counts the kernels that can be pruned, in brackets all parameters. Sparse: kept weights in float32 "
-    "and their places, by a bitmap or by gaps, whichever is shorter. Structured: what is left, in float32, when channels "
-    "that nothing reads are removed, which changes no output. **Zeros make a network smaller to store, not faster to "
-    "run**: on real devices only the smaller shapes of the structured network save time, and MACs are counted so."
+    "and their places, by a bitmap or by gaps, whichever is shorter. Structured: what is left, in float32, when "
+    "channels that nothing reads are removed, which changes no output. **Zeros make a network smaller to store, not "
+    "faster to run**: on real devices only the smaller shapes of the structured network save time, and MACs are "
+    "counted so."
 )
 
 
