@@ -44,9 +44,10 @@ class Network:
         return search.parse(self.prune, f"config.networks.{self.name}.prune") if self.prune else None
 
     @property
-    def needs(self) -> set[str]:
+    def needs(self) -> list[str]:
         """The networks that have to be trained before it."""
-        return {*self.teachers, *({self.pruning.ticket} - {""} if self.pruning else ())}
+        ticket = self.pruning.ticket if self.pruning else ""
+        return [*self.teachers, *([ticket] if ticket else [])]
 
 
 def parse(networks: Mapping[str, Mapping[str, Any]], train: Mapping[str, Any]) -> list[Network]:
@@ -128,7 +129,7 @@ def _check_pruning(network: Network, parsed: Mapping[str, Network]) -> None:
 
 
 def _order(parsed: dict[str, Network]) -> list[Network]:
-    sorter = graphlib.TopologicalSorter({name: list(network.needs) for name, network in parsed.items()})
+    sorter = graphlib.TopologicalSorter({name: network.needs for name, network in parsed.items()})
     try:
         return [parsed[name] for name in sorter.static_order()]
     except graphlib.CycleError as error:

@@ -96,7 +96,8 @@ def build(records: data.Records, data_dir: pathlib.Path, config: str, **report: 
             path = template.sharded_filepath(shard_index=0, num_shards=1)
             file_format = tfds.core.FileFormat.from_value(shards.FILE_FORMAT)
             writer.ExampleWriter(file_format=file_format).write(str(path), serialized())
-            split = splits.SplitInfo("train", shard_lengths=[len(records)], num_bytes=1, filename_template=template)
+            size = 2 * records.signals.nbytes  # no smaller than the examples
+            split = splits.SplitInfo("train", shard_lengths=[len(records)], num_bytes=size, filename_template=template)
             self.info.set_splits(splits.SplitDict([split]))
 
     builder = Made(data_dir=data_dir, config=config, file_format=shards.FILE_FORMAT)
