@@ -27,6 +27,15 @@ RESULTS: dict[tuple[str, str], tuple[float, float]] = {
     ("LRH-Net", "12"): (60.46, 72.76),
     ("LRH-Net", "3"): (58.49, 71.33),
     ("LRH-Net", "2"): (56.66, 70.21),
+    ("FitNet", "12"): (60.46, 72.22),
+    ("FitNet", "3"): (58.88, 72.61),
+    ("FitNet", "2"): (57.20, 70.22),
+    ("PS-KD", "12"): (57.81, 68.62),
+    ("PS-KD", "3"): (55.80, 68.05),
+    ("PS-KD", "2"): (55.58, 68.03),
+    ("Cross-layer", "12"): (60.17, 73.34),
+    ("Cross-layer", "3"): (59.04, 73.28),
+    ("Cross-layer", "2"): (57.13, 70.69),
     ("Vanilla KD", "12"): (60.67, 73.41),
     ("Vanilla KD", "3"): (59.49, 73.04),
     ("Vanilla KD", "2"): (57.27, 71.18),
@@ -37,6 +46,7 @@ RESULTS: dict[tuple[str, str], tuple[float, float]] = {
 }
 
 _ALONE = {"seresnet": "SE-ResNet", "cnn1d": "1D-CNN", "lrhnet": "LRH-Net"}
+_ONE_TEACHER = {"none": "Vanilla KD", "fitnet": "FitNet", "random_map": "FitNet", "semckd": "Cross-layer"}
 
 TASK = "physionet2020"
 
@@ -49,16 +59,19 @@ def applies(task: str) -> bool:
 def method(networks: Mapping[str, Any], name: str) -> str | None:
     """Returns the paper's name for a network of a graph (results["networks"]), or None if the paper has no such one."""
     network = networks[name]
+    special = network.get("method", "none")
     if not network["teachers"]:
-        return _ALONE.get(network["model"])
+        if special == "none":
+            return _ALONE.get(network["model"])
+        return "PS-KD" if special == "pskd" and network["model"] == "lrhnet" else None
     teachers = [networks[teacher] for teacher in network["teachers"]]
     others = [teacher for teacher in teachers if tuple(teacher["leads"]) != ecg.LEADS]
     large = all(teacher["model"] == "seresnet" for teacher in teachers)
     if network["model"] != "lrhnet" or not large or len(teachers) - len(others) != 1:
         return None
     if not others:
-        return "Vanilla KD"
-    if len(others) == 1 and others[0]["leads"] == network["leads"]:
+        return _ONE_TEACHER.get(special)
+    if special == "none" and len(others) == 1 and others[0]["leads"] == network["leads"]:
         return "s-MLKD" if others[0]["teachers"] else "p-MLKD"
     return None
 

@@ -116,6 +116,7 @@ def _describe_network(network: graph.Network, classes: int, window: int) -> dict
         "model": network.model,
         "leads": list(network.leads),
         "teachers": dict(network.teachers),
+        "method": network.train["method"]["name"],
         "parameters": models.count_parameters(variables["params"]),
         "macs": models.multiply_accumulates(network.model, network.leads, window, **options),
     }

@@ -320,7 +320,14 @@ def test_other_tasks_have_their_own_columns(task, tmp_path):
 
 def graph_of(config: str, arg: str) -> dict:
     networks = importlib.import_module(f"configs.{config}").get_config(arg).networks.to_dict()
-    return {name: {**fields, "leads": list(fields["leads"])} for name, fields in networks.items()}
+    return {
+        name: {
+            **fields,
+            "leads": list(fields["leads"]),
+            "method": fields["train"].get("method", {"name": "none"})["name"],
+        }
+        for name, fields in networks.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -333,6 +340,9 @@ def graph_of(config: str, arg: str) -> dict:
         ("cnn1d", "3", "cnn1d", (56.92, 67.61)),
         ("table", "2", "smlkd3_1", (60.39, 73.44)),
         ("table", "2", "alone2_0", (56.66, 70.21)),
+        ("fitnet", "3", "student", (58.88, 72.61)),
+        ("semckd", "12", "student", (60.17, 73.34)),
+        ("pskd", "2", "student", (55.58, 68.03)),
         ("smlkd", "3", "teacher3", None),  # a taught teacher has no number in the paper
         ("pmlkd", "I+V5", "student", None),
         ("pmlkd", "1", "student", None),
