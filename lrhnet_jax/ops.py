@@ -1,8 +1,13 @@
-"""Convolution over time, with a backward pass that is fast on CPUs too, and memory that stays with the process.
+"""Convolution over time, fast on CPUs too, and memory that stays with the process.
 
-XLA's CPU backend runs plain convolutions and matrix products near the machine's peak. What differentiation makes of
-them it does not: the input gradient of a strided convolution has a dilated input, for which it has only slow code; and
-the filter gradient reads both operands transposed, into which it fuses, and so repeats against the grain of memory, all
+XLA's CPU backend has a fast library for convolutions of images, which takes none over time and no layer of few outputs.
+Where nothing is differentiated, a convolution is therefore that of an image of one row, and the outputs of several
+samples are computed as the channels of one. In training that does not pay: what lies around the convolutions then costs
+more than they gain.
+
+XLA's plain convolutions and matrix products run near the machine's peak. What differentiation makes of them does not:
+the input gradient of a strided convolution has a dilated input, for which it has only slow code; and the filter
+gradient reads both operands transposed, into which it fuses, and so repeats against the grain of memory, all
 elementwise work that made them. On CPUs the first is therefore written as a plain convolution, and the operands of the
 second are kept from fusion. Elsewhere the gradients are XLA's own.
 """
@@ -15,7 +20,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-DIMENSIONS = ("NWC", "WIO", "NWC")
+LINE = ("NWC", "WIO", "NWC")
+IMAGE = ("NHWC", "HWIO", "NHWC")
+WIDE = 32  # outputs, in a layer that XLA's fast library for CPUs takes
 # Of mallopt, in glibc's malloc.h: one arena, no maps of single blocks, no trimming, growth by 64 MiB.
 GLIBC_OPTIONS = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 64 << 20}
 
@@ -62,12 +69,38 @@ def _varying_axes(x: jax.Array) -> frozenset[str]:
 
 
 def _plain(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
-    return lax.conv_general_dilated(x, kernel, (stride,), (padding,), dimension_numbers=DIMENSIONS)
+    return lax.conv_general_dilated(x, kernel, (stride,), (padding,), dimension_numbers=LINE)
+
+
+def _image(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
+    """`_plain`, as the convolution of images of one row."""
+    x, kernel = x[:, None], kernel[None]
+    return lax.conv_general_dilated(x, kernel, (1, stride), ((0, 0), padding), dimension_numbers=IMAGE)[:, 0]
+
+
+def _grouped(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
+    """`_image`; where outputs are few, with several samples of them at once, as the channels of a longer stride.
+
+    Costs (taps + (group - 1) * stride) / taps as many multiplications.
+    """
+    (taps, inputs, outputs), (batch, time, _) = kernel.shape, x.shape
+    group = WIDE // outputs
+    if group < 2 or taps == 1:
+        return _image(x, kernel, stride, padding)
+    steps = (time + sum(padding) - taps) // stride + 1
+    groups, width = -(-steps // group), taps + (group - 1) * stride
+    shifted = [jnp.pad(kernel, ((i * stride, width - taps - i * stride), (0, 0), (0, 0))) for i in range(group)]
+    kernel = jnp.stack(shifted, 2).reshape(width, inputs, group * outputs)
+    after = (groups - 1) * group * stride + width - time - padding[0]
+    y = _image(x, kernel, group * stride, (padding[0], after))
+    # In two steps, which keep the axis of records as it is, and so do with one that is sharded.
+    return y.reshape(batch, groups, group, outputs).reshape(batch, groups * group, outputs)[:, :steps]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _conv1d(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
-    return _plain(x, kernel, stride, padding)
+    grouped, plain = (functools.partial(form, stride=stride, padding=padding) for form in (_grouped, _plain))
+    return lax.platform_dependent(x, kernel, cpu=grouped, default=plain)
 
 
 def _forward(
