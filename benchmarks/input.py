@@ -32,7 +32,7 @@ import numpy as np
 
 from benchmarks import environment, measure
 from data_builders import build, shards
-from lrhnet_jax import data, ecg, models, optim, reading, sharding, state, steps, stream, windows
+from lrhnet_jax import batching, data, ecg, models, optim, reading, sharding, state, steps, stream, windows
 
 OPTIMIZER = {
     "optimizer": "adam",
@@ -172,23 +172,23 @@ def step_tasks(
 ) -> dict[str, measure.Task]:
     """Returns tasks of `STEPS_PER_TURN` training steps: their windows given, cut from the store, or streamed."""
     columns, parallel = records.columns(leads), sharding.make("jit", 1)
-    reader = steps.Reader(models.create(name, leads), columns)
+    reader = batching.Reader(models.create(name, leads), columns)
     optimizer, key, order_key = optim.make(OPTIMIZER, 1), jax.random.key(1), jax.random.key(2)
     variables = state.init_variables(reader.model, jax.random.key(0), len(leads), window)
     per_epoch = len(records) // batch
-    order = parallel.place(steps.epoch_order(order_key, jnp.int32(0), len(records)))
+    order = parallel.place(batching.epoch_order(order_key, jnp.int32(0), len(records)))
     stride = 1 if jax.default_backend() == "cpu" else STEPS_PER_TURN
 
-    def inputs_of(resident: bool) -> steps.Inputs:
+    def inputs_of(resident: bool) -> batching.Inputs:
         store = windows.make_store(records, window, resident=resident)
-        return steps.Inputs(
+        return batching.Inputs(
             store=store,
             records=jnp.arange(len(records), dtype=jnp.int32),
             shifts=jnp.zeros((len(records), 0), jnp.int32),
             teacher_logits=jnp.zeros((len(records), 0, 0, len(ecg.CLASSES))),
         )
 
-    def task(inputs: steps.Inputs, reader: steps.Reader, next_signals: Callable[[], Any]) -> measure.Task:
+    def task(inputs: batching.Inputs, reader: batching.Reader, next_signals: Callable[[], Any]) -> measure.Task:
         function = steps.make_steps(batch, window, stride, key, reader, (), optimizer, steps.Distillation())
         now = parallel.spread(state.create(variables, optimizer, steps.METRICS))
         placed = parallel.place(inputs)
@@ -203,7 +203,7 @@ def step_tasks(
         return train
 
     streamed = inputs_of(resident=False)
-    draw = jax.jit(functools.partial(steps.draw_epoch, batch_size=batch, window=window))
+    draw = jax.jit(functools.partial(batching.draw_epoch, batch_size=batch, window=window))
     sent, (packed,) = stream.pack([reader])
     feed = stream.feed(
         streamed,

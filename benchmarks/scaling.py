@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import environment
-from lrhnet_jax import data, ecg, models, optim, processes, sharding, state, steps, windows
+from lrhnet_jax import batching, data, ecg, models, optim, processes, sharding, state, steps, windows
 
 OPTIMIZER = {
     "optimizer": "adam",
@@ -97,15 +97,15 @@ def make_run(
 ) -> Callable[[], float]:
     """Returns a function that takes `count` steps, in one dispatch but on CPUs, and returns the last one's loss."""
 
-    def reader(model: str, leads: int) -> steps.Reader:
+    def reader(model: str, leads: int) -> batching.Reader:
         network = models.create(model, leads, dtype=dtype, axis_name=parallel.axis_name)
-        return steps.Reader(network, tuple(range(leads)))
+        return batching.Reader(network, tuple(range(leads)))
 
     student, teachers = reader(case.model, case.leads), tuple(reader(*teacher) for teacher in case.teachers)
     optimizer = optim.make(OPTIMIZER, steps_per_epoch=1)
     store = noise(batch, window)
     inputs = parallel.place(
-        steps.Inputs(
+        batching.Inputs(
             store=store,
             records=jnp.arange(batch, dtype=jnp.int32),
             shifts=jnp.zeros((batch, 0), jnp.int32),

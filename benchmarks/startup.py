@@ -45,7 +45,7 @@ def first_step(clock: Clock, options: Any) -> None:
     import jax
     import jax.numpy as jnp
 
-    from lrhnet_jax import data, ecg, models, ops, optim, sharding, state, steps, windows
+    from lrhnet_jax import batching, data, ecg, models, ops, optim, sharding, state, steps, windows
 
     ops.keep_freed_memory()
     if options.cache:
@@ -55,7 +55,7 @@ def first_step(clock: Clock, options: Any) -> None:
 
     records = data.load(options.data)
     n = len(records)
-    inputs = steps.Inputs(
+    inputs = batching.Inputs(
         store=windows.make_store(records, options.window),
         records=jnp.arange(n, dtype=jnp.int32),
         shifts=jnp.zeros((n, 0), jnp.int32),
@@ -65,7 +65,7 @@ def first_step(clock: Clock, options: Any) -> None:
     clock.lap("data")
 
     leads = ecg.parse_leads(options.leads)
-    reader = steps.Reader(models.create(options.model, leads), records.columns(leads))
+    reader = batching.Reader(models.create(options.model, leads), records.columns(leads))
     fields = {
         "optimizer": "adam",
         "learning_rate": 1e-3,
@@ -78,7 +78,7 @@ def first_step(clock: Clock, options: Any) -> None:
     now = parallel.spread(state.create(variables, optimizer, steps.METRICS))
     function = steps.make_steps(options.batch, options.window, 1, key, reader, (), optimizer, steps.Distillation())
     compiled = parallel.compile(function, now, inputs, n)
-    order = parallel.place(steps.epoch_order(key, jnp.int32(0), n))
+    order = parallel.place(batching.epoch_order(key, jnp.int32(0), n))
     clock.lap("compile")
 
     float(compiled(now, inputs, order, None).totals["loss"])

@@ -24,7 +24,7 @@ import torch
 
 from benchmarks import environment, measure
 from benchmarks.measure import Task, Timing
-from lrhnet_jax import ecg, models, ops, optim, state, steps
+from lrhnet_jax import batching, ecg, models, ops, optim, state, steps
 from tests.parity import torch_models
 
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 5e-4
@@ -55,18 +55,18 @@ def make_batch(leads: int, batch: int, window: int, seed: int = 0) -> tuple[np.n
 def jax_tasks(name: str, leads: int, batch: int, window: int) -> tuple[Task, Task]:
     """Returns a training step and an inference of this project, each waiting for its result."""
     signal, demographics, labels = map(jnp.asarray, make_batch(leads, batch, window))
-    reader = steps.Reader(models.create(name, leads), tuple(range(leads)))
+    reader = batching.Reader(models.create(name, leads), tuple(range(leads)))
     variables = state.init_variables(reader.model, jax.random.key(0), leads, window)
     optimizer = optim.make(OPTIMIZER, steps_per_epoch=1)
     current = state.create(variables, optimizer, steps.METRICS)
-    inputs = steps.Batch(signal, demographics, labels, jnp.zeros((0, *labels.shape)))
+    inputs = batching.Batch(signal, demographics, labels, jnp.zeros((0, *labels.shape)))
     key = jax.random.key(1)
 
     @jax.jit
     def infer(variables: Any, signal: jax.Array, demographics: jax.Array) -> jax.Array:
-        return steps.predict_logits(reader, variables, signal, demographics)
+        return batching.predict_logits(reader, variables, signal, demographics)
 
-    def step(current: state.TrainState, inputs: steps.Batch) -> state.TrainState:
+    def step(current: state.TrainState, inputs: batching.Batch) -> state.TrainState:
         dropout_key = jax.random.fold_in(key, current.step)
         current = current.replace(totals={name: jnp.float32(0) for name in steps.METRICS})
         return steps.train_step(

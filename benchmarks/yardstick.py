@@ -25,6 +25,7 @@ import numpy as np
 from benchmarks import environment
 from data_builders import build
 from lrhnet_jax import (
+    batching,
     checkpoint,
     data,
     ecg,
@@ -73,7 +74,7 @@ def strat_folds(database: str) -> dict[str, int]:
 def run(entry: Entry, records: data.Records, folds: np.ndarray, folder: pathlib.Path, window: int, seed: int) -> dict:
     """Trains one entry, or goes on with it; returns its scores."""
     leads = ecg.parse_leads(entry.leads)
-    reader = steps.Reader(models.create(entry.model, leads), records.columns(leads))
+    reader = batching.Reader(models.create(entry.model, leads), records.columns(leads))
     store = windows.make_store(records, window)
     rows = np.flatnonzero(np.isin(folds, TRAIN_FOLDS))
     test = np.flatnonzero(folds == TEST_FOLD)
@@ -92,7 +93,7 @@ def run(entry: Entry, records: data.Records, folds: np.ndarray, folder: pathlib.
     per_epoch = len(rows) // BATCH
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(folder.name.encode()))
     init_key, train_key = jax.random.split(key)
-    inputs = steps.Inputs(
+    inputs = batching.Inputs(
         store=store,
         records=jnp.asarray(rows, jnp.int32),
         shifts=jnp.zeros((len(rows), 0), jnp.int32),

@@ -18,13 +18,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from lrhnet_jax import (
+    batching,
     checkpoint,
     data,
     inference,
     processes,
     scoring,
     sharding,
-    steps,
     tasks,
     thresholds,
     windows,
@@ -67,7 +67,9 @@ class Assessor:
                 "lower config.evaluation.validation_parts"
             )
 
-    def probabilities(self, reader: steps.Reader, variables: Any, rows: np.ndarray, progress: str = "") -> np.ndarray:
+    def probabilities(
+        self, reader: batching.Reader, variables: Any, rows: np.ndarray, progress: str = ""
+    ) -> np.ndarray:
         """Returns class probabilities of the records `rows`, (n, classes), on the windows that the config names."""
         size = self.config.evaluation.batch_size
         if self.config.evaluation.windows == "cover":
@@ -92,7 +94,7 @@ class Assessor:
         )
         return inference.to_probabilities(logits, self.task.exclusive)
 
-    def epoch_score(self, reader: steps.Reader, variables: Any) -> float:
+    def epoch_score(self, reader: batching.Reader, variables: Any) -> float:
         """Returns the task's `epoch_metric` on the validation part, by which the best epoch is chosen."""
         rows = self.split.validation
         probabilities = self.probabilities(reader, variables, rows)

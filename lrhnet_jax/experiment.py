@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from lrhnet_jax import (
     assess,
+    batching,
     checkpoint,
     data,
     graph,
@@ -27,7 +28,6 @@ from lrhnet_jax import (
     sharding,
     splits,
     state,
-    steps,
     stream,
     tasks,
     windows,
@@ -156,9 +156,9 @@ class Fold:
         checkpoint.save_model(folder, variables, meta | facts)
         return teaching.Trained(self._reader(network), variables, log)
 
-    def _reader(self, network: graph.Network) -> steps.Reader:
+    def _reader(self, network: graph.Network) -> batching.Reader:
         model = _create(network, self.records.task, self.config.dtype, self.parallel.axis_name)
-        return steps.Reader(model, self.records.columns(network.leads))
+        return batching.Reader(model, self.records.columns(network.leads))
 
     def _key(self, name: str) -> jax.Array:
         return jax.random.fold_in(self.key, zlib.crc32(name.encode()))
@@ -240,7 +240,7 @@ class Fold:
             parallel=self.parallel,
         )
 
-    def _validation_score(self, reader: steps.Reader):
+    def _validation_score(self, reader: batching.Reader):
         return lambda variables: self.assessor.epoch_score(reader, variables)
 
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import tqdm
 
-from lrhnet_jax import data, host, processes, sharding, steps, stream, windows
+from lrhnet_jax import batching, data, host, processes, sharding, stream, windows
 
 
 @functools.partial(jax.jit, static_argnames=("reader", "window", "parallel"))
@@ -23,17 +23,17 @@ def _window_logits(
     shift: jax.Array,
     signal: jax.Array | None,
     *,
-    reader: steps.Reader,
+    reader: batching.Reader,
     window: int,
     parallel: sharding.Parallel,
 ) -> jax.Array:
     index, shift = parallel.split((index, shift))
     signal = windows.cut_windows(store, index, shift, window) if signal is None else signal[0]
-    return parallel.join(steps.predict_logits(reader, variables, signal, store.demographics[index]))
+    return parallel.join(batching.predict_logits(reader, variables, signal, store.demographics[index]))
 
 
 def logits(
-    reader: steps.Reader,
+    reader: batching.Reader,
     variables: Any,
     store: windows.Store,
     index: np.ndarray,
@@ -92,7 +92,7 @@ def to_probabilities(logits: np.ndarray | jax.Array, exclusive: bool) -> np.ndar
 
 
 def store_probabilities(
-    reader: steps.Reader,
+    reader: batching.Reader,
     variables: Any,
     store: windows.Store,
     records: np.ndarray,
@@ -133,7 +133,7 @@ def probabilities(
     exclusive: bool = False,
 ) -> np.ndarray:
     """Returns the class probabilities of every record, (n, classes) float32; see `store_probabilities`."""
-    reader = steps.Reader(model, records.columns(leads))
+    reader = batching.Reader(model, records.columns(leads))
     store = stream.make_store(records, window, round_up=True)
     rows, lengths = np.arange(len(records)), records.lengths
     return store_probabilities(reader, variables, store, rows, lengths, window, batch_size, exclusive=exclusive)

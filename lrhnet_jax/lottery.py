@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lrhnet_jax import checkpoint, models, pruning, search, steps, structured, train
+from lrhnet_jax import batching, checkpoint, models, pruning, search, structured, train
 from lrhnet_jax.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Lottery:
     options: dict[str, Any]
     create: Callable[[dict[str, Any]], Any]
     init: Callable[[jax.Array], dict[str, Any]]
-    score: Callable[[steps.Reader, Any], float]
+    score: Callable[[batching.Reader, Any], float]
     describe: Callable[[Any, dict[str, Any]], dict[str, Any]]
     key: jax.Array
     ticket: pathlib.Path | None = None

@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lrhnet_jax import steps
+from lrhnet_jax import batching, steps
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.state import TrainState
 
@@ -66,7 +66,7 @@ class Parallel:
         """Inside jit: brings arrays together again, whole on every device."""
         return lax.with_sharding_constraint(tree, self._replicated)
 
-    def share(self, draw: steps.Draw) -> steps.Draw:
+    def share(self, draw: batching.Draw) -> batching.Draw:
         """Shares out a batch inside the step: this device's part (pmap), or a layout over the mesh (jit)."""
         if self.kind == "jit":
             return self.split(draw)
@@ -136,10 +136,10 @@ class Parallel:
         self,
         function: steps.Steps,
         state: TrainState,
-        inputs: steps.Inputs,
+        inputs: batching.Inputs,
         records: int,
         signals: jax.Array | None = None,
-    ) -> Callable[[TrainState, steps.Inputs, jax.Array, jax.Array | None], TrainState]:
+    ) -> Callable[[TrainState, batching.Inputs, jax.Array, jax.Array | None], TrainState]:
         """Compiles steps ahead of time; the state is donated.
 
         Args:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lrhnet_jax import host, processes, steps, windows
+from lrhnet_jax import batching, host, processes, windows
 from lrhnet_jax.data import Records
 from lrhnet_jax.errors import ConfigError
 
@@ -79,7 +79,7 @@ def device_memory(devices: Sequence[Any]) -> int:
     return min(limit or host.memory() // len(devices) for limit in limits)
 
 
-def pack(readers: Sequence[steps.Reader]) -> tuple[tuple[int, ...], tuple[steps.Reader, ...]]:
+def pack(readers: Sequence[batching.Reader]) -> tuple[tuple[int, ...], tuple[batching.Reader, ...]]:
     """Returns the columns that any of the networks reads, and the networks as readers of those columns alone."""
     columns = tuple(sorted({column for reader in readers for column in reader.columns}))
     packed = (
@@ -95,10 +95,10 @@ def steps_per_chunk(most: int, batch_size: int, window: int, columns: int) -> in
 
 
 def feed(
-    inputs: steps.Inputs,
+    inputs: batching.Inputs,
     columns: tuple[int, ...],
     window: int,
-    draw_epoch: Callable[[int], steps.Draw],
+    draw_epoch: Callable[[int], batching.Draw],
     dispatches: Iterable[Dispatch],
     scatter: Callable[[tuple[int, ...], Callable[[slice], np.ndarray]], jax.Array],
 ) -> Generator[jax.Array]:

@@ -10,7 +10,19 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from lrhnet_jax import checkpoint, ecg, graph, inference, losses, processes, sharding, steps, torch_weights, windows
+from lrhnet_jax import (
+    batching,
+    checkpoint,
+    ecg,
+    graph,
+    inference,
+    losses,
+    processes,
+    sharding,
+    steps,
+    torch_weights,
+    windows,
+)
 from lrhnet_jax.errors import CheckpointError, ConfigError
 from lrhnet_jax.state import variable_shapes
 
@@ -19,7 +31,7 @@ from lrhnet_jax.state import variable_shapes
 class Trained:
     """A network that can teach and be scored, and the log of its training."""
 
-    reader: steps.Reader
+    reader: batching.Reader
     variables: dict[str, Any]
     log: dict[str, Any]
 
@@ -66,7 +78,7 @@ def distillation(network: graph.Network, parallel: str = "jit", exclusive: bool 
 
 def load(
     network: graph.Network,
-    reader: steps.Reader,
+    reader: batching.Reader,
     preprocess: str,
     window: int,
     classes: Sequence[str] = ecg.CLASSES,
@@ -121,7 +133,7 @@ def make_inputs(
     batch_size: int,
     cache: pathlib.Path,
     parallel: sharding.Parallel | None = None,
-) -> steps.Inputs:
+) -> batching.Inputs:
     """Returns what a student's training reads: windows, and its teachers' logits or variables.
 
     Args:
@@ -132,7 +144,7 @@ def make_inputs(
     """
     classes = store.labels.shape[1]
     if not (teachers and precompute):
-        return steps.Inputs(
+        return batching.Inputs(
             store=store,
             records=jnp.asarray(records),
             shifts=shifts,
@@ -158,7 +170,7 @@ def make_inputs(
             ).reshape(len(records), count, classes)
             _save(path, logits)
         stacked.append(logits)
-    return steps.Inputs(
+    return batching.Inputs(
         store=store,
         records=jnp.asarray(records),
         shifts=shifts,

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 import tqdm
 
-from lrhnet_jax import checkpoint, interrupt, processes, sharding, state, steps, stream
+from lrhnet_jax import batching, checkpoint, interrupt, processes, sharding, state, steps, stream
 from lrhnet_jax.errors import ConfigError, DataError
 from lrhnet_jax.state import TrainState
 
@@ -53,10 +53,10 @@ class Job:
     """
 
     name: str
-    reader: steps.Reader
+    reader: batching.Reader
     variables: dict[str, Any]
-    teachers: tuple[steps.Reader, ...]
-    inputs: steps.Inputs
+    teachers: tuple[batching.Reader, ...]
+    inputs: batching.Inputs
     optimizer: optax.GradientTransformation
     schedule: Callable[[Any], Any]
     distillation: steps.Distillation
@@ -151,7 +151,7 @@ def _loop(job: Job, now: TrainState, history: list[dict[str, Any]], progress: ch
     last = min(job.stop or job.epochs * per_epoch, job.epochs * per_epoch)
     on_cpu = jax.default_backend() == "cpu"
     stride = min(job.steps_per_dispatch or (1 if on_cpu else per_epoch), per_epoch)
-    order_of = jax.jit(steps.epoch_order, static_argnums=2)
+    order_of = jax.jit(batching.epoch_order, static_argnums=2)
     window_key, order_key = jax.random.split(job.key)
     step = int(now.step)
     inputs, now = job.parallel.place(job.inputs), job.parallel.spread(now)
@@ -208,17 +208,17 @@ def _feed(
         yield from itertools.repeat(None)
     # Draws are made on one device of this process: another thread's work must not meet that of other processes.
     inputs = jax.tree.map(lambda leaf: leaf.addressable_data(0), job.inputs.replace(teachers=()))
-    order_of = jax.jit(steps.epoch_order, static_argnums=2)
-    draw = jax.jit(functools.partial(steps.draw_epoch, batch_size=job.batch_size, window=job.window))
+    order_of = jax.jit(batching.epoch_order, static_argnums=2)
+    draw = jax.jit(functools.partial(batching.draw_epoch, batch_size=job.batch_size, window=job.window))
 
-    def draw_epoch(epoch: int) -> steps.Draw:
+    def draw_epoch(epoch: int) -> batching.Draw:
         return draw(inputs, order_of(order_key, epoch, len(inputs.records)), epoch, window_key)
 
     yield from stream.feed(inputs, columns, job.window, draw_epoch, plan, job.parallel.scatter)
 
 
 def _compile(
-    job: Job, count: int, key: jax.Array, now: TrainState, inputs: steps.Inputs, columns: tuple[int, ...]
+    job: Job, count: int, key: jax.Array, now: TrainState, inputs: batching.Inputs, columns: tuple[int, ...]
 ) -> Any:
     """Compiles `count` steps ahead of time, so that the log can tell compiling from training."""
     started = time.monotonic()

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrhnet_jax import data, ecg, models, steps, tasks, windows
+from lrhnet_jax import batching, data, ecg, models, tasks, windows
 
 
 def records(n: int = 40, seed: int = 0, shortest: int = 150, longest: int = 700) -> data.Records:
@@ -108,10 +108,10 @@ def build(records: data.Records, data_dir: pathlib.Path, config: str, **report: 
     return path
 
 
-def inputs(store: windows.Store, n: int, shifts: jax.Array | None = None) -> steps.Inputs:
+def inputs(store: windows.Store, n: int, shifts: jax.Array | None = None) -> batching.Inputs:
     """Training inputs over the first n records, without teachers."""
     classes = store.labels.shape[1]
-    return steps.Inputs(
+    return batching.Inputs(
         store=store,
         records=jnp.arange(n, dtype=jnp.int32),
         shifts=jnp.zeros((n, 0), jnp.int32) if shifts is None else shifts,
@@ -119,5 +119,5 @@ def inputs(store: windows.Store, n: int, shifts: jax.Array | None = None) -> ste
     )
 
 
-def reader(name: str = "lrhnet", columns: tuple[int, ...] = (0, 1)) -> steps.Reader:
-    return steps.Reader(models.create(name, len(columns)), columns)
+def reader(name: str = "lrhnet", columns: tuple[int, ...] = (0, 1)) -> batching.Reader:
+    return batching.Reader(models.create(name, len(columns)), columns)

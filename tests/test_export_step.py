@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from lrhnet_jax import models, sharding, state, steps
+from lrhnet_jax import batching, models, sharding, state, steps
 from tests import test_train
 
 LEADS = 2
@@ -16,7 +16,7 @@ def lower(devices, dtype, platform):
     """Returns the text of two scanned steps over a mesh of `devices`, lowered for `platform`."""
     job = test_train.make_job("unused")
     parallel = sharding.make("jit", devices)
-    reader = steps.Reader(models.create("lrhnet", LEADS, dtype=dtype), tuple(range(LEADS)))
+    reader = batching.Reader(models.create("lrhnet", LEADS, dtype=dtype), tuple(range(LEADS)))
     function = steps.make_steps(
         job.batch_size,
         job.window,

@@ -15,7 +15,7 @@ import optax
 import pytest
 
 from configs import common
-from lrhnet_jax import graph, interrupt, losses, sharding, state, steps, teachers, train, windows
+from lrhnet_jax import batching, graph, interrupt, losses, sharding, state, steps, teachers, train, windows
 from lrhnet_jax.errors import ConfigError
 from tests import fakes, test_train
 
@@ -48,8 +48,8 @@ def moved(a, b) -> float:
 
 def one_step(job, now, picks, epoch=1):
     """One step on the first windows of the records `picks`, by `train_step` itself; returns the state and the batch."""
-    draw = steps.Draw(picks, jnp.zeros_like(picks), jnp.zeros_like(picks))
-    batch, taught = steps.make_batch(job.inputs, draw, job.teachers, WINDOW)
+    draw = batching.Draw(picks, jnp.zeros_like(picks), jnp.zeros_like(picks))
+    batch, taught = batching.make_batch(job.inputs, draw, job.teachers, WINDOW)
     seen = losses.Seen(
         student=None,
         teacher=taught,
@@ -131,7 +131,7 @@ def test_many_devices_train_the_network_of_one(tmp_path, name, kind):
     one = train.run(make_job(tmp_path / "one", METHODS[name], optimizer=descent, epochs=2))
     parallel = sharding.make(kind, 2)
     job = make_job(tmp_path / "many", METHODS[name], optimizer=descent, epochs=2, parallel=parallel)
-    reader = steps.Reader(job.reader.model.clone(axis_name=parallel.axis_name), job.reader.columns)
+    reader = batching.Reader(job.reader.model.clone(axis_name=parallel.axis_name), job.reader.columns)
     many = train.run(dataclasses.replace(job, reader=reader))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), one.variables, many.variables)
     assert moved(one.variables, make_job(tmp_path, METHODS[name]).variables) > 1e-3
@@ -258,8 +258,8 @@ def test_a_plain_run_pays_nothing_for_methods():
     now = created(job)
     assert not jax.tree.leaves(now.auxiliary.params) and not jax.tree.leaves(now.auxiliary.memory)
     store = windows.make_store(fakes.records(8), WINDOW)
-    draw = steps.Draw(*(jnp.zeros(4, jnp.int32) for _ in range(3)))
-    batch, taught = steps.make_batch(fakes.inputs(store, 8), draw, (), WINDOW)
+    draw = batching.Draw(*(jnp.zeros(4, jnp.int32) for _ in range(3)))
+    batch, taught = batching.make_batch(fakes.inputs(store, 8), draw, (), WINDOW)
     assert batch.seen is None and taught is None
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from lrhnet_jax import sharding, state, steps, train
+from lrhnet_jax import batching, sharding, state, steps, train
 from lrhnet_jax.errors import ConfigError
 from tests import fakes, test_train
 
@@ -13,7 +13,7 @@ from tests import fakes, test_train
 def run(folder, kind, devices, **changes):
     parallel = sharding.make(kind, devices)
     reader = fakes.reader()
-    reader = steps.Reader(reader.model.clone(axis_name=parallel.axis_name), reader.columns)
+    reader = batching.Reader(reader.model.clone(axis_name=parallel.axis_name), reader.columns)
     return train.run(test_train.make_job(folder, parallel=parallel, reader=reader, **changes))
 
 
@@ -34,7 +34,7 @@ def test_many_devices_train_the_network_of_one(tmp_path, kind, devices):
 
 def test_a_mesh_really_shares_out_the_batch():
     parallel = sharding.make("jit", 8)
-    draw = steps.Draw(*(np.arange(16, dtype=np.int32) for _ in range(3)))
+    draw = batching.Draw(*(np.arange(16, dtype=np.int32) for _ in range(3)))
     shared = jax.jit(parallel.share)(parallel.place(draw))
     assert len(shared.picks.sharding.device_set) == 8
     assert {shard.data.shape for shard in shared.picks.addressable_shards} == {(2,)}

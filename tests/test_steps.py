@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from lrhnet_jax import inference, losses, state, steps, teachers, windows
+from lrhnet_jax import batching, inference, losses, state, steps, teachers, windows
 from tests import fakes
 
 WINDOW, BATCH = 256, 8
@@ -46,7 +46,9 @@ def trained(setting, inputs, weights, count=1, dispatches=10, optimizer=None):
     now = state.create(variables["student"], optimizer, steps.METRICS)
     totals = []
     for i in range(dispatches):
-        order = steps.epoch_order(jax.random.key(6), i * count // (len(inputs.records) // BATCH), len(inputs.records))
+        order = batching.epoch_order(
+            jax.random.key(6), i * count // (len(inputs.records) // BATCH), len(inputs.records)
+        )
         now = step(now, inputs, order)
         totals.append({name: float(value) for name, value in now.totals.items()})
     return now, totals
@@ -110,7 +112,7 @@ def test_the_output_bias_moves_by_the_closed_form_gradient(setting, kind):
     index, shift = jnp.arange(BATCH), jnp.zeros(BATCH, jnp.int32)
     signal = windows.cut_windows(store, index, shift, WINDOW)
     teacher = jax.random.normal(jax.random.key(2), (2, BATCH, 24)) * 3
-    batch = steps.Batch(signal, store.demographics[index], store.labels[index], teacher)
+    batch = batching.Batch(signal, store.demographics[index], store.labels[index], teacher)
     weights, alpha, temperature = (0.7, 0.3), 0.3, 4.0
     optimizer = optax.sgd(1.0)
     before = state.create(variables["student"], optimizer, steps.METRICS)
@@ -133,27 +135,12 @@ def test_the_output_bias_moves_by_the_closed_form_gradient(setting, kind):
     np.testing.assert_allclose(found[0], expected, atol=1e-6)
 
 
-def test_every_epoch_has_every_record_once_in_another_order():
-    orders = [np.asarray(steps.epoch_order(jax.random.key(0), epoch, 50)) for epoch in range(3)]
-    for order in orders:
-        assert sorted(order) == list(range(50))
-    assert not (orders[0] == orders[1]).all() and not (orders[1] == orders[2]).all()
-    np.testing.assert_array_equal(orders[1], steps.epoch_order(jax.random.key(0), 1, 50))
-
-
-def test_a_network_sees_its_own_leads_in_order():
-    signal = jnp.broadcast_to(jnp.arange(12, dtype=jnp.float16), (2, 5, 12))
-    read = fakes.reader(columns=(7, 0)).read(signal)
-    assert read.shape == (2, 5, 2) and read.dtype == jnp.float32
-    np.testing.assert_array_equal(read[0, 0], [7, 0])
-
-
 @pytest.mark.parametrize("weights", [(), (1.0,)])
 def test_exclusive_labels_are_learned_by_cross_entropy(setting, weights):
     store, readers, variables = setting
     index = jnp.arange(BATCH)
     labels = jax.nn.one_hot(index % 24, 24)
-    batch = steps.Batch(
+    batch = batching.Batch(
         windows.cut_windows(store, index, jnp.zeros(BATCH, jnp.int32), WINDOW),
         store.demographics[index],
         labels,
