@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lrhnet_jax.models import layers
+
 
 class Auxiliary(flax.struct.PyTreeNode):
     """What a distillation method trains and remembers beside the network; left out of what is exported.
@@ -81,15 +83,16 @@ def _copy(tree: Any) -> Any:
 
 def init_variables(model: nn.Module, key: jax.Array, leads: int, window: int) -> dict[str, Any]:
     """Returns fresh variables of `model` for signals (batch, window, leads)."""
-    signal, demographics = jnp.zeros((1, window, leads)), jnp.zeros((1, 5))
-    # Compiled, the forward pass that initialises by running falls away.
-    init = jax.jit(functools.partial(model.init, train=False))
-    return dict(init(key, signal, demographics))
+    return layers.initialize(model, key, *_inputs(leads, window), train=False)
 
 
 def variable_shapes(model: nn.Module, leads: int, window: int) -> dict[str, Any]:
     """Returns the shapes of what `init_variables` returns, without computing it."""
-    return jax.eval_shape(lambda: init_variables(model, jax.random.key(0), leads, window))
+    return jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), *_inputs(leads, window))
+
+
+def _inputs(leads: int, window: int) -> tuple[jax.Array, jax.Array]:
+    return jnp.zeros((1, window, leads)), jnp.zeros((1, 5))
 
 
 def create(

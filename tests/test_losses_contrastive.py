@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from lrhnet_jax import losses
+from lrhnet_jax.models import layers
 
 draw_negatives = jax.jit(losses.draw_negatives, static_argnums=3)
 crd = jax.jit(losses.crd, static_argnames=("temperature", "momentum"))
@@ -225,7 +226,7 @@ def test_embeddings():
     random = np.random.default_rng(0)
     student, teacher = ({"pooled": jnp.asarray(random.normal(size=(3, c)), jnp.bfloat16)} for c in (64, 512))
     module = losses.Embeddings()
-    variables = jax.jit(module.init)(jax.random.key(0), student, teacher)
+    variables = layers.initialize(module, jax.random.key(0), student, teacher)
     assert jax.tree.map(jnp.shape, variables["params"]["teacher"]) == {"kernel": (512, 128), "bias": (128,)}
 
     def total(variables, student, teacher):

@@ -10,6 +10,7 @@ import pytest
 
 from lrhnet_jax import losses, models
 from lrhnet_jax.losses import maps
+from lrhnet_jax.models import layers
 
 BATCH = 8
 
@@ -57,7 +58,7 @@ def test_fitnet_by_hand():
     """The longer map is pooled, the regressor is a matrix and a bias, the loss a mean of squares."""
     student, teacher = student_maps(), teacher_maps()
     hint = losses.Hints("layer1", "layer2")
-    variables = jax.jit(hint.init)(jax.random.key(0), student, teacher)
+    variables = layers.initialize(hint, jax.random.key(0), student, teacher)
     parameters = variables["params"]["regressor"]
     assert parameters["kernel"].shape == (1, 3, 6)
     parameters["bias"] = jnp.arange(6.0)
@@ -71,7 +72,7 @@ def test_fitnet_by_hand():
 def test_fitnet_pools_a_longer_teacher_and_takes_wider_regressors():
     student, teacher = student_maps(), teacher_maps()
     hint = losses.Hints("layer2", "layer1", taps=3)
-    variables = jax.jit(hint.init)(jax.random.key(0), student, teacher)
+    variables = layers.initialize(hint, jax.random.key(0), student, teacher)
     (loss, regressed), _ = apply(hint, variables, student, teacher)
     assert regressed.shape == (BATCH, 10, 5)
     target = maps.average_pool(teacher["layer1"], 10)
@@ -84,7 +85,7 @@ def test_fitnet_learns_a_linear_teacher():
     matrix = np.random.default_rng(3).normal(size=(4, 6)).astype(np.float32)
     teacher = {"layer2": jnp.asarray(np.asarray(student["layer2"]) @ matrix + 2)}
     hint = losses.Hints()
-    variables = jax.jit(hint.init)(jax.random.key(0), student, teacher)
+    variables = layers.initialize(hint, jax.random.key(0), student, teacher)
     optimizer = optax.adam(0.05)
 
     def step(carry, _):
@@ -186,7 +187,7 @@ def one_pair(**options):
 
 def test_semckd_running_statistics_move_in_training_only():
     module, (student, teacher) = losses.CrossLayer(), one_pair()
-    variables = jax.jit(module.init)(jax.random.key(0), student, teacher)
+    variables = layers.initialize(module, jax.random.key(0), student, teacher)
     _, trained = apply(module, variables, student, teacher)
     _, evaluated = apply(module, variables, student, teacher, False)
     jax.tree.map(np.testing.assert_array_equal, evaluated["batch_stats"], variables["batch_stats"])
@@ -204,7 +205,7 @@ def test_bfloat16_features_are_computed_in_float32():
     student, teacher = one_pair(dtype=jnp.bfloat16)
     wide = [jax.tree.map(lambda x: x.astype(jnp.float32), of) for of in (student, teacher)]
     for module in (losses.Hints("layer1", "layer1"), losses.CrossLayer()):
-        variables = jax.jit(module.init)(jax.random.key(0), student, teacher)
+        variables = layers.initialize(module, jax.random.key(0), student, teacher)
         (loss, details), _ = apply(module, variables, student, teacher)
         assert loss.dtype == details.dtype == jnp.float32
         assert loss == apply(module, variables, *wide)[0][0]

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, NamedTuple
 import flax.struct
 import jax
 
+from lrhnet_jax.models import layers
+
 
 class Seen(flax.struct.PyTreeNode):
     """What a method sees of a training step.
@@ -104,5 +106,5 @@ def apply(module: Any, variables: dict[str, Any], student: Any, teacher: Any) ->
 
 def init_module(module: Any, key: jax.Array, student: Any, teacher: Any) -> dict[str, Any]:
     """Returns a loss module's variables for two networks' features."""
-    variables = jax.jit(module.init)(key, student, teacher)
+    variables = layers.initialize(module, key, student, teacher)
     return {"params": variables.get("params", {}), "batch_stats": variables.get("batch_stats", {})}

@@ -4,6 +4,7 @@ Signals are (batch, time, channels). Parameters and BatchNorm statistics are kep
 what lies between them are computed in `dtype`. Padding is explicit: XLA's "SAME" differs from PyTorch where strided.
 """
 
+import functools
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -77,6 +78,14 @@ def inner_widths(given: Sequence[int], default: Sequence[int]) -> tuple[int, ...
     if len(given) != len(default) or min(given) < 1:
         raise ConfigError(f"inner: the network needs {len(default)} widths of at least 1, not {list(given)}")
     return tuple(given)
+
+
+def initialize(module: nn.Module, key: jax.Array, *arguments: Any, **options: Any) -> dict[str, Any]:
+    """Returns fresh variables of a module for a call with these arguments."""
+    # Compiled, the forward pass that initialises by running falls away. What is left runs once, but to optimise a
+    # generator of random numbers for every parameter takes a CPU five to twenty seconds: it is not worth it.
+    once = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return dict(jax.jit(functools.partial(module.init, **options), compiler_options=once)(key, *arguments))
 
 
 def uniform_init(fan_in: int) -> nn.initializers.Initializer:

@@ -1,0 +1,96 @@
+"""Every system's own config, made small: trained on generated ECGs, cut and resumed, reported, and used on records."""
+
+import importlib
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from data_builders import synthetic
+from lrhnet_jax import assess, checkpoint, evaluate, experiment, models, state
+
+RECORDS = 90
+SETS = {"physionet2020": "synthetic", "ptbxl": "synthetic_ptbxl", "physionet2017": "synthetic_physionet2017"}
+# The config, its data set, and how small its networks are made. LRH-Nets stand in for SE-ResNets, which other tests
+# train: they take long to compile.
+SYSTEMS = {
+    "fitnet": ("physionet2020", {}),
+    "semckd": ("physionet2020", {}),
+    "pskd": ("physionet2020", {}),
+    "mvkt": ("ptbxl", {"width": 8}),
+    "lth": ("physionet2017", {"width": 2}),
+    "lth_lrhnet": ("physionet2020", {}),
+}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+def small(system: str, data_dir) -> ConfigDict:
+    task, options = SYSTEMS[system]
+    config = importlib.import_module(f"configs.{system}").get_config(f"preset=demo,data={SETS[task]}")
+    config.data_dir, config.synthetic_records, config.compilation_cache = str(data_dir), RECORDS, ""
+    config.window, config.train.batch_size, config.windows_per_record = 256, 16, 1
+    config.evaluation.resamples, config.evaluation.validation_parts = 10, 4
+    for fields in config.networks.values():
+        fields.model = "lrhnet" if fields.model == "seresnet" else fields.model
+        fields.options = ConfigDict({**fields.options.to_dict(), **options})
+        fields.train.epochs = 2
+        if "prune" in fields:
+            fields.prune.update(max_rounds=1, rate=0.5)
+        if fields.train.get("method"):
+            known = {"expansion": 0.25, "dim": 8, "negatives": 16}
+            fields.train.method.update({key: value for key, value in known.items() if key in fields.train.method})
+    return config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_system_trains_is_cut_resumes_and_reports(system, data_dir, tmp_path, monkeypatch):
+    config = small(system, data_dir)
+    last = list(config.networks)[-1]
+    scored = assess.Assessor.network
+
+    def dies(self, name, *rest):
+        if name == last:
+            raise KeyboardInterrupt
+        return scored(self, name, *rest)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(assess.Assessor, "network", dies)
+        experiment.run(config, tmp_path / "run")
+    before = {name: (tmp_path / "run/networks" / name / "network.json").stat().st_mtime_ns for name in config.networks}
+    output = experiment.run(config, tmp_path / "run")
+    for name, time in before.items():  # nothing was trained again
+        assert (tmp_path / "run/networks" / name / "network.json").stat().st_mtime_ns == time
+
+    results = checkpoint.read_json(tmp_path / "run/results.json")
+    rows = results["folds"]["0"]["networks"]
+    text = (tmp_path / "run/report.md").read_text()
+    assert set(rows) == set(config.networks) and "SYNTHETIC" in text and "SYNTHETIC" in output
+    for name, row in rows.items():
+        assert name in text and len(row["history"]) == 2
+        assert np.isfinite([epoch["loss"] for epoch in row["history"]]).all()
+        method = config.networks[name].train.get("method", {"name": "none"})["name"]
+        assert results["networks"][name].get("method", "none") == method
+        if "prune" in config.networks[name]:
+            assert row["pruning"]["kept"] < row["pruning"]["units"] or row["pruning"]["round"] == 0
+    # What a method trains beside the network is no part of it.
+    meta, variables = checkpoint.load_model(tmp_path / "run/networks" / last)
+    model = models.create(meta["model"], meta["leads"], num_classes=len(meta["classes"]), **meta["options"])
+    plain = state.variable_shapes(model, len(meta["leads"]), meta["window"])
+    assert jax.tree.map(np.shape, variables) == jax.tree.map(np.shape, plain)
+
+
+@pytest.mark.slow
+def test_a_pruned_network_reads_records_from_files(data_dir, tmp_path):
+    config = small("lth", data_dir)
+    keep = ("dense", "channels")
+    config.networks = ConfigDict({name: config.networks[name] for name in keep})
+    experiment.run(config, tmp_path / "run")
+    synthetic.write_single_lead(tmp_path / "raw", 8, seed=5)
+    metrics = evaluate.evaluate(tmp_path / "run/networks/channels", tmp_path / "raw", tmp_path / "out")
+    assert metrics["records"]["scored"] == 8 and metrics["network"]["task"] == "physionet2017"
