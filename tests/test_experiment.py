@@ -76,7 +76,7 @@ def finished(data_dir, tmp_path_factory, compilation_cache) -> tuple[pathlib.Pat
 
 def comparable(value):
     """Results without what may differ between two equal runs: how fast they went, when, and where the data lay."""
-    free = ("samples_per_second", "created", "command", "input")
+    free = ("samples_per_second", "inference", "created", "command", "input")
     if isinstance(value, dict):
         return {k: comparable(v) for k, v in value.items() if k not in free}
     return [comparable(item) for item in value] if isinstance(value, list) else value
