@@ -9,6 +9,7 @@ deviation over the runs and a paired t-test. The JSON has every run's metrics wi
 """
 
 import argparse
+import copy
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,13 +36,15 @@ def merge(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             why = f"differs from {first} in {', '.join(changed)}" if changed else f"has fold {', '.join(twice)} again"
             raise ConfigError(f"{name} {why}; give one run's results.json of each fold")
         merged["folds"] |= other["folds"]
+        merged["command"] += f"\n{other['command']}"
     return merged
 
 
 def _what(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what runs of one graph have in common, whatever their fold."""
-    free = {"fold", *provenance.FREE_FIELDS}
-    config = {field: value for field, value in results["config"].items() if field not in free}
+    """Returns what runs of one graph have in common, whatever their fold; a loaded teacher is the fold's."""
+    config = copy.deepcopy({k: v for k, v in results["config"].items() if k not in {"fold", *provenance.FREE_FIELDS}})
+    for network in config.get("networks", {}).values():
+        network["checkpoint"] = bool(network.get("checkpoint"))
     return {"config": config, "dataset": {field: results["dataset"][field] for field in ("name", "records")}}
 
 

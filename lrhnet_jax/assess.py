@@ -196,7 +196,7 @@ class Assessor:
                 resamples=self.config.evaluation.resamples,
                 seed=self.config.seed,
             )
-            for name in {name: None for pair in pairs for name in pair}
+            for name in dict.fromkeys(name for pair in pairs for name in pair)
         }
         return [{"a": a, "b": b, "differences": scoring.difference(resampled[a], resampled[b])} for a, b in pairs]
 

@@ -15,13 +15,15 @@ def write(path, results):
 
 def test_the_runs_of_two_folds_are_one_table(tmp_path, capsys):
     results = test_report_recipes.make_results()
-    first = write(tmp_path / "0.json", results)
     other = copy.deepcopy(results)
     other["folds"] = {"3": other["folds"]["0"]}
     other["config"] |= {"fold": "3", "data_dir": "elsewhere"}
+    for path, run in (("runs/fold0", results), ("runs/fold3", other)):
+        run["config"]["networks"] = {"teacher12": {"checkpoint": path}}
     headline = other["folds"]["3"]["networks"]["vanilla2_0"]["test"]["headline"]
     headline["micro_f1"] = {"value": 0.5, "low": 0.4, "high": 0.6}
-    found = distillation.main([first, write(tmp_path / "3.json", other), f"--output={tmp_path / 'out/table.json'}"])
+    paths = [write(tmp_path / "0.json", results), write(tmp_path / "3.json", other)]
+    found = distillation.main([*paths, f"--output={tmp_path / 'out/table.json'}"])
     vanilla = found["summary"]["vanilla2"]
     assert (vanilla["title"], vanilla["paper"]) == ("Vanilla KD", "57.27 (71.18)")
     assert vanilla["runs"] == ["fold 0, vanilla2_0", "fold 0, vanilla2_1", "fold 3, vanilla2_0", "fold 3, vanilla2_1"]

@@ -1,6 +1,7 @@
 """The tables of recipes over seeds and folds, from a table run and from one of MVKT-ECG's transfers."""
 
 import numpy as np
+
 from lrhnet_jax import ecg, figures, report, report_recipes, tasks
 from tests import test_report
 
