@@ -25,7 +25,7 @@ FOLDS = ("0", "1", "2", "3", "4", "all")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The keys of a config string, checked."""
+    """The keys of a config string, checked; `numbers` and `words` are those that one experiment alone has."""
 
     leads: tuple[str, ...]
     data: str
@@ -33,29 +33,35 @@ class Options:
     fold: str
     datasets: tuple[str, ...] = ("physionet2020",)
     numbers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    words: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 def parse(
     arg: str | None,
-    leads: str = "2",
+    leads: str | None = "2",
     dataset: str | Sequence[str] = "physionet2020",
-    **numbers: int | float | None,
+    words: Mapping[str, Sequence[str]] | None = None,
+    **numbers: int | float | type[int] | type[float],
 ) -> Options:
     """Reads a config string.
 
     Args:
       arg: "key=value,key=value", or None.
-      leads: the experiment's default.
+      leads: the experiment's default; None: it has no such key.
       dataset: the real set that the experiment is for, one of `tasks.DATASETS`; or several: `auto` is the first.
+      words: keys that only this experiment has, each with its words; a value is some of them, joined by '+', and all
+        by default. `Options.words` has them in the order given here.
       **numbers: keys that only this experiment has, numbers above zero, with their defaults; whole where those are
-        whole; of a default None, the key may be left out.
+        whole. Where a type stands for the default the key may be left out, and is then None.
 
     Raises:
       ConfigError: for an unknown key or value, with the valid ones.
     """
-    datasets = (dataset,) if isinstance(dataset, str) else tuple(dataset)
-    values = {"leads": leads, "data": "auto", "preset": "paper", "fold": "0"}
-    values |= {key: "" if value is None else str(value) for key, value in numbers.items()}
+    datasets, words = (dataset,) if isinstance(dataset, str) else tuple(dataset), words or {}
+    values = {"leads": leads} if leads is not None else {}
+    values |= {"data": "auto", "preset": "paper", "fold": "0"}
+    values |= {key: "+".join(valid) for key, valid in words.items()}
+    values |= {key: "" if isinstance(value, type) else str(value) for key, value in numbers.items()}
     for item in filter(None, (arg or "").split(",")):
         key, equals, value = item.partition("=")
         if key not in values or not equals:
@@ -65,17 +71,30 @@ def parse(
         if values[key] not in valid:
             raise ConfigError(f"config string: unknown {key} {values[key]!r}; choose {', '.join(valid)}")
     given = {
-        key: None if default is None and not values[key] else _positive(key, values[key], isinstance(default, int))
+        key: None if isinstance(default, type) and not values[key] else _positive(key, values[key], default)
         for key, default in numbers.items()
     }
+    chosen = {key: _some(key, values[key], valid) for key, valid in words.items()}
     try:
-        leads_read = ecg.parse_leads(values["leads"])
+        leads_read = () if leads is None else ecg.parse_leads(values["leads"])
     except ecg.LeadError as error:
         raise ConfigError(f"config string: leads={values['leads']}: {error}") from error
-    return Options(leads_read, values["data"], values["preset"], values["fold"], datasets, given)
+    return Options(leads_read, values["data"], values["preset"], values["fold"], datasets, given, chosen)
 
 
-def _positive(key: str, text: str, whole: bool) -> int | float:
+def _some(key: str, text: str, valid: Sequence[str]) -> tuple[str, ...]:
+    named = text.split("+")
+    unknown = [word for word in named if word not in valid]
+    if unknown:
+        raise ConfigError(
+            f"config string: {key}={text}: unknown {', '.join(map(repr, unknown))}; join with '+' any of "
+            f"{', '.join(valid)}"
+        )
+    return tuple(word for word in valid if word in named)
+
+
+def _positive(key: str, text: str, default: int | float | type) -> int | float:
+    whole = default is int or isinstance(default, int)
     try:
         value = int(text) if whole else float(text)
     except ValueError:

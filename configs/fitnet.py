@@ -17,14 +17,18 @@ from lrhnet_jax import ecg
 
 def get_config(arg: str | None = None):
     options = common.parse(arg)
-    train: dict[str, Any] = {"method": common.method("fitnet")}
-    if options.preset == "reference":
-        train = {"method": common.method("random_map"), "kl_weight": 0.35}
     return common.experiment(
         "fitnet",
         options,
         {
             "teacher12": common.network("seresnet", ecg.LEADS),
-            "student": common.network("lrhnet", options.leads, teachers={"teacher12": 1.0}, **train),
+            "student": common.network("lrhnet", options.leads, teachers={"teacher12": 1.0}, **recipe(options)),
         },
     )
+
+
+def recipe(options: common.Options) -> dict[str, Any]:
+    """Returns the student's training fields."""
+    if options.preset == "reference":
+        return {"method": common.method("random_map"), "kl_weight": 0.35}
+    return {"method": common.method("fitnet")}

@@ -7,10 +7,16 @@ Kim et al. 2021: the predictions' weight grows linearly to .8 in the last epoch;
 .5558 (.6803) on 2 leads; in its code the weight compounds to nothing, which preset=reference does, too.
 """
 
+from typing import Any
+
 from configs import common
 
 
 def get_config(arg: str | None = None):
     options = common.parse(arg)
-    method = common.method("pskd", compounding=options.preset == "reference")
-    return common.experiment("pskd", options, {"student": common.network("lrhnet", options.leads, method=method)})
+    return common.experiment("pskd", options, {"student": common.network("lrhnet", options.leads, **recipe(options))})
+
+
+def recipe(options: common.Options) -> dict[str, Any]:
+    """Returns the student's training fields."""
+    return {"method": common.method("pskd", compounding=options.preset == "reference")}

@@ -7,22 +7,30 @@ Challenge 2020. LRH-Net's paper reports as "cross-layer", on one fold, a Challen
 12, .5904 (.7328) on 3 and .5713 (.7069) on 2 leads.
 """
 
+from typing import Any
+
 from configs import common
 from lrhnet_jax import ecg
 
 
 def get_config(arg: str | None = None):
     options = common.parse(arg)
-    student = common.network(
-        "lrhnet",
-        options.leads,
-        teachers={"teacher12": 1.0},
-        method=common.method("semckd"),
-        alpha=1.0,
-        kl_weight=1.0,
-        temperature=4.0,
-        t_squared=True,
-    )
     return common.experiment(
-        "semckd", options, {"teacher12": common.network("seresnet", ecg.LEADS), "student": student}
+        "semckd",
+        options,
+        {
+            "teacher12": common.network("seresnet", ecg.LEADS),
+            "student": common.network("lrhnet", options.leads, teachers={"teacher12": 1.0}, **recipe()),
+        },
     )
+
+
+def recipe() -> dict[str, Any]:
+    """Returns the student's training fields."""
+    return {
+        "method": common.method("semckd"),
+        "alpha": 1.0,
+        "kl_weight": 1.0,
+        "temperature": 4.0,
+        "t_squared": True,
+    }

@@ -6,10 +6,12 @@ Where the task's classes exclude each other there are no thresholds. A network's
 thresholds.json if there are any, and evaluation.json (written last: a resumed run skips what has one).
 """
 
+import functools
 import logging
 import os
 import pathlib
 import statistics
+import time
 from typing import Any
 
 import jax
@@ -23,6 +25,7 @@ from lrhnet_jax import (
     data,
     inference,
     processes,
+    provenance,
     scoring,
     sharding,
     tasks,
@@ -102,19 +105,26 @@ class Assessor:
         return processes.from_first(lambda: scoring.epoch_score(self.task, self.records.labels[rows], probabilities))
 
     def network(self, name: str, trained: Trained, folder: pathlib.Path) -> dict[str, Any]:
-        """Scores a network, or returns what an earlier call wrote; adds its training log."""
+        """Scores a network, or returns what an earlier call wrote; adds its training log.
+
+        "inference" in it is the time of one pass over the validation part, from the store to probabilities, compiled.
+        """
         path = folder / "evaluation.json"
         if not processes.from_first(path.exists):
             logger.info("%s: scoring", name)
             parts = {"validation": self.split.validation, "test": self.split.test}
-            found = {
-                part: self.probabilities(trained.reader, trained.variables, rows, f"{name} {part}")
-                for part, rows in parts.items()
-            }
-            processes.from_first(lambda: self._write_scores(folder, parts, found))
+            read = functools.partial(self.probabilities, trained.reader, trained.variables)
+            read(parts["validation"][: self.config.evaluation.batch_size])  # fills a batch: compiles what is timed
+            started = time.perf_counter()
+            found = {"validation": read(parts["validation"], f"{name} validation")}
+            seconds = time.perf_counter() - started
+            found["test"] = read(parts["test"], f"{name} test")
+            processes.from_first(lambda: self._write_scores(folder, parts, found, seconds))
         return {**trained.log, **processes.from_first(lambda: checkpoint.read_json(path))}
 
-    def _write_scores(self, folder: pathlib.Path, parts: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> None:
+    def _write_scores(
+        self, folder: pathlib.Path, parts: dict[str, np.ndarray], found: dict[str, np.ndarray], seconds: float
+    ) -> None:
         self._save_predictions(folder, parts, found)
         chosen = self._fit(parts["validation"], found["validation"], self.config.evaluation.threshold_shrinkage)
         if chosen is not None:
@@ -123,7 +133,14 @@ class Assessor:
                 folder / "thresholds.json",
                 {"thresholds": chosen.tolist(), "protocol": protocol, "fitted_on": "validation"},
             )
-        checkpoint.write_json(folder / "evaluation.json", self._scores(parts, found, chosen))
+        inference = {
+            "seconds": seconds,
+            "records": len(parts["validation"]),
+            "batch_size": self.config.evaluation.batch_size,
+            "device": provenance.device(),
+        }
+        scores = self._scores(parts, found, chosen)
+        checkpoint.write_json(folder / "evaluation.json", {**scores, "inference": inference})
 
     def _save_predictions(
         self, folder: pathlib.Path, parts: dict[str, np.ndarray], found: dict[str, np.ndarray]
@@ -170,19 +187,18 @@ class Assessor:
     def comparisons(self, pairs: list[tuple[str, str]], networks: pathlib.Path) -> list[dict[str, Any]]:
         """Compares pairs of scored networks on the same records of the scored fold, by paired bootstrap."""
         rows = self.split.test
-        compared = []
-        for a, b in pairs:
-            differences = scoring.paired_difference(
+        resampled = {
+            name: scoring.resample(
                 self.records.labels[rows],
-                *self._scored(networks / a),
-                *self._scored(networks / b),
+                *self._scored(networks / name),
                 self.records.patients[rows],
                 task=self.task,
                 resamples=self.config.evaluation.resamples,
                 seed=self.config.seed,
             )
-            compared.append({"a": a, "b": b, "differences": differences})
-        return compared
+            for name in dict.fromkeys(name for pair in pairs for name in pair)
+        }
+        return [{"a": a, "b": b, "differences": scoring.difference(resampled[a], resampled[b])} for a, b in pairs]
 
     def _scored(self, folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns a scored network's probabilities on the scored fold, and its thresholds, if the task has any."""
@@ -193,11 +209,6 @@ class Assessor:
         return found, np.array(checkpoint.read_json(folder / "thresholds.json")["thresholds"])
 
 
-def headline(score: dict[str, Any], decision: str) -> dict[str, Any]:
-    """Returns a score's main metrics under a decision rule, "threshold" or "threshold_or_top1"."""
-    return score["headline"] | (score["headline_top1"] if decision == "threshold_or_top1" else {})
-
-
 def summarize(folds: dict[str, Any], decision: str) -> dict[str, Any]:
     """Returns, for each network and metric, the mean and standard deviation over the folds, and the folds' values."""
     first = next(iter(folds.values()))["networks"]
@@ -206,7 +217,7 @@ def summarize(folds: dict[str, Any], decision: str) -> dict[str, Any]:
         summary[name] = {}
         for metric in row["test"]["headline"]:
             tests = [fold["networks"][name]["test"] for fold in folds.values()]
-            values = [headline(test, decision)[metric]["value"] for test in tests]
+            values = [scoring.headline(test, decision)[metric]["value"] for test in tests]
             known = [value for value in values if value is not None and np.isfinite(value)]
             summary[name][metric] = {
                 "mean": statistics.fmean(known) if known else None,

@@ -115,18 +115,13 @@ class Fold:
         self.assessor = assess.Assessor(self.config, self.records, self.store, self.split, self.parallel)
 
     def run(self) -> dict[str, Any]:
-        """Trains or loads every network, scores it, and compares those that read the same leads or teach each other."""
+        """Trains or loads every network, scores it, and compares those that `graph.comparisons` pairs."""
         logger.info("fold %d: %s", self.fold, self.split.sizes())
         folders = {network.name: self.folder / "networks" / network.name for network in self.networks}
         for network in self.networks:
             self.trained[network.name] = self._obtain(network, folders[network.name])
         rows = {name: self.assessor.network(name, trained, folders[name]) for name, trained in self.trained.items()}
-        pairs = [
-            (a.name, b.name)
-            for i, a in enumerate(self.networks)
-            for b in self.networks[i + 1 :]
-            if a.leads == b.leads or a.name in b.teachers
-        ]
+        pairs = graph.comparisons(self.networks)
         return {
             "records": self.split.sizes(),
             "networks": rows,

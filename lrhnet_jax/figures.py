@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrhnet_jax import paper, report_pruning, score_tables, tasks
+from lrhnet_jax import paper, recipes, report_pruning, score_tables, tasks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 110
 _COLORS = ("#3b6fb6", "#e07b39", "#4d9a5b", "#b5454f", "#8061a8", "#8a6a4f", "#cf79b8", "#6f7780")
+_MOST_BARS = 12  # of a class; more are hairlines, and the report's table says it better
 
 
 def write(results: Mapping[str, Any], folder: pathlib.Path) -> list[tuple[str, str]]:
@@ -53,21 +54,26 @@ def write(results: Mapping[str, Any], folder: pathlib.Path) -> list[tuple[str, s
 
 
 def training_curves(results: Mapping[str, Any]) -> "Figure | None":
-    """Returns loss and validation score over the epochs, a column for each network, a line for each fold."""
+    """Returns loss and validation score over the epochs, a column for each network or recipe, a line for each run."""
     folds = {fold: entry["networks"] for fold, entry in results["folds"].items()}
-    names = [name for name in results["networks"] if any(networks[name]["history"] for networks in folds.values())]
-    if not names:
+    groups = {
+        group: names
+        for group, names in recipes.groups(results).items()
+        if any(networks[name]["history"] for networks in folds.values() for name in names)
+    }
+    if not groups:
         return None
     metric = score_tables.task_of(results).epoch_metric
     key = f"validation_{metric}"
-    figure = _figure(max(3.4 * len(names), 4.5), 5.2)
-    axes = figure.subplots(2, len(names), squeeze=False, sharex="col")
-    for column, name in enumerate(names):
+    figure = _figure(max(3.4 * len(groups), 4.5), 5.2)
+    axes = figure.subplots(2, len(groups), squeeze=False, sharex="col")
+    for column, (group, names) in enumerate(groups.items()):
         loss, score = axes[:, column]
-        for color, (fold, networks) in zip(_cycle(len(folds)), folds.items(), strict=True):
-            run = networks[name]
+        runs = [(color, fold, name) for color, fold in zip(_cycle(len(folds)), folds, strict=True) for name in names]
+        for color, fold, name in runs:
+            run = folds[fold][name]
             epochs = [row["epoch"] for row in run["history"]]
-            label = f"fold {fold}" if len(folds) > 1 else None
+            label = f"fold {fold}" if len(folds) > 1 and name == names[0] else None
             loss.plot(epochs, [row["loss"] for row in run["history"]], color=color, label=label)
             scored = [(row["epoch"], row[key]) for row in run["history"] if row.get(key) is not None]
             if scored:
@@ -75,7 +81,7 @@ def training_curves(results: Mapping[str, Any]) -> "Figure | None":
                 kept = [point for point in scored if point[0] == run["best_epoch"]]
                 if kept:
                     score.plot(*kept[0], "o", color=color, markersize=6)
-        loss.set_title(name)
+        loss.set_title(group)
         score.set_xlabel("epoch")
         score.xaxis.get_major_locator().set_params(integer=True)
     for score in axes[1, 1:]:
@@ -88,15 +94,20 @@ def training_curves(results: Mapping[str, Any]) -> "Figure | None":
 
 
 def per_class(results: Mapping[str, Any]) -> "Figure | None":
-    """Returns bars of each class's F1 for each network (mean over folds), commonest class first."""
+    """Returns bars of each class's F1 for each network or recipe (mean over runs), commonest class first.
+
+    None if no class has a positive, or if there are too many networks.
+    """
     task = score_tables.task_of(results)
-    names = list(results["networks"])
+    folds = list(results["folds"].values())
     scores = {
-        name: [entry["networks"][name]["test"]["per_class"] for entry in results["folds"].values()] for name in names
+        group: [fold["networks"][name]["test"]["per_class"] for name in names for fold in folds]
+        for group, names in recipes.groups(results).items()
     }
-    positives = {code: sum(fold[code]["positives"] for fold in scores[names[0]]) for code in task.classes}
+    names = list(scores)
+    positives = {code: sum(one[code]["positives"] for one in scores[names[0]][: len(folds)]) for code in task.classes}
     codes = sorted((code for code in task.classes if positives[code]), key=lambda code: -positives[code])
-    if not codes:
+    if not codes or len(names) > _MOST_BARS:
         return None
     figure = _figure(12, 4)
     axes = figure.subplots()

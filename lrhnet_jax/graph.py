@@ -7,10 +7,10 @@ no file and no array.
 import dataclasses
 import graphlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrhnet_jax import ecg, models, search, structured
+from lrhnet_jax import ecg, models, recipes, search, structured
 from lrhnet_jax.errors import ConfigError
 
 
@@ -90,6 +90,26 @@ def parse(networks: Mapping[str, Mapping[str, Any]], train: Mapping[str, Any]) -
     for network in parsed.values():
         _check_pruning(network, parsed)
     return _order(parsed)
+
+
+def comparisons(networks: Sequence[Network]) -> list[tuple[str, str]]:
+    """Returns the pairs of networks whose difference answers a question.
+
+    These are every network and its teachers, every run of a recipe and its undistilled network (see `recipes`), and
+    among the networks that are no such runs, all that read the same leads.
+    """
+    known = {network.name for network in networks}
+    pairs = []
+    for i, network in enumerate(networks):
+        if (undistilled := recipes.undistilled(network.name)) in known:
+            pairs.append((network.name, undistilled))
+        pairs += [
+            (other.name, network.name)
+            for other in networks[:i]
+            if other.name in network.teachers
+            or (other.leads == network.leads and not (recipes.is_run(other.name) or recipes.is_run(network.name)))
+        ]
+    return pairs
 
 
 def _check_teachers(network: Network, names: set[str]) -> None:

@@ -16,7 +16,7 @@ from lrhnet_jax import checkpoint, data, graph, models, processes, state
 from lrhnet_jax.errors import CheckpointError, ConfigError
 
 # Fields that change where a run reads or how fast it goes, but not its numbers.
-_FREE_FIELDS = ("data_dir", "input", "steps_per_dispatch", "compilation_cache", "parallel", "devices")
+FREE_FIELDS = ("data_dir", "input", "steps_per_dispatch", "compilation_cache", "parallel", "devices")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "lrhnet-jax")
 
 
@@ -28,7 +28,7 @@ def check_same(what: dict[str, Any]) -> None:
     """
     first, *others = processes.exchange(json.dumps(what))
     for process, other in enumerate(others, 1):
-        changed = _differences(json.loads(first), json.loads(other))
+        changed = differences(json.loads(first), json.loads(other))
         if changed:
             raise ConfigError(
                 f"process {process} differs from process 0 in {', '.join(changed)}; start all with the same flags, "
@@ -52,12 +52,12 @@ def claim(workdir: pathlib.Path, config: ConfigDict, records: data.Records) -> N
 
 
 def _claim(workdir: pathlib.Path, config: ConfigDict, records: data.Records) -> None:
-    mine = {"data": _digest(records), "config": {k: v for k, v in config.to_dict().items() if k not in _FREE_FIELDS}}
+    mine = {"data": _digest(records), "config": {k: v for k, v in config.to_dict().items() if k not in FREE_FIELDS}}
     path = workdir / "run.json"
     if path.exists():
         theirs = checkpoint.read_json(path)
         # As it would read back: JSON knows no tuples.
-        changed = _differences(theirs, json.loads(json.dumps(mine)))
+        changed = differences(theirs, json.loads(json.dumps(mine)))
         if changed:
             raise CheckpointError(
                 f"{workdir} holds a run that differs in {', '.join(changed)}; choose another --workdir, or delete it"
@@ -67,10 +67,11 @@ def _claim(workdir: pathlib.Path, config: ConfigDict, records: data.Records) -> 
     checkpoint.write_json(path, mine)
 
 
-def _differences(a: Any, b: Any, path: str = "") -> list[str]:
+def differences(a: Any, b: Any, path: str = "") -> list[str]:
+    """Returns the fields, as "config.train.epochs", in which two nested dicts differ."""
     if isinstance(a, dict) and isinstance(b, dict):
         keys = sorted(set(a) | set(b))
-        return [d for key in keys for d in _differences(a.get(key), b.get(key), f"{path}.{key}".lstrip("."))]
+        return [d for key in keys for d in differences(a.get(key), b.get(key), f"{path}.{key}".lstrip("."))]
     return [] if a == b else [path]
 
 
@@ -118,6 +119,7 @@ def _describe_network(network: graph.Network, classes: int, window: int) -> dict
         "teachers": dict(network.teachers),
         "method": network.train["method"]["name"],
         "parameters": models.count_parameters(variables["params"]),
+        "bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(variables)),  # of what is saved
         "macs": models.multiply_accumulates(network.model, network.leads, window, **options),
     }
 

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrhnet_jax import figures, formats, paper, report_pruning, score_tables, tasks
+from lrhnet_jax import figures, formats, paper, report_pruning, report_recipes, score_tables, tasks
 
 logger = logging.getLogger(__name__)
 WIDTH = 110  # columns of the terminal table
@@ -71,7 +71,7 @@ def table(results: Mapping[str, Any]) -> str:
     other = score_tables.other_data(results)
     if other and papers and any(row[-1] for row in rows):
         notes.append(other)
-    notice = [_banner(results)] if _banner(results) else []
+    notice = [banner(results)] if banner(results) else []
     return "\n".join([*formats.wrap(notice, WIDTH), *lines, "", *formats.wrap(notes, WIDTH)]).rstrip()
 
 
@@ -80,12 +80,13 @@ def markdown(results: Mapping[str, Any], drawn: Sequence[tuple[str, str]] = ()) 
     task = score_tables.task_of(results)
     sections = [
         f"# {results['experiment']} ({results['preset']} preset)",
-        f"> **{_banner(results)}**" if _banner(results) else "",
+        f"> **{banner(results)}**" if banner(results) else "",
         f"{results['created']}, {results['device']}.",
         "## Networks",
         _networks(results),
         "## Scores on the test fold" + ("s" if len(results["folds"]) > 1 else ""),
         score_tables.scores(results),
+        report_recipes.section(results),
         "## Differences between networks",
         score_tables.comparisons(results),
         report_pruning.section(results),
@@ -105,7 +106,8 @@ def markdown(results: Mapping[str, Any], drawn: Sequence[tuple[str, str]] = ()) 
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _banner(results: Mapping[str, Any]) -> str:
+def banner(results: Mapping[str, Any]) -> str:
+    """Returns what has to be said first: that the data is synthetic; or the data set's own notice, or ""."""
     dataset = results["dataset"]
     if not dataset["synthetic"]:
         return dataset.get("notice", "")
@@ -126,18 +128,35 @@ def _networks(results: Mapping[str, Any]) -> str:
                 network["model"],
                 formats.leads(network["leads"]),
                 f"{network['parameters']:,}",
+                formats.kibibytes(network.get("bytes")),
                 f"{network['macs'] / 1e6:,.1f}",
+                score_tables.inference(results, [name]),
                 ", ".join(f"{weight:g} {teacher}" for teacher, weight in network["teachers"].items()) or "none",
                 trained,
                 f"{statistics.median(rates):,.0f}" if rates else "",
             ]
         )
-    header = ["network", "model", "leads", "parameters", "million MACs", "teachers", "epoch kept", "windows/s"]
+    sizes = ["parameters", "KiB", "million MACs", "inference, s"]
+    header = ["network", "model", "leads", *sizes, "teachers", "epoch kept", "windows/s"]
     window = results["config"].get("window")
     rate = results["dataset"].get("rate")
     seconds = f" ({window / rate:.1f} s at {rate:g} Hz)" if window and rate else ""
-    note = f"\n\nMACs: multiply-accumulates for one window of {window:,} samples{seconds}." if window else ""
-    return formats.markdown_table(header, rows) + note
+    notes = [f"MACs: multiply-accumulates for one window of {window:,} samples{seconds}."] if window else []
+    notes.append("KiB: all variables as they are saved, in float32. windows/s: in training.")
+    timed = [
+        run["inference"]
+        for fold in results["folds"].values()
+        for run in fold["networks"].values()
+        if "inference" in run
+    ]
+    if timed:
+        records = " or ".join(f"{n:,}" for n in sorted({t["records"] for t in timed}))
+        devices = " or ".join(sorted({t["device"] for t in timed}))
+        notes.append(
+            f"Inference: one pass over the validation part, {records} records, in batches of {timed[0]['batch_size']}, "
+            f"compiled, on {devices}."
+        )
+    return f"{formats.markdown_table(header, rows)}\n\n{' '.join(notes)}"
 
 
 def _protocol(results: Mapping[str, Any]) -> str:

@@ -3,15 +3,16 @@
 Every function takes the dict in results.json. Which metrics there are, and how an answer is decided, is the task's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrhnet_jax import formats, paper, tasks
+from lrhnet_jax import formats, paper, recipes, scoring, tasks
 
 _RULES = {
     "threshold": "a class is positive where its probability reaches its threshold",
     "threshold_or_top1": "a class is positive where its probability reaches its threshold, or is the record's highest",
 }
+PAPER = "paper: Challenge metric (micro-F1)"
 _MOST_PROBABLE = "each record is of the class with the highest probability"
 
 
@@ -25,7 +26,7 @@ def scores(results: Mapping[str, Any]) -> str:
     task, names = task_of(results), list(results["networks"])
     labels = [tasks.METRICS[metric] for metric in task.metrics]
     papers = paper.applies(task.name)
-    header = ["network", *labels, *(["paper: Challenge metric (micro-F1)"] if papers else [])]
+    header = ["network", *labels, *([PAPER] if papers else [])]
     rows = [
         [
             name,
@@ -89,7 +90,7 @@ def total_confusion(results: Mapping[str, Any], name: str) -> list[list[int]]:
 
 
 def comparisons(results: Mapping[str, Any]) -> str:
-    """Returns the differences between networks that read the same leads or teach each other."""
+    """Returns the differences between the networks that were compared, see `graph.comparisons`."""
     metrics = task_of(results).metrics
     rows = []
     differences: dict[str, list[Mapping[str, Any]]] = {}
@@ -103,7 +104,7 @@ def comparisons(results: Mapping[str, Any]) -> str:
                 cells.append(formats.interval(row["difference"], row["low"], row["high"], sign="+") + p)
             rows.append([fold, name, *cells])
     if not rows:
-        return "No two networks that read the same leads or teach each other."
+        return "No two networks were compared: none read the same leads or teach each other."
     text = (
         "x100, first minus second, with the 95 % interval and the two-sided p of a bootstrap that scores both networks "
         "on the same resampled patients. The p are not corrected for their number."
@@ -120,20 +121,25 @@ def comparisons(results: Mapping[str, Any]) -> str:
 
 
 def per_class(results: Mapping[str, Any]) -> str:
-    """Returns F1, AUROC and average precision of each class and network."""
+    """Returns F1, AUROC and average precision of each class, for each network or, where there are seeds, recipe."""
     task = task_of(results)
-    names = list(results["networks"])
-    header = ["class", "diagnosis", "positives", *names]
+    groups = recipes.groups(results)
+    scores = {group: [s for name in names for s in _score(results, name)] for group, names in groups.items()}
     rows = []
     for code in task.classes:
-        entries = {name: [score["per_class"][code] for score in _score(results, name)] for name in names}
         cells = []
-        for name in names:
-            values = [formats.mean(e[key] for e in entries[name]) for key in ("f1", "auroc", "average_precision")]
+        for found in scores.values():
+            entries = [score["per_class"][code] for score in found]
+            values = [formats.mean(e[key] for e in entries) for key in ("f1", "auroc", "average_precision")]
             cells.append(" / ".join(formats.percent(value) for value in values))
-        positives = sum(entry["positives"] for entry in entries[names[0]])
+        positives = sum(
+            score["per_class"][code]["positives"] for score in _score(results, next(iter(results["networks"])))
+        )
         rows.append([task.abbreviation(code), task.description(code), f"{positives:,}", *cells])
+    header = ["class", "diagnosis", "positives", *scores]
     folds = ", mean over the folds in which the class occurs" if len(results["folds"]) > 1 else ""
+    if len(groups) < len(results["networks"]):
+        folds += ", and over seeds"
     return (
         f"F1 / AUROC / average precision, x100{folds}; - where the test fold has no positive.\n\n"
         + formats.markdown_table(header, rows)
@@ -168,13 +174,19 @@ def cell(
     """Returns a metric of a network as text: with its interval, or mean and standard deviation over folds."""
     rows = []
     for score in _score(results, name, part):
-        decided = (decision or _decision(results)) == "threshold_or_top1" and metric in score["headline_top1"]
-        rows.append(score["headline_top1" if decided else "headline"][metric])
+        rows.append(scoring.headline(score, decision or _decision(results))[metric])
     if len(rows) == 1:
         row = rows[0]
         return formats.percent(row["value"]) if short else formats.interval(row["value"], row["low"], row["high"])
     values = [row["value"] for row in rows]
     return formats.percent(formats.mean(values)) if short else formats.mean_and_deviation(values)
+
+
+def inference(results: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Returns the seconds of one pass over the validation part, mean over networks and folds; "" where not measured."""
+    runs = [fold["networks"][name].get("inference") for fold in results["folds"].values() for name in names]
+    seconds = formats.mean(run["seconds"] for run in runs if run)
+    return "" if seconds is None else f"{seconds:.2f}"
 
 
 def published(results: Mapping[str, Any], name: str) -> str:

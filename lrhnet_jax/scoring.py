@@ -4,6 +4,7 @@ The bootstrap draws patients, not records: two recordings of one patient are not
 97.5th percentile. They cover the choice of test patients, not that of the training run.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -110,6 +111,11 @@ def score(
     return result
 
 
+def headline(score: Mapping[str, Any], decision: str) -> dict[str, Any]:
+    """Returns the main metrics of what `score` returned, under a decision rule: "threshold" or "threshold_or_top1"."""
+    return score["headline"] | (score["headline_top1"] if decision == "threshold_or_top1" else {})
+
+
 def epoch_score(task: Task, labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Returns the task's `epoch_metric`, which needs no thresholds; NaN where the labels do not allow it.
 
@@ -144,23 +150,46 @@ def paired_difference(
     Raises:
       ValueError: as in `score`.
     """
-    labels, probabilities_a, thresholds_a = _check(task, labels, probabilities_a, thresholds_a)
-    labels, probabilities_b, thresholds_b = _check(task, labels, probabilities_b, thresholds_b)
-    groups = _patients(patients, len(labels))
-    a = _Scorer(task, labels, probabilities_a, decide(probabilities_a, thresholds_a))
-    b = _Scorer(task, labels, probabilities_b, decide(probabilities_b, thresholds_b))
+    a, b = (
+        resample(labels, probabilities, thresholds, patients, task=task, resamples=resamples, seed=seed)
+        for probabilities, thresholds in ((probabilities_a, thresholds_a), (probabilities_b, thresholds_b))
+    )
+    return difference(a, b)
 
-    def difference(weights: np.ndarray | None) -> Metrics:
-        of_a, of_b = a.all(weights), b.all(weights)
-        return {name: of_a[name] - of_b[name] for name in task.metrics}
 
-    point, drawn = difference(None), _bootstrap(difference, groups, resamples, seed)
+@dataclasses.dataclass(frozen=True)
+class Resampled:
+    """A network's metrics: on the records themselves, (), and on each resample of their patients, (resamples,)."""
+
+    point: Metrics
+    drawn: Metrics
+
+
+def resample(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    thresholds: Thresholds,
+    patients: Sequence[str] | np.ndarray | None = None,
+    *,
+    task: Task = PHYSIONET2020,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Resampled:
+    """Returns what `difference` compares: of many networks, each is resampled once. Arguments are those of `score`."""
+    labels, probabilities, thresholds = _check(task, labels, probabilities, thresholds)
+    scorer = _Scorer(task, labels, probabilities, decide(probabilities, thresholds))
+    return Resampled(scorer.all(None), _bootstrap(scorer.all, _patients(patients, len(labels)), resamples, seed))
+
+
+def difference(a: Resampled, b: Resampled) -> dict[str, dict[str, float | None]]:
+    """Returns what `paired_difference` does, of two networks resampled with the same records, patients and seed."""
     result: dict[str, dict[str, float | None]] = {}
-    for name, values in drawn.items():
+    for name in a.point:
+        values = a.drawn[name] - b.drawn[name]
         low, high = _interval(values)
         sides = int((values <= 0).sum()), int((values >= 0).sum())
         p = None if low is None else min(1.0, 2 * (min(sides) + 1) / (int((~np.isnan(values)).sum()) + 1))
-        result[name] = {"difference": _number(point[name]), "low": low, "high": high, "p": p}
+        result[name] = {"difference": _number(a.point[name] - b.point[name]), "low": low, "high": high, "p": p}
     return result
 
 

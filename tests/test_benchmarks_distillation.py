@@ -1,44 +1,61 @@
+import copy
 import json
+import re
 
 import pytest
 
 from benchmarks import distillation
-from configs import table
+from tests import test_report_recipes
 
 
-def test_seeds_are_averaged_and_gains_are_against_the_same_seed_alone(tmp_path):
-    graph = table.get_config("seeds=2").networks.to_dict()
-    networks = {name: {**fields, "leads": list(fields["leads"])} for name, fields in graph.items()}
-    values = {"alone2_0": 0.30, "alone2_1": 0.40, "vanilla2_0": 0.36, "vanilla2_1": 0.42, "teacher12": 0.6}
-
-    def scores(name):
-        value = values.get(name, 0.5)
-        headline = {
-            metric: {"value": value, "low": value - 0.1, "high": value + 0.1} for metric in distillation.METRICS
-        }
-        return {"epochs": 3, "test": {"headline": headline, "headline_top1": {}}}
-
-    results = {
-        "config": {"evaluation": {"decision": "threshold"}, "window": 256},
-        "dataset": {"synthetic": True, "name": "synthetic", "records": 9, "per_source": {}},
-        "command": "",
-        "device": "",
-        "versions": {},
-        "created": "",
-        "networks": networks,
-        "folds": {"0": {"records": {}, "networks": {name: scores(name) for name in networks}}},
-    }
-    path = tmp_path / "results.json"
+def write(path, results):
     path.write_text(json.dumps(results))
-    found = distillation.main([str(path), f"--output={tmp_path / 'out/table.json'}"])
-    students = found["folds"]["0"]["students"]
-    assert list(students) == [f"{method}{n}" for n in (2, 3) for method in ("alone", "vanilla", "smlkd", "pmlkd")]
-    assert students["vanilla2"]["method"] == "Vanilla KD" and students["smlkd3"]["method"] == "s-MLKD"
-    assert found["folds"]["0"]["intervals"]["alone2_0"]["micro_f1"] == pytest.approx([0.2, 0.4])
-    assert students["alone2"]["micro_f1"]["mean"] == pytest.approx(0.35)
-    gain = students["vanilla2"]["gain"]["micro_f1"]
-    assert gain["values"] == pytest.approx([0.06, 0.02]) and gain["std"] == pytest.approx(0.04 / 2**0.5)
+    return str(path)
+
+
+def test_the_runs_of_two_folds_are_one_table(tmp_path, capsys):
+    results = test_report_recipes.make_results()
+    other = copy.deepcopy(results)
+    other["folds"] = {"3": other["folds"]["0"]}
+    other["config"] |= {"fold": "3", "data_dir": "elsewhere"}
+    for path, run in (("runs/fold0", results), ("runs/fold3", other)):
+        run["config"]["networks"] = {"teacher12": {"checkpoint": path}}
+    headline = other["folds"]["3"]["networks"]["vanilla2_0"]["test"]["headline"]
+    headline["micro_f1"] = {"value": 0.5, "low": 0.4, "high": 0.6}
+    paths = [write(tmp_path / "0.json", results), write(tmp_path / "3.json", other)]
+    found = distillation.main([*paths, f"--output={tmp_path / 'out/table.json'}"])
+    vanilla = found["summary"]["vanilla2"]
+    assert (vanilla["title"], vanilla["paper"]) == ("Vanilla KD", "57.27 (71.18)")
+    assert vanilla["runs"] == ["fold 0, vanilla2_0", "fold 0, vanilla2_1", "fold 3, vanilla2_0", "fold 3, vanilla2_1"]
+    assert vanilla["gains"]["micro_f1"]["values"] == pytest.approx([0.06, 0.02, 0.20, 0.02])
+    assert found["folds"]["3"]["networks"]["vanilla2_0"]["micro_f1"]["low"] == pytest.approx(0.4)
     text = (tmp_path / "out/table.md").read_text()
-    assert "| 0 | Vanilla KD | 2 | 39.0 ± 4.2 |" in text and "| +4.0 ± 2.8 | 57.27 (71.18) |" in text
-    assert "| 0 | teacher12 | 12 | 60.0 |" in text
+    assert text in capsys.readouterr().out and "| Vanilla KD | 2 | 4 |" in text and "SYNTHETIC" not in text
     assert json.loads((tmp_path / "out/table.json").read_text()) == json.loads(json.dumps(found))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, "has fold 0 again"),
+        ({"window": 2048}, "differs from .*0.json in config.window"),
+    ],
+)
+def test_only_folds_of_one_graph_are_merged(change, message, tmp_path, capsys):
+    results = test_report_recipes.make_results()
+    first = write(tmp_path / "0.json", results)
+    results["config"] |= change
+    with pytest.raises(SystemExit):
+        distillation.main([first, write(tmp_path / "1.json", results)])
+    error = " ".join(capsys.readouterr().err.split())
+    assert re.search(message, error)
+    with pytest.raises(SystemExit):
+        distillation.main([str(tmp_path / "none.json")])
+    assert "none.json: cannot be read" in capsys.readouterr().err
+
+
+def test_synthetic_data_is_said_first(tmp_path):
+    results = test_report_recipes.make_results()
+    results["dataset"] |= {"name": "synthetic", "synthetic": True}
+    distillation.main([write(tmp_path / "0.json", results), f"--output={tmp_path / 'table.json'}"])
+    assert (tmp_path / "table.md").read_text().startswith("SYNTHETIC DATA")

@@ -19,7 +19,8 @@ def parse(name: str, arg: str | None = None):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("preset", common.PRESETS)
 def test_every_experiment_is_a_sound_graph_in_every_preset(name, preset):
-    config, networks = parse(name, f"preset={preset},leads=3")
+    # The tables' graph has lead sets of its own.
+    config, networks = parse(name, f"preset={preset}" + ("" if name == "tables" else ",leads=3"))
     assert config.experiment == name and config.preset == preset
     assert any(network.leads == ("I", "II", "V2") for network in networks.values())
     assert f"configs/{name}.py" in importlib.import_module(f"configs.{name}").__doc__
@@ -74,20 +75,47 @@ def test_config_strings_are_strict(arg, message):
         parse("pmlkd", arg)
 
 
-def test_the_table_has_every_method_on_both_lead_sets_with_every_seed():
-    _, networks = parse("table", "seeds=2,teacher_epochs=4,student_epochs=7")
-    assert len(networks) == 5 + 2 * 4 * 2
+def test_the_tables_have_every_method_on_every_lead_set_with_every_seed():
+    _, networks = parse("tables", "seeds=2,teacher_epochs=4,student_epochs=7")
+    assert len(networks) == 5 + 2 * (8 + 8 + 6)  # no second level on 12 leads
     assert networks["smlkd3_1"].teachers == {"teacher12": 0.6, "teacher3_taught": 0.4}
+    assert networks["pmlkd2_0"].teachers == {"teacher12": 0.6, "teacher2": 0.4}
     assert networks["teacher3_taught"].teachers == {"teacher12": 1.0} and networks["teacher3"].teachers == {}
     assert networks["alone2_0"].teachers == {} and networks["alone2_0"].train["epochs"] == 7
-    assert networks["teacher12"].train["epochs"] == 4
-    with pytest.raises(ConfigError, match="seeds=none: not a whole number above zero"):
-        parse("table", "seeds=none")
+    assert networks["teacher12"].train["epochs"] == 4 and networks["cnn1d3_1"].model == "cnn1d"
     assert networks["alone2_0"].train["learning_rate"] == networks["teacher12"].train["learning_rate"] == 1e-3
-    _, faster = parse("table", "student_rate=3e-3")
-    assert faster["alone2_0"].train["learning_rate"] == 3e-3 and faster["teacher12"].train["learning_rate"] == 1e-3
-    with pytest.raises(ConfigError, match="student_rate=-1: not a number above zero"):
-        parse("table", "student_rate=-1")
+    for method in ("fitnet", "semckd", "pskd"):  # as in the config of its own
+        ours, own = networks[f"{method}3_0"], parse(method, "leads=3")[1]["student"]
+        assert (ours.train | {"epochs": 90}, ours.teachers) == (own.train, own.teachers)
+    _, faster = parse("tables", "student_rate=3e-3,preset=demo")
+    assert faster["alone2_0"].train["learning_rate"] == 3e-3 and faster["teacher12"].train["epochs"] == 6
+    assert parse("tables", "preset=reference")[1]["fitnet2_0"].train["method"]["name"] == "random_map"
+
+
+def test_the_tables_train_no_teacher_that_nothing_asks_for():
+    def names(arg):
+        return set(parse("tables", f"seeds=1,{arg}")[1])
+
+    assert names("methods=alone+pskd,sets=3+2") == {"alone3_0", "alone2_0", "pskd3_0", "pskd2_0"}
+    assert names("methods=vanilla+smlkd,sets=2") == {"teacher12", "teacher2_taught", "vanilla2_0", "smlkd2_0"}
+    assert names("methods=seresnet+pmlkd,sets=12+2") == {"teacher12", "teacher2", "pmlkd2_0"}
+
+
+@pytest.mark.parametrize(
+    ("arg", "message"),
+    [
+        ("seeds=none", "seeds=none: not a whole number above zero"),
+        ("student_rate=-1", "student_rate=-1: not a number above zero"),
+        ("teacher_epochs=2.5", "teacher_epochs=2.5: not a whole number above zero"),
+        ("methods=alone+kd", r"methods=alone\+kd: unknown 'kd'; join with '\+' any of seresnet, cnn1d, alone"),
+        ("sets=", r"sets=: unknown ''; join with '\+' any of 12, 3, 2"),
+        ("leads=2", "'leads=2' is not KEY=VALUE with a key among data, preset, fold, methods, sets, seeds"),
+        ("methods=smlkd,sets=12", "leaves s- and p-MLKD no second level"),
+    ],
+)
+def test_the_tables_keys_are_strict(arg, message):
+    with pytest.raises(ConfigError, match=message):
+        parse("tables", arg)
 
 
 def test_leads_by_name():

@@ -11,10 +11,12 @@ import time
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from configs import common
 from data_builders import build
-from lrhnet_jax import checkpoint, data, ecg, experiment, splits, teachers
+from lrhnet_jax import assess, checkpoint, data, ecg, experiment, splits, teachers
+from lrhnet_jax import train as training
 from lrhnet_jax.errors import CheckpointError, ConfigError, DataError, UserError
 from tests import fakes
 
@@ -76,7 +78,7 @@ def finished(data_dir, tmp_path_factory, compilation_cache) -> tuple[pathlib.Pat
 
 def comparable(value):
     """Results without what may differ between two equal runs: how fast they went, when, and where the data lay."""
-    free = ("samples_per_second", "created", "command", "input")
+    free = ("samples_per_second", "inference", "created", "command", "input")
     if isinstance(value, dict):
         return {k: comparable(v) for k, v in value.items() if k not in free}
     return [comparable(item) for item in value] if isinstance(value, list) else value
@@ -167,6 +169,47 @@ def test_every_fold_is_trained_scored_and_averaged(data_dir, tmp_path, compilati
     assert metric["values"] == values
     assert metric["mean"] == pytest.approx(np.mean(values)) and metric["std"] == pytest.approx(np.std(values, ddof=1))
     assert (tmp_path / "fold3/networks/lrhnet/network.json").exists()
+
+
+@pytest.mark.slow
+def test_the_papers_tables_measure_and_compare_every_cell_and_keep_it(
+    finished, data_dir, tmp_path, compilation_cache, monkeypatch
+):
+    keys = "preset=demo,data=synthetic,methods=alone+pmlkd,sets=2,seeds=1,student_epochs=3"
+    # Only p-MLKD's student is trained: the others are loaded from the run above, whose LRH-Nets stand in for teachers.
+    networks = [
+        flag
+        for name, earlier in {"teacher12": "teacher12", "teacher2": "teacher2", "alone2_0": "teacher2"}.items()
+        for flag in (
+            f"--config.networks.{name}.model=lrhnet",
+            f"--config.networks.{name}.checkpoint={finished[0]}/networks/{earlier}",
+        )
+    ]
+    arguments = command(data_dir, tmp_path, compilation_cache, config=f"configs/tables.py:{keys}")
+    output = finish([*(a for a in arguments if "networks." not in a), *networks])
+    results = json.loads((tmp_path / "results.json").read_text())
+    fold = results["folds"]["0"]
+    rows, pairs = fold["networks"], [(pair["a"], pair["b"]) for pair in fold["comparisons"]]
+    assert sorted(rows) == ["alone2_0", "pmlkd2_0", "teacher12", "teacher2"]
+    assert sorted(pairs) == [("pmlkd2_0", "alone2_0"), ("teacher12", "pmlkd2_0"), ("teacher2", "pmlkd2_0")]
+    earlier = json.loads((finished[0] / "results.json").read_text())["folds"]["0"]["networks"]
+    assert all(rows[name]["test"] == earlier[name]["test"] for name in ("teacher12", "teacher2"))
+    # 83,236 parameters, and mean and variance of LRH-Net's BatchNorms: two each of 16, 32 and 64 channels.
+    assert results["networks"]["alone2_0"]["bytes"] == 4 * (83_236 + 2 * 2 * (16 + 32 + 64))
+    for row in rows.values():
+        assert row["inference"]["records"] == fold["records"]["validation"] and row["inference"]["seconds"] > 0
+    assert "## Recipes over seeds and folds" in (tmp_path / "report.md").read_text()
+    assert all(name in output for name in rows)
+
+    def fail(*arguments, **options):
+        raise AssertionError("what is finished is computed again")
+
+    monkeypatch.setattr(training, "run", fail)
+    monkeypatch.setattr(assess.Assessor, "probabilities", fail)
+    config = ConfigDict(results["config"])
+    config.fold, config.compilation_cache = "0", ""
+    experiment.run(config, tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text())["folds"]["0"] == fold
 
 
 def config_of(data_dir, networks=None, **changes):

@@ -85,3 +85,21 @@ def test_lead_sets_of_the_paper():
         ecg.parse_leads("5")
     with pytest.raises(ecg.LeadError, match="named twice"):
         ecg.parse_leads("I+I")
+
+
+def test_only_pairs_that_answer_a_question_are_compared():
+    names = ("teacher12", "other", "alone2_0", "alone2_1", "mlkd2_0", "mlkd2_1", "mlkd2_2", "kd12_0")
+    nodes = {name: node() for name in names}
+    nodes["teacher12"]["leads"] = nodes["kd12_0"]["leads"] = ecg.LEADS
+    for seed in range(3):
+        nodes[f"mlkd2_{seed}"]["teachers"] = {"teacher12": 0.5, "other": 0.5}
+    nodes["second"] = node()  # reads the same leads as `other`
+    assert sorted(graph.comparisons(graph.parse(nodes, TRAIN))) == sorted(
+        [
+            ("other", "second"),
+            ("mlkd2_0", "alone2_0"),
+            ("mlkd2_1", "alone2_1"),  # the third has no undistilled network of its seed
+            *(("teacher12", f"mlkd2_{seed}") for seed in range(3)),
+            *(("other", f"mlkd2_{seed}") for seed in range(3)),
+        ]
+    )
