@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from benchmarks import environment, measure
-from lrhnet_jax import assess, batching, checkpoint, formats, models, tasks
+from lrhnet_jax import batching, checkpoint, formats, models, scoring, tasks
 from lrhnet_jax.report_pruning import PAPER_COMPRESSION
 
 DENSE = "dense"
@@ -54,7 +54,7 @@ def collect(workdir: pathlib.Path, fold: str) -> tuple[dict[str, Any], list[str]
             "epochs": row["epochs"],
             "parameters": results["networks"][name]["parameters"],
             "macs": results["networks"][name]["macs"],
-            "metrics": assess.headline(row["test"], decision),
+            "metrics": scoring.headline(row["test"], decision),
             "lost": lost.get(name),
             **row.get("pruning", {}),
         }
