@@ -28,7 +28,7 @@ import argparse
 import os
 import pathlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -90,8 +90,8 @@ def torch_device() -> tuple[str | None, str]:
 
 def torch_tasks(
     case: scaling.Case, folder: pathlib.Path, device: str, batch: int, dtype: str, options: argparse.Namespace
-) -> dict[str, measure.Task]:
-    """Returns PyTorch's two loops over as many windows as ours."""
+) -> dict[str, Callable[[], measure.Task]]:
+    """Returns what makes each of PyTorch's two loops, over as many windows as ours."""
     from benchmarks import torch_training
 
     rng = np.random.default_rng(0)
@@ -103,8 +103,10 @@ def torch_tasks(
     student = (case.model, case.leads)
     arrays = (np.ascontiguousarray(signals.transpose(0, 2, 1)), persons, labels)
     return {
-        "reference": torch_training.reference_loop(student, case.teachers, windows, batch, device, options.workers),
-        "best": torch_training.best_loop(
+        "reference": lambda: torch_training.reference_loop(
+            student, case.teachers, windows, batch, device, options.workers
+        ),
+        "best": lambda: torch_training.best_loop(
             student,
             case.teachers,
             arrays,
@@ -119,19 +121,26 @@ def torch_tasks(
 
 
 def compare(name: str, dtype: str, batch: int, device: str | None, options: argparse.Namespace) -> dict[str, Any]:
-    """Returns one network's training speed, PyTorch's, and their ratios; what does not fit the memory is an "error"."""
+    """Returns one network's training speed, PyTorch's, and ratios; what fails, as for want of memory, is named."""
     case, parallel = scaling.CASES[name], sharding.one()
-    row: dict[str, Any] = {"network": name, "dtype": dtype, "batch": batch}
+    row: dict[str, Any] = {"network": name, "dtype": dtype, "batch": batch, "left_out": {}}
     with tempfile.TemporaryDirectory(prefix="lrhnet-accelerator-") as folder:
         try:
-            run = scaling.make_run(case, parallel, batch, options.window, dtype, options.steps)
-            tasks: dict[str, measure.Task] = {"jax": run}
-            if device and not case.precomputed:
-                tasks |= torch_tasks(case, pathlib.Path(folder), device, batch, dtype, options)
-            timings = measure.interleave(tasks, options.repeats, warmup=1)
+            tasks = {"jax": scaling.make_run(case, parallel, batch, options.window, dtype, options.steps)}
+            tasks["jax"]()
             row |= step_cost(case, parallel, batch, options.window, dtype)
-        except RuntimeError as error:  # both frameworks' for a device without memory
-            return row | {"error": str(error).strip().splitlines()[0][:200]}
+        except RuntimeError as error:  # for one, of a device without enough memory
+            return row | {"error": _reason(error)}
+        if device and not case.precomputed:
+            theirs = torch_tasks(case, pathlib.Path(folder), device, batch, dtype, options)
+            for loop, make in theirs.items():
+                try:
+                    task = make()
+                    task()
+                    tasks[loop] = task
+                except RuntimeError as error:
+                    row["left_out"][loop] = _reason(error)
+        timings = measure.interleave(tasks, options.repeats, warmup=1)
     samples = batch * options.steps
     speeds = {task: samples / measure.median(timing) for task, timing in timings.items()}
     row |= {"operations": batch * operations(case, options.window), "samples_per_second": speeds["jax"]}
@@ -140,6 +149,10 @@ def compare(name: str, dtype: str, batch: int, device: str | None, options: argp
         if loop in timings:
             row[loop] = {"samples_per_second": speeds[loop], "ratio": measure.ratio(timings["jax"], timings[loop])}
     return row | {"seconds": {task: timing["seconds"] for task, timing in timings.items()}}
+
+
+def _reason(error: RuntimeError) -> str:
+    return f"{type(error).__name__}: {str(error).strip()[:200]}".splitlines()[0]
 
 
 def jobs(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -170,6 +183,7 @@ def table(result: dict[str, Any]) -> str:
         others = [
             (row[loop] or {}).get(key) for loop in ("reference", "best") for key in ("samples_per_second", "ratio")
         ]
+        notes += [f"{' '.join(map(str, head))}: no {loop}: {why}" for loop, why in row["left_out"].items()]
         limit = row["roofline"]
         rows.append((*head, row["samples_per_second"], *others, limit["bound"], 100 * limit["share"]))
     limits = result["ceilings"]
@@ -221,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "torch_left_out": left_out,
         "ceilings": {
             "matmul": {dtype: ceilings.matmul(size, options.repeats, dtype) for dtype in dtypes},
-            "bandwidth": ceilings.bandwidth(size**2, options.repeats),
+            "bandwidth": ceilings.bandwidth(4 * size**2, options.repeats),
         },
         "rows": [
             compare(name, dtype, batch, device, options) for name in names for dtype in dtypes for batch in batches

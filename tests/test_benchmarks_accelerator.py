@@ -1,13 +1,19 @@
 import json
 
+import jax.numpy as jnp
 import pytest
 
 from benchmarks import accelerator as benchmark
 from benchmarks import scaling
 from lrhnet_jax import models
+from tests import fakes
 
 
-def test_smoke_without_torch(tmp_path, capsys):
+def test_smoke_without_torch(tmp_path, capsys, monkeypatch):
+    def initial(model, leads, window, seed):  # not compiled
+        return fakes.variables(models.create(model, leads), jnp.zeros((1, window, leads)), jnp.zeros((1, 5)), seed=seed)
+
+    monkeypatch.setattr(scaling, "initial", initial)
     path = tmp_path / "results" / "accelerator.json"
     flags = ["--smoke", "--no_torch", "--networks=pmlkd_precomputed", "--dtypes=float32", f"--output={path}"]
     benchmark.main(flags)
@@ -54,7 +60,7 @@ def test_what_does_not_fit_is_left_out(monkeypatch):
 
     monkeypatch.setattr(scaling, "make_run", full)
     row = benchmark.compare("lrhnet", "float32", 64, None, benchmark.argparse.Namespace(window=64, steps=1, repeats=1))
-    assert row["error"] == "RESOURCE_EXHAUSTED: out of memory" and benchmark.jobs([row]) == []
+    assert row["error"] == "RuntimeError: RESOURCE_EXHAUSTED: out of memory" and benchmark.jobs([row]) == []
 
 
 def test_torch_loops_learn(tmp_path):
@@ -63,7 +69,8 @@ def test_torch_loops_learn(tmp_path):
     options = benchmark.argparse.Namespace(window=128, steps=2, workers=0, smoke=True)
     case = scaling.CASES["pmlkd"]._replace(teachers=(("lrhnet", 12), ("lrhnet", 2)))
     for dtype in ("float32", "bfloat16"):
-        for task in benchmark.torch_tasks(case, tmp_path, "cpu", 4, dtype, options).values():
+        for make in benchmark.torch_tasks(case, tmp_path, "cpu", 4, dtype, options).values():
+            task = make()
             first = task()
             for _ in range(5):
                 last = task()
