@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 REST = 0.02  # seconds between measurements: PyTorch's threads spin for a while after their work
 
 Task = Callable[[], Any]
@@ -38,6 +40,11 @@ def interleave(tasks: Mapping[str, Task], repeats: int, warmup: int = 2, rest: f
 def median(timing: Timing, clock: str = "seconds") -> float:
     """Returns the median turn of a task."""
     return statistics.median(timing[clock])
+
+
+def percentile(timing: Timing, percent: float, clock: str = "seconds") -> float:
+    """Returns the time that so many percent of a task's turns stay below, between turns on a straight line."""
+    return float(np.percentile(timing[clock], percent))
 
 
 def ratio(ours: Timing, theirs: Timing, clock: str = "seconds") -> float:

@@ -6,7 +6,8 @@
 
 Weak scaling keeps the batch of a device, strong scaling the batch of all together. Efficiency is the speed of n devices
 over n times that of one; 1 is perfect. pmlkd is LRH-Net on two leads, taught by two SE-ResNets inside the step (on 12
-and on two leads); the others are trained alone on 12 leads. Data is noise, on the devices, as in training.
+and on two leads), pmlkd_precomputed has their logits beforehand; the others are trained alone on 12 leads. Data is
+noise, on the devices, as in training.
 
 As one of several processes, with --distributed=auto, or --coordinator=HOST:PORT --num_processes=N --process_id=I: all
 run the same command, the first writes. A count of devices takes the first so many, process by process, and processes
@@ -42,17 +43,25 @@ SAMPLES = 2570  # of a record: ten seconds at 257 Hz
 
 
 class Case(NamedTuple):
-    """A network to train: its model, how many leads it reads, and model and leads of its teachers."""
+    """A network to train.
+
+    Attributes:
+      model, leads: what it is, and how many leads it reads.
+      teachers: model and leads of each.
+      precomputed: the teachers' logits are there before the step.
+    """
 
     model: str
     leads: int
     teachers: tuple[tuple[str, int], ...] = ()
+    precomputed: bool = False
 
 
 CASES = {
     "lrhnet": Case("lrhnet", 12),
     "seresnet": Case("seresnet", 12),
     "pmlkd": Case("lrhnet", 2, (("seresnet", 12), ("seresnet", 2))),
+    "pmlkd_precomputed": Case("lrhnet", 2, (("seresnet", 12), ("seresnet", 2)), precomputed=True),
 }
 
 
@@ -92,48 +101,55 @@ def initial(model: str, leads: int, window: int, seed: int) -> dict[str, Any]:
     return state.init_variables(models.create(model, leads), jax.random.key(seed), leads, window)
 
 
-def make_run(
-    case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, count: int
-) -> Callable[[], float]:
-    """Returns a function that takes `count` steps, in one dispatch but on CPUs, and returns the last one's loss."""
+def compile_steps(
+    case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, dispatch: int
+) -> tuple[Any, state.TrainState, tuple[batching.Inputs, jax.Array]]:
+    """Compiles `dispatch` training steps; returns them, the state before the first one, and inputs and order."""
 
     def reader(model: str, leads: int) -> batching.Reader:
         network = models.create(model, leads, dtype=dtype, axis_name=parallel.axis_name)
         return batching.Reader(network, tuple(range(leads)))
 
-    student, teachers = reader(case.model, case.leads), tuple(reader(*teacher) for teacher in case.teachers)
+    in_step = () if case.precomputed else case.teachers
     optimizer = optim.make(OPTIMIZER, steps_per_epoch=1)
-    store = noise(batch, window)
+    store, fixed = noise(batch, window), int(case.precomputed)
     inputs = parallel.place(
         batching.Inputs(
             store=store,
             records=jnp.arange(batch, dtype=jnp.int32),
-            shifts=jnp.zeros((batch, 0), jnp.int32),
-            teacher_logits=jnp.zeros((batch, 0, 0, store.labels.shape[1])),
-            teachers=tuple(initial(*teacher, window, seed) for seed, teacher in enumerate(case.teachers, 1)),
+            shifts=jnp.zeros((batch, fixed), jnp.int32),
+            teacher_logits=jnp.zeros((batch, fixed, len(case.teachers) * fixed, store.labels.shape[1])),
+            teachers=tuple(initial(*teacher, window, seed) for seed, teacher in enumerate(in_step, 1)),
         )
     )
     order = parallel.place(jnp.arange(batch, dtype=jnp.int32))
     now = parallel.spread(state.create(initial(case.model, case.leads, window, 0), optimizer, steps.METRICS))
-    dispatch = 1 if jax.default_backend() == "cpu" else count
     function = steps.make_steps(
         batch,
         window,
         dispatch,
         jax.random.key(7),
-        student,
-        teachers,
+        reader(case.model, case.leads),
+        tuple(reader(*teacher) for teacher in in_step),
         optimizer,
-        steps.Distillation(weights=(1 / len(teachers),) * len(teachers) if teachers else ()),
+        steps.Distillation(weights=(1 / len(case.teachers),) * len(case.teachers) if case.teachers else ()),
         parallel.share,
         parallel.axis_name,
     )
-    compiled = parallel.compile(function, now, inputs, batch)
+    return parallel.compile(function, now, inputs, batch), now, (inputs, order)
+
+
+def make_run(
+    case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, count: int
+) -> Callable[[], float]:
+    """Returns a function that takes `count` steps, in one dispatch but on CPUs, and returns the last one's loss."""
+    dispatch = 1 if jax.default_backend() == "cpu" else count
+    compiled, now, inputs = compile_steps(case, parallel, batch, window, dtype, dispatch)
 
     def run() -> float:
         nonlocal now
         for _ in range(count // dispatch):
-            now = compiled(now, inputs, order, None)
+            now = compiled(now, *inputs, None)
             jax.block_until_ready(now.step)  # as the training loop does
         return float(parallel.gather(now).totals["loss"])
 
@@ -196,7 +212,7 @@ def table(result: Mapping[str, Any]) -> str:
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=pathlib.Path, help="JSON file to write")
-    parser.add_argument("--networks", default=",".join(CASES))
+    parser.add_argument("--networks", default="lrhnet,seresnet,pmlkd", help=f"of {', '.join(CASES)}")
     parser.add_argument("--parallel", default=",".join(sharding.KINDS))
     parser.add_argument("--devices", help="numbers of devices, by default 1, 2, 4, ... and all")
     parser.add_argument("--batch", type=int, default=64, help="of a device, in weak scaling")

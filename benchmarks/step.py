@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from benchmarks import environment, measure
+from benchmarks import ceilings, environment, measure
 from benchmarks.measure import Task, Timing
 from lrhnet_jax import batching, ecg, models, ops, optim, state, steps
 from tests.parity import torch_models
@@ -117,14 +117,6 @@ def compare(ours: Timing, theirs: Timing, batch: int, operations: float) -> dict
     return result
 
 
-def matmul_ceiling(size: int, repeats: int) -> float:
-    """Returns the GFLOP/s of the fastest of `repeats` products of two square float32 matrices in JAX."""
-    matrix = jnp.ones((size, size))
-    product = jax.jit(lambda a, b: a @ b)
-    timing = measure.interleave({"matmul": lambda: product(matrix, matrix).block_until_ready()}, repeats)["matmul"]
-    return 2 * size**3 / min(timing["seconds"]) / 1e9
-
-
 def compare_network(name: str, leads: int, batch: int, window: int, repeats: int) -> dict[str, Any]:
     """Returns one network's training and inference, ours beside PyTorch's."""
     forward = 2.0 * batch * models.multiply_accumulates(name, leads, window)
@@ -181,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "keeps_freed_memory": kept,
         "batch": options.batch,
         "window": options.window,
-        "matmul_gflops": matmul_ceiling(256 if options.smoke else 2048, options.repeats),
+        "matmul_gflops": ceilings.matmul(256 if options.smoke else 2048, options.repeats) / 1e9,
         "networks": [
             compare_network(name, int(leads), options.batch, options.window, options.repeats)
             for name in names

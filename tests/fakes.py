@@ -1,13 +1,19 @@
 """Small made-up data for tests of what comes after the builders."""
 
+import functools
 import json
 import pathlib
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrhnet_jax import batching, data, ecg, models, tasks, windows
+from lrhnet_jax import batching, data, ecg, models, optim, state, steps, tasks, windows
+
+# What runs only a few times is compiled without optimisation: in a fraction of the time.
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def records(n: int = 40, seed: int = 0, shortest: int = 150, longest: int = 700) -> data.Records:
@@ -121,3 +127,73 @@ def inputs(store: windows.Store, n: int, shifts: jax.Array | None = None) -> bat
 
 def reader(name: str = "lrhnet", columns: tuple[int, ...] = (0, 1)) -> batching.Reader:
     return batching.Reader(models.create(name, len(columns)), columns)
+
+
+def variables(model: nn.Module, *inputs: jax.Array, seed: int = 0) -> dict[str, Any]:
+    """Random variables of a network for such inputs: statistics and affine parameters are not the initial ones.
+
+    Drawn by NumPy: they need no compilation.
+    """
+    random = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        fan_in = np.prod(leaf.shape[:-1]) if path[-1].key == "kernel" else 4
+        value = random.normal(0, fan_in**-0.5, leaf.shape)
+        return jnp.asarray(np.abs(value) + 0.5 if path[-1].key == "var" else value, leaf.dtype)
+
+    shapes = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), *inputs)
+    return jax.tree.map_with_path(draw, shapes)
+
+
+class Training(NamedTuple):
+    """What `train` did: the loss of each step, the state after the last, and logits of windows not seen."""
+
+    losses: np.ndarray
+    state: state.TrainState
+    logits: np.ndarray
+
+
+@functools.cache
+def train(model: nn.Module, count: int = 30) -> Training:
+    """Trains a network of three classes on two leads with tones, of a frequency for each class.
+
+    Parameters at the start, windows and their order do not depend on the dtype in which the network computes.
+    """
+    classes, batch, window = 3, 16, 65
+    reader = batching.Reader(model, (0, 1))
+    optimizer = optim.make(
+        {
+            "optimizer": "adam",
+            "learning_rate": 2e-3,
+            "weight_decay": 5e-4,
+            "epochs": 1,
+            "schedule": {"name": "constant"},
+        },
+        steps_per_epoch=1,
+    )
+
+    def make(seed: int) -> batching.Batch:
+        rng = np.random.default_rng(seed)
+        labels = rng.random((batch, classes)) < 0.4
+        tones = 2 * np.sin(np.arange(window)[:, None] * np.array([0.2, 0.7, 1.6]) + rng.uniform(0, 6, classes))
+        signal = rng.normal(0.5, 0.5, (batch, window, 2)) + (labels @ tones.T)[..., None]
+        arrays = (signal, rng.random((batch, 5)), labels, np.zeros((0, batch, classes)))
+        return batching.Batch(*(jnp.asarray(array, jnp.float32) for array in arrays))
+
+    @quick_jit
+    def step(now: state.TrainState, batch: batching.Batch) -> state.TrainState:
+        now = now.replace(totals={name: jnp.float32(0) for name in now.totals})
+        key = jax.random.fold_in(jax.random.key(1), now.step)
+        return steps.train_step(now, batch, key, reader=reader, optimizer=optimizer, distillation=steps.Distillation())
+
+    first = make(0)
+    now = state.create(variables(model, first.signal, first.demographics), optimizer, steps.METRICS)
+    losses = []
+    for seed in range(count):
+        now = step(now, make(seed))
+        losses.append(np.asarray(now.totals["loss"]))
+    unseen = make(count)
+    logits = quick_jit(functools.partial(batching.predict_logits, reader))(
+        now.variables, unseen.signal, unseen.demographics
+    )
+    return Training(np.stack(losses), now, np.asarray(logits))

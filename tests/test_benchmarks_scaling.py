@@ -73,7 +73,7 @@ def test_devices_are_doubled_up_to_all():
 
 def test_what_cannot_be_measured_is_named(capsys):
     for flags, message in (
-        (["--networks=resnet"], "--networks: unknown resnet; choose of lrhnet, seresnet, pmlkd"),
+        (["--networks=resnet"], "--networks: unknown resnet; choose of lrhnet, seresnet, pmlkd, pmlkd_precomputed"),
         (["--parallel=tpu"], "--parallel: unknown tpu; choose of jit, pmap"),
         (["--devices=1,99"], "--devices=1,99: there are 8"),
     ):

@@ -9,6 +9,7 @@ import pytest
 
 from lrhnet_jax import models, pruning, structured
 from lrhnet_jax.errors import ConfigError
+from tests import fakes
 
 # window, options, inner channels of the dense network
 NETWORKS = {
@@ -20,20 +21,13 @@ NETWORKS = {
 
 
 def make(name, leads=2, seed=0, **options):
-    """A network with random variables (drawn by NumPy: they need no compilation) and inputs."""
+    """A network with random variables and inputs."""
     window, own, _ = NETWORKS[name]
     model = models.create(name, leads, num_classes=5, **own, **options)
     random = np.random.default_rng(seed)
     signal = jnp.asarray(random.normal(size=(2, window, leads)), jnp.float32)
     person = jnp.asarray(random.uniform(size=(2, 5)), jnp.float32)
-    shapes = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), signal, person)
-
-    def draw(path, leaf):
-        fan_in = np.prod(leaf.shape[:-1]) if path[-1].key == "kernel" else 4
-        value = random.normal(0, fan_in**-0.5, leaf.shape)
-        return jnp.asarray(np.abs(value) + 0.5 if path[-1].key == "var" else value, leaf.dtype)
-
-    return model, jax.tree.map_with_path(draw, shapes), signal, person
+    return model, fakes.variables(model, signal, person, seed=seed), signal, person
 
 
 def drop(name, variables, share):

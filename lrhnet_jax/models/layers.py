@@ -160,6 +160,8 @@ class BatchNorm(nn.Module):
     Statistics are over batch and time, in `param_dtype`; with `axis_name` over all devices of that pmap axis too. Under
     jit over a mesh they are global by themselves.
 
+    Where the convolution before it has taken the rest (`folding.fold`), all that is left of it is a parameter `shift`.
+
     Attributes:
       initial_scale: 0 in the last one of a residual branch lets training begin with the shortcuts alone.
     """
@@ -174,6 +176,11 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         channels = x.shape[-1]
+        if self.has_variable("params", "shift"):
+            if train:
+                raise ConfigError("a folded BatchNorm has no statistics to train: take the variables before folding")
+            shift = self.param("shift", nn.initializers.zeros, (channels,), self.param_dtype)
+            return (x.astype(self.param_dtype) + shift[None, None, :]).astype(self.dtype)
         scale = self.param("scale", nn.initializers.constant(self.initial_scale), (channels,), self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, (channels,), self.param_dtype)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), self.param_dtype)
