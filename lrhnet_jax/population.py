@@ -159,17 +159,22 @@ class Together:
             ]
         )
 
-    def lower(self, count: int, now: TrainState) -> Any:
-        """Returns `count` steps of all networks, for a state that is `place`d, before they are compiled."""
+    def program(self, count: int) -> Any:
+        """Returns `count` steps of all networks, not compiled yet: (state, inputs, orders) -> state."""
         job = self._job
-        function = steps.make_steps(
-            job.batch_size, job.window, count, None, job.reader, job.teachers, job.optimizer, job.distillation
+        return job.parallel.transform_members(
+            steps.make_steps(
+                job.batch_size, job.window, count, None, job.reader, job.teachers, job.optimizer, job.distillation
+            )
         )
-        return job.parallel.transform_members(function).lower(now, self._inputs, self._orders(0))
+
+    def arguments(self, now: TrainState) -> tuple[Any, ...]:
+        """Returns what `program` is called with, for a state that is `place`d."""
+        return now, self._inputs, self._orders(0)
 
     def _compile(self, count: int, now: TrainState) -> Any:
         started = time.monotonic()
-        compiled = self.lower(count, now).compile()
+        compiled = self.program(count).lower(*self.arguments(now)).compile()
         seconds = time.monotonic() - started
         name = f"{self._job.name} and {self.networks - 1} more"
         logger.info("%s: compiled %d step(s) a dispatch in %.1f s", name, count, seconds)
