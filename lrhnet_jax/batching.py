@@ -60,6 +60,23 @@ class Batch(flax.struct.PyTreeNode):
     seen: Any = None
 
 
+class Member(flax.struct.PyTreeNode):
+    """What networks that one compiled step can train differ in: arguments of the step, no constants of its program.
+
+    Attributes:
+      key: (2,) uint32, the data of the run's key, which drives draws and dropout.
+      weights: (teachers,) float32, as of `losses.distillation`; and so alpha, kl_weight, temperature: () float32.
+      rate: () float32, what the optimiser's updates are multiplied by.
+    """
+
+    key: jax.Array
+    weights: jax.Array
+    alpha: jax.Array
+    kl_weight: jax.Array
+    temperature: jax.Array
+    rate: jax.Array
+
+
 class Inputs(flax.struct.PyTreeNode):
     """All that training reads, on the device.
 
@@ -69,6 +86,7 @@ class Inputs(flax.struct.PyTreeNode):
       shifts: (n, K) int32, each record's K fixed window positions; K = 0: a fresh random window at every draw.
       teacher_logits: (n, K, teachers, classes) precomputed on those windows; or (n, 0, ...) to compute in the step.
       teachers: variables of the teachers, () when their logits are precomputed.
+      member: which of the networks that share the compiled step; None: the one that the step was made for.
     """
 
     store: windows.Store
@@ -76,6 +94,7 @@ class Inputs(flax.struct.PyTreeNode):
     shifts: jax.Array
     teacher_logits: jax.Array
     teachers: Any = ()
+    member: Member | None = None
 
 
 class Draw(flax.struct.PyTreeNode):

@@ -51,8 +51,13 @@ def read_json(path: pathlib.Path) -> Any:
         raise CheckpointError(f"{path}: not a JSON file ({error})") from error
 
 
+def step_of(state: TrainState) -> int:
+    """Returns the step that a network's state is at, or the states of several, stacked: they are all at the same."""
+    return int(np.ravel(state.step)[0])
+
+
 class Progress:
-    """The checkpoints of one network's training; saving is asynchronous.
+    """The checkpoints of a network's training, or of several that train together; saving is asynchronous.
 
     A checkpoint holds the whole `TrainState` and the history of finished epochs; the newest two are kept.
     """
@@ -63,7 +68,7 @@ class Progress:
 
     def save(self, state: TrainState, history: list[dict[str, Any]]) -> None:
         """Starts saving; returns when the state has been copied, so that the next step may donate it."""
-        step = int(state.step)
+        step = step_of(state)
         if self._manager is None or self._manager.latest_step() == step:
             return
         # Real copies: on a CPU a host view shares the buffer that the next step overwrites.

@@ -2,39 +2,36 @@
 
 import dataclasses
 import datetime
+import itertools
 import logging
 import pathlib
+import shutil
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from lrhnet_jax import (
     assess,
-    batching,
     checkpoint,
     data,
     graph,
     interrupt,
-    lottery,
-    models,
-    optim,
+    population,
     processes,
     provenance,
     report,
     sharding,
     splits,
-    state,
     stream,
     tasks,
     windows,
 )
 from lrhnet_jax import teachers as teaching
-from lrhnet_jax import train as training
 from lrhnet_jax.errors import ConfigError
+from lrhnet_jax.fold import Fold, create
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +57,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     _check(config, dataset)
     parallel = sharding.make(config.parallel, config.devices)
     for network in networks:
-        _create(network, dataset.task, config.dtype)
+        create(network, dataset.task, config.dtype)
         parallel.check(network.train["batch_size"])
         teaching.distillation(network, parallel.kind)
         if network.prune and jax.process_count() > 1:
@@ -79,10 +76,22 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     logger.info("%d records of %s on %s", len(records), records.name, provenance.device())
     store = parallel.place(stream.make_store(records, config.window, config.input, parallel.local_devices))
     results = provenance.describe(config, networks, records)
-    folds = splits.NUM_FOLDS if config.fold == "all" else None
-    for fold in range(folds) if folds else [int(config.fold)]:
-        folder = workdir / f"fold{fold}" if folds else workdir
-        results["folds"][str(fold)] = Fold(config, networks, records, store, parallel, fold, folder).run()
+    programs: dict[Any, dict[Any, Any]] = {}
+
+    def make_fold(number: int) -> Fold:
+        folder = workdir / f"fold{number}" if config.fold == "all" else workdir
+        return Fold(config, networks, records, store, parallel, number, folder, programs)
+
+    numbers = list(range(splits.NUM_FOLDS)) if config.fold == "all" else [int(config.fold)]
+    together: dict[int, Fold] = {}
+    if config.population > 1:
+        if reason := _one_at_a_time(parallel, store):
+            logger.info("config.population: networks train one at a time: %s", reason)
+        else:
+            together = {number: make_fold(number) for number in numbers}
+            _train_together(config, list(together.values()), workdir)
+    for number in numbers:
+        results["folds"][str(number)] = (together.pop(number, None) or make_fold(number)).run()
     results["summary"] = assess.summarize(results["folds"], config.evaluation.decision)
     results["created"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     checkpoint.write_json(workdir / "results.json", results)
@@ -90,169 +99,68 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     return f"{report.table(results)}\n\nreport: {page}\nresults: {workdir / 'results.json'}"
 
 
-@dataclasses.dataclass
-class Fold:
-    """The graph on one fold: which records train, validate and are scored, and the networks trained so far."""
+def _train_together(config: ConfigDict, folds: Sequence[Fold], workdir: pathlib.Path) -> None:
+    """Trains alike networks of all folds at once, and leaves each finished as if it had been trained alone.
 
-    config: ConfigDict
-    networks: list[graph.Network]
-    records: data.Records
-    store: windows.Store
-    parallel: sharding.Parallel
-    fold: int
-    folder: pathlib.Path
-
-    def __post_init__(self) -> None:
-        evaluation = self.config.evaluation
-        self.split = splits.make(self.records, self.fold, evaluation.protocol, evaluation.validation_parts)
-        self.key = jax.random.fold_in(jax.random.key(self.config.seed), self.fold)
-        count = self.config.windows_per_record
-        # One draw for all networks: teacher and student see the same windows.
-        window_key = jax.random.fold_in(self.key, zlib.crc32(b"windows"))
-        lengths = jnp.asarray(self.records.lengths)
-        self.shifts = windows.random_shifts(window_key, lengths, self.config.window, count)[self.split.train]
-        self.trained: dict[str, teaching.Trained] = {}
-        self.assessor = assess.Assessor(self.config, self.records, self.store, self.split, self.parallel)
-
-    def run(self) -> dict[str, Any]:
-        """Trains or loads every network, scores it, and compares those that `graph.comparisons` pairs."""
-        logger.info("fold %d: %s", self.fold, self.split.sizes())
-        folders = {network.name: self.folder / "networks" / network.name for network in self.networks}
-        for network in self.networks:
-            self.trained[network.name] = self._obtain(network, folders[network.name])
-        rows = {name: self.assessor.network(name, trained, folders[name]) for name, trained in self.trained.items()}
-        pairs = graph.comparisons(self.networks)
-        return {
-            "records": self.split.sizes(),
-            "networks": rows,
-            "comparisons": processes.from_first(lambda: self.assessor.comparisons(pairs, self.folder / "networks")),
-        }
-
-    def _obtain(self, network: graph.Network, folder: pathlib.Path) -> teaching.Trained:
-        finished = processes.from_first(lambda: _read_finished(folder))
-        if finished:
-            options, variables, log = finished
-            return teaching.Trained(self._reader(dataclasses.replace(network, options=options)), variables, log)
-        if network.checkpoint:
-            adopted, classes = processes.from_first(lambda: teaching.adopt_widths(network)), self.records.classes
-            network, reader = adopted, self._reader(adopted)
-            variables = processes.from_first(
-                lambda: teaching.load(adopted, reader, self.config.preprocess, self.config.window, classes)
-            )
-            log = {"epochs": 0, "best_epoch": 0, "history": [], "loaded_from": network.checkpoint}
-        elif network.prune:
-            variables, options, log = self._prune(network, folder)
-            network = dataclasses.replace(network, options=options)
-        else:
-            variables, log = self._train(network, folder)
-        checkpoint.write_json(folder / "training.json", log)
-        meta = provenance.describe_model(self.config, network, self.records, variables)
-        facts = {"pruning": {k: v for k, v in log["pruning"].items() if k != "rounds"}} if "pruning" in log else {}
-        checkpoint.save_model(folder, variables, meta | facts)
-        return teaching.Trained(self._reader(network), variables, log)
-
-    def _reader(self, network: graph.Network) -> batching.Reader:
-        model = _create(network, self.records.task, self.config.dtype, self.parallel.axis_name)
-        return batching.Reader(model, self.records.columns(network.leads))
-
-    def _key(self, name: str) -> jax.Array:
-        return jax.random.fold_in(self.key, zlib.crc32(name.encode()))
-
-    def _train(self, network: graph.Network, folder: pathlib.Path) -> tuple[Any, dict[str, Any]]:
-        result = training.run(self._job(network, folder, self._key(network.name)))
-        rates = sorted(row["samples_per_second"] for row in result.history)
-        return result.variables, {
-            "epochs": network.train["epochs"],
-            "best_epoch": result.best_epoch,
-            "samples_per_second": rates[len(rates) // 2],
-            "history": result.history,
-        }
-
-    def _prune(self, network: graph.Network, folder: pathlib.Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-        settings = network.pruning
-        assert settings is not None
-        # A control is the same network as its ticket, from the same initialisation, in the same order of records.
-        key = self._key(settings.ticket or network.name)
-
-        def with_options(options: dict[str, Any]) -> graph.Network:
-            return dataclasses.replace(network, options=options)
-
-        return lottery.Lottery(
-            job=dataclasses.replace(self._job(network, folder, key), programs={}),
-            settings=settings,
-            name=network.model,
-            options=dict(network.options),
-            create=lambda options: self._reader(with_options(options)).model,
-            init=lambda key: self._init(network, key),
-            score=self.assessor.epoch_score,
-            describe=lambda variables, options: provenance.describe_model(
-                self.config, with_options(options), self.records, variables
-            ),
-            key=key,
-            ticket=folder.with_name(settings.ticket) if settings.ticket else None,
-        ).run()
-
-    def _init(self, network: graph.Network, key: jax.Array) -> dict[str, Any]:
-        return state.init_variables(self._reader(network).model, key, len(network.leads), self.config.window)
-
-    def _job(self, network: graph.Network, folder: pathlib.Path, key: jax.Array) -> training.Job:
-        fields = network.train
-        reader = self._reader(network)
-        init_key, train_key = jax.random.split(key)
-        train_records = np.asarray(self.split.train, np.int32)
-        per_epoch = max(1, len(train_records) // fields["batch_size"])
-        distillation = teaching.distillation(network, self.parallel.kind, self.records.task.exclusive)
-        # A teacher whose features are read runs in every step, and its logits come with them.
-        features = distillation.method is not None and distillation.method.needs_teacher
-        inputs = teaching.make_inputs(
-            self.store,
-            train_records,
-            self.shifts,
-            [(name, self.trained[name]) for name in network.teachers],
-            precompute=self.config.teacher_logits == "precomputed" and not features,
-            window=self.config.window,
-            batch_size=self.config.evaluation.batch_size,
-            cache=self.folder / "teacher_logits",
-            parallel=self.parallel,
-        )
-        return training.Job(
-            name=network.name,
-            reader=reader,
-            variables=self._init(network, init_key),
-            teachers=tuple(self.trained[name].reader for name in network.teachers),
-            inputs=inputs,
-            optimizer=optim.make(fields, per_epoch),
-            schedule=optim.schedule(fields, per_epoch),
-            distillation=distillation,
-            epochs=fields["epochs"],
-            batch_size=fields["batch_size"],
-            window=self.config.window,
-            key=train_key,
-            score=self._validation_score(reader) if fields["keep"] == "best" else None,
-            score_name=assess.epoch_score_name(self.records.task),
-            folder=folder,
-            steps_per_dispatch=self.config.steps_per_dispatch,
-            parallel=self.parallel,
-        )
-
-    def _validation_score(self, reader: batching.Reader):
-        return lambda variables: self.assessor.epoch_score(reader, variables)
+    A population's progress is WORKDIR/populations/NAME. Where some of its networks are finished or begun alone, as by a
+    run without populations, they all go on alone.
+    """
+    for networks in graph.populations(folds[0].networks):
+        for members in _chunks(config, folds, networks):
+            names = [f"{fold.fold}/{network.name}" for fold, network in members]
+            folder = workdir / "populations" / f"{len(names)}-{zlib.crc32(' '.join(names).encode()):08x}"
+            finished = [checkpoint.is_finished(fold.folder_of(network)) for fold, network in members]
+            begun = [(fold.folder_of(network) / "progress").exists() for fold, network in members]
+            if len(members) > 1 and not all(finished) and (folder.exists() or not any(finished + begun)):
+                together = [network for _, network in members]
+                inputs = {number: fold.inputs(together) for number, fold in {f.fold: f for f, _ in members}.items()}
+                teachers = graph.teachers_of(together)
+                jobs = [fold.job(network, inputs[fold.fold], teachers) for fold, network in members]
+                if len(folds) > 1:
+                    of_fold = (f"{job.name} of fold {fold.fold}" for job, (fold, _) in zip(jobs, members, strict=True))
+                    jobs = [dataclasses.replace(job, name=name) for job, name in zip(jobs, of_fold, strict=True)]
+                for (fold, network), result in zip(members, population.run(jobs, folder), strict=True):
+                    fold.keep(network, result)
+            shutil.rmtree(folder, ignore_errors=True)
+            for fold, network in members:
+                fold.obtain(network)
 
 
-def _read_finished(folder: pathlib.Path) -> tuple[dict[str, Any], Any, dict[str, Any]] | None:
-    """Returns a finished network's options, variables and training log; None if it is not finished."""
-    if not checkpoint.is_finished(folder):
-        return None
-    meta, variables = checkpoint.load_model(folder)
-    return meta["options"], variables, checkpoint.read_json(folder / "training.json")
+def _chunks(
+    config: ConfigDict, folds: Sequence[Fold], networks: Sequence[graph.Network]
+) -> list[list[tuple[Fold, graph.Network]]]:
+    """Returns which networks of which folds train at once: at most `config.population`, and as equal in number as can
+    be, so that they share a program. Fewer than there are devices share out their batches instead, one at a time.
+    """
+    in_graph, method = config.teacher_logits == "in_graph", networks[0].train["method"]["name"] != "none"
+    sets: dict[Any, list[tuple[Fold, graph.Network]]] = {}
+    for fold in folds:
+        for network in networks:
+            # Teachers that run in the step, and what a method remembers of records, belong to one fold.
+            own = fold.fold if in_graph or method else None
+            like = (fold.steps_per_epoch(network), own, tuple(sorted(network.teachers)) if in_graph else ())
+            sets.setdefault(like, []).append((fold, network))
+    chunks = []
+    for members in sets.values():
+        count = -(-len(members) // config.population)
+        bounds = [len(members) * i // count for i in range(count + 1)]
+        for part in (members[a:b] for a, b in itertools.pairwise(bounds)):
+            alone = len(part) < len(folds[0].parallel.devices)
+            chunks += [[member] for member in part] if alone else [part]
+    return chunks
 
 
-def _create(network: graph.Network, task: tasks.Task, dtype: str, axis_name: str | None = None) -> Any:
-    fields: dict[str, Any] = {"num_classes": len(task.classes), "dtype": dtype, "axis_name": axis_name}
-    try:
-        return models.create(network.model, network.leads, **fields, **network.options)
-    except ValueError as error:
-        raise ConfigError(f"config.networks.{network.name}: {error}") from error
+def _one_at_a_time(parallel: sharding.Parallel, store: windows.Store) -> str:
+    """Returns why networks do not train at once here; empty: they do."""
+    if not population.pays():
+        return "on CPUs many networks at once are slower than in turn; alike ones share their compiled steps"
+    if parallel.kind == "pmap":
+        return "config.parallel=pmap shares out batches alone; set jit"
+    if jax.process_count() > 1:
+        return "several processes share out batches alone"
+    if store.host is not None:
+        return "windows that are streamed from the host are sent to one network"
+    return ""
 
 
 def _check_choice(field: str, value: str, valid: tuple[str, ...]) -> None:
@@ -273,6 +181,8 @@ def _check(config: ConfigDict, dataset: tasks.Dataset) -> None:
     }
     for field, (value, valid) in choices.items():
         _check_choice(f"config.{field}", value, valid)
+    if config.population < 0:
+        raise ConfigError(f"config.population: {config.population}: not a number of networks; 0 trains one at a time")
     if config.window < 64:
         raise ConfigError(f"config.window: {config.window} samples are less than a heartbeat; the paper has 4096")
     if config.windows_per_record < 0 or (config.teacher_logits == "precomputed" and config.windows_per_record == 0):

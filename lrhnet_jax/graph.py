@@ -4,14 +4,19 @@ An experiment's config names networks; this module checks them and orders them s
 no file and no array.
 """
 
+import collections
 import dataclasses
 import graphlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrhnet_jax import ecg, models, recipes, search, structured
+from lrhnet_jax import ecg, losses, models, recipes, search, structured
 from lrhnet_jax.errors import ConfigError
+
+# Training fields that are numbers told to a compiled step, which serves networks that differ in them.
+NUMBERS = ("alpha", "kl_weight", "temperature", "learning_rate")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +53,18 @@ class Network:
         """The networks that have to be trained before it."""
         ticket = self.pruning.ticket if self.pruning else ""
         return [*self.teachers, *([ticket] if ticket else [])]
+
+    @property
+    def likeness(self) -> str:
+        """What a compiled step is made for, whoever the teachers are: equal for networks that can share one."""
+        fixed = {field: value for field, value in self.train.items() if field not in NUMBERS}
+        return json.dumps([self.model, self.leads, dict(self.options), fixed], sort_keys=True)
+
+    @property
+    def sociable(self) -> bool:
+        """Whether it can train at once with others: neither loaded nor pruned, nor taught by a teacher's features."""
+        method = losses.METHODS.get(self.train["method"]["name"])
+        return not (self.checkpoint or self.prune or (method and method.needs_teacher))
 
 
 def parse(networks: Mapping[str, Mapping[str, Any]], train: Mapping[str, Any]) -> list[Network]:
@@ -155,3 +172,28 @@ def _order(parsed: dict[str, Network]) -> list[Network]:
     except graphlib.CycleError as error:
         cycle = " -> ".join(reversed(error.args[1]))
         raise ConfigError(f"config.networks: the teachers (and tickets) form a cycle: {cycle}") from error
+
+
+def populations(networks: Sequence[Network]) -> list[list[Network]]:
+    """Returns the networks in sets that can train at once: alike, none needing another. Sets are in training order.
+
+    A network waits for those that are alike and come later, where that makes the set larger.
+    """
+    waiting, done, sets = list(networks), set[str](), []
+    while waiting:
+        ready: dict[str, list[Network]] = {}
+        for network in waiting:
+            if set(network.needs) <= done:
+                ready.setdefault(network.likeness if network.sociable else network.name, []).append(network)
+        alike = collections.Counter(network.likeness for network in waiting if network.sociable)
+        whole = [m for m in ready.values() if not m[0].sociable or len(m) == alike[m[0].likeness]]
+        chosen = whole or [next(iter(ready.values()))]
+        sets += chosen
+        done |= {network.name for members in chosen for network in members}
+        waiting = [network for network in waiting if network.name not in done]
+    return sets
+
+
+def teachers_of(networks: Sequence[Network]) -> list[str]:
+    """Returns the teachers of any of the networks, each once, in the order in which they are first named."""
+    return list(dict.fromkeys(name for network in networks for name in network.teachers))

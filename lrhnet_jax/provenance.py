@@ -16,7 +16,7 @@ from lrhnet_jax import checkpoint, data, graph, models, processes, state
 from lrhnet_jax.errors import CheckpointError, ConfigError
 
 # Fields that change where a run reads or how fast it goes, but not its numbers.
-FREE_FIELDS = ("data_dir", "input", "steps_per_dispatch", "compilation_cache", "parallel", "devices")
+FREE_FIELDS = ("data_dir", "input", "steps_per_dispatch", "compilation_cache", "parallel", "devices", "population")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "lrhnet-jax")
 
 

@@ -110,6 +110,26 @@ class Parallel:
         shardings = None if len(self.devices) == 1 else self._replicated
         return jax.jit(function, donate_argnums=0, out_shardings=shardings)
 
+    def apportion(self, tree: Any) -> Any:
+        """Returns arrays laid out over the devices by their first axis, of networks; see `transform_members`."""
+        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec(AXIS)))
+
+    def transform_members(self, function: steps.Steps) -> Any:
+        """Returns the steps of many networks at once, each of which belongs to one device: there is no traffic.
+
+        State, order and `inputs.member` have a leading axis of networks, `apportion`ed, as many on each device. The
+        rest of the inputs is `place`d, and there once for all networks of a device. The state is donated.
+
+        Args:
+          function: the steps of one network on one device.
+        """
+        each, whole = PartitionSpec(AXIS), PartitionSpec()
+        many = jax.vmap(function, in_axes=(0, _by_member(None, 0), 0))
+        # By hand rather than by the compiler, which has no good way to divide a convolution of many networks.
+        specs = (each, _by_member(whole, each), each)
+        shared = jax.shard_map(many, mesh=self._mesh, in_specs=specs, out_specs=each, check_vma=False)
+        return jax.jit(shared, donate_argnums=0)
+
     def scatter(self, shape: tuple[int, ...], make: Callable[[slice], np.ndarray]) -> jax.Array:
         """Returns the windows of some steps, (steps, batch, ...), as the compiled steps take them: each device has its
         own part of every batch. Under pmap there is a leading axis of devices.
@@ -147,6 +167,12 @@ class Parallel:
         """
         order = self.place(jnp.zeros(records, jnp.int32))
         return self.transform(function).lower(state, inputs, order, signals).compile()
+
+
+def _by_member(common: Any, own: Any) -> batching.Inputs:
+    """What holds for training inputs, and what for the member in them: the prefix of a tree."""
+    shared = {field.name: common for field in dataclasses.fields(batching.Inputs)}
+    return batching.Inputs(**{**shared, "member": own})
 
 
 def one() -> Parallel:

@@ -20,7 +20,7 @@ Steps = Callable[[TrainState, batching.Inputs, jax.Array, jax.Array | None], Tra
 
 @dataclasses.dataclass(frozen=True)
 class Distillation:
-    """How a student learns from labels and teachers.
+    """How a student learns from labels and teachers. Numbers may be traced arrays; see `batching.Member`.
 
     Attributes:
       weights: of the teachers; none: it learns from labels alone.
@@ -31,12 +31,12 @@ class Distillation:
       labels: "independent" (BCE), or "exclusive", one class a record (cross-entropy).
     """
 
-    weights: tuple[float, ...] = ()
-    alpha: float = 0.3
-    temperature: float = 7.0
+    weights: Any = ()
+    alpha: Any = 0.3
+    temperature: Any = 7.0
     t_squared: bool = False
     kind: str = "softmax"
-    kl_weight: float | None = None
+    kl_weight: Any = None
     method: losses.Method | None = None
     teacher: int = 0
     epochs: int = 1
@@ -51,6 +51,17 @@ class Distillation:
         """The names of what a step logs."""
         return METRICS + (self.method.metrics if self.method else ())
 
+    def member(self, key: jax.Array, rate: float = 1.0) -> batching.Member:
+        """Returns the numbers as arguments of a step, with the run's key and the factor of the optimiser's updates."""
+        kl_weight = 1 - self.alpha if self.kl_weight is None else self.kl_weight
+        numbers = (self.weights, self.alpha, kl_weight, self.temperature, rate)
+        return batching.Member(jax.random.key_data(key), *(jnp.asarray(number, jnp.float32) for number in numbers))
+
+    def of(self, member: batching.Member) -> "Distillation":
+        """Returns this with a member's numbers."""
+        fields = ("weights", "alpha", "kl_weight", "temperature")
+        return dataclasses.replace(self, **{field: getattr(member, field) for field in fields})
+
 
 def train_step(
     state: TrainState,
@@ -61,9 +72,11 @@ def train_step(
     optimizer: optax.GradientTransformation,
     distillation: Distillation,
     axis_name: str | None = None,
+    rate: jax.Array | float = 1.0,
 ) -> TrainState:
     """Takes one optimiser step on `batch` and adds its metrics to `state.totals`; `key` drives dropout.
 
+    The optimiser's updates are multiplied by `rate`.
     With `axis_name` (pmap) the batch is one device's share: gradients and metrics are averaged over that axis, and the
     model's BatchNorm has to be given the same axis.
     """
@@ -95,8 +108,8 @@ def train_step(
     (_, (metrics, batch_stats, result)), (grads, own_grads) = gradients(state.params, state.auxiliary.params)
     if axis_name is not None:
         grads, own_grads, metrics = lax.pmean((grads, own_grads, metrics), axis_name)
-    params, opt_state = _update(optimizer, grads, state.opt_state, state.params)
-    own_params, own_opt_state = _update(optimizer, own_grads, state.auxiliary.opt_state, state.auxiliary.params)
+    params, opt_state = _update(optimizer, rate, grads, state.opt_state, state.params)
+    own_params, own_opt_state = _update(optimizer, rate, own_grads, state.auxiliary.opt_state, state.auxiliary.params)
     return state.replace(
         step=state.step + 1,
         params=params,
@@ -112,7 +125,7 @@ def _base_loss(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss against targets and teachers' logits, and its parts by name."""
     supervised = losses.cross_entropy if distillation.exclusive else losses.bce
-    if not distillation.weights:
+    if not len(distillation.weights):
         loss = supervised(logits, targets)
         return loss, {"bce": loss, "kl": jnp.zeros_like(loss)}
     return losses.distillation(
@@ -129,8 +142,11 @@ def _base_loss(
     )
 
 
-def _update(optimizer: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any) -> tuple[Any, Any]:
+def _update(
+    optimizer: optax.GradientTransformation, rate: jax.Array | float, grads: Any, opt_state: Any, params: Any
+) -> tuple[Any, Any]:
     updates, opt_state = optimizer.update(grads, opt_state, params)
+    updates = jax.tree.map(lambda update: rate * update, updates)
     return optax.apply_updates(params, updates), opt_state
 
 
@@ -196,7 +212,7 @@ def make_steps(
     batch_size: int,
     window: int,
     count: int,
-    key: jax.Array,
+    key: jax.Array | None,
     reader: batching.Reader,
     teachers: Sequence[batching.Reader],
     optimizer: optax.GradientTransformation,
@@ -211,6 +227,8 @@ def make_steps(
     batch, window, leads), or None, to cut them from the store.
 
     Args:
+      key: drives draws and dropout. `inputs.member`, where there is one, has a key of its own, and numbers in place of
+        those of `distillation`: the steps then train any network that differs in these alone.
       share: picks a device's part of the batch, or says how the batch is laid out over devices; see `sharding`.
       axis_name: the pmap axis, if any.
     """
@@ -218,11 +236,15 @@ def make_steps(
     def step(state: TrainState, inputs: batching.Inputs, order: jax.Array, signal: jax.Array | None) -> TrainState:
         per_epoch = len(order) // batch_size
         place, epoch = state.step % per_epoch, state.step // per_epoch + 1
-        _, dropout_key, method_key = batching.step_keys(key, state.step)
-        draw = share(batching.draw_step(inputs, order, state.step, key, batch_size, window))
+        run_key, told, member = key, distillation, inputs.member
+        if member is not None:
+            run_key, told = jax.random.wrap_key_data(member.key), distillation.of(member)
+        assert run_key is not None
+        _, dropout_key, method_key = batching.step_keys(run_key, state.step)
+        draw = share(batching.draw_step(inputs, order, state.step, run_key, batch_size, window))
         batch, taught = batching.make_batch(inputs, draw, teachers, window, distillation.teacher, signal)
         if distillation.method:
-            batch = batch.replace(seen=_seen(inputs, draw, batch, taught, distillation, method_key, key, epoch))
+            batch = batch.replace(seen=_seen(inputs, draw, batch, taught, told, method_key, run_key, epoch))
         # An epoch's metrics start at zero, so that an interrupted epoch resumes with what it had summed.
         state = state.replace(totals={name: jnp.where(place == 0, 0, total) for name, total in state.totals.items()})
         if axis_name is not None:
@@ -233,8 +255,9 @@ def make_steps(
             dropout_key,
             reader=reader,
             optimizer=optimizer,
-            distillation=distillation,
+            distillation=told,
             axis_name=axis_name,
+            rate=1.0 if member is None else member.rate,
         )
 
     def steps(

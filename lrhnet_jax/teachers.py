@@ -36,12 +36,15 @@ class Trained:
     log: dict[str, Any]
 
 
-def distillation(network: graph.Network, parallel: str = "jit", exclusive: bool = False) -> steps.Distillation:
+def distillation(
+    network: graph.Network, parallel: str = "jit", exclusive: bool = False, among: Sequence[str] | None = None
+) -> steps.Distillation:
     """Returns how a network of the graph learns from its teachers.
 
     Args:
       parallel: how its steps run, "jit" or "pmap".
       exclusive: a record has exactly one class.
+      among: all teachers whose logits the step sees, the network's own among them; the others weigh nothing.
 
     Raises:
       ConfigError: for an unknown kind or method, or a method that this network or `parallel` cannot have.
@@ -62,15 +65,19 @@ def distillation(network: graph.Network, parallel: str = "jit", exclusive: bool 
             raise ConfigError(f"{where}.method.teacher: {teacher!r} is none of the teachers {', '.join(names)}")
     if method and method.across_records and parallel == "pmap":
         raise ConfigError(f"{where}.method: {own['name']} needs the whole batch in one place; set config.parallel=jit")
+    seen = names if among is None else list(among)
+    alpha, kl_weight = fields["alpha"], fields["kl_weight"]
+    if seen and not names:  # it learns from labels alone
+        alpha, kl_weight = 1.0, 0.0
     return steps.Distillation(
-        weights=tuple(network.teachers.values()),
-        alpha=fields["alpha"],
+        weights=tuple(network.teachers.get(name, 0.0) for name in seen),
+        alpha=alpha,
         temperature=fields["temperature"],
         t_squared=fields["t_squared"],
         kind=fields["logit_kl"],
-        kl_weight=fields["kl_weight"],
+        kl_weight=kl_weight,
         method=method,
-        teacher=names.index(teacher) if teacher in names else 0,
+        teacher=seen.index(teacher) if teacher in seen else 0,
         epochs=fields["epochs"],
         labels="exclusive" if exclusive else "independent",
     )

@@ -1,24 +1,22 @@
-"""The training loop of one network: dispatch steps, score each epoch, keep the best, save, resume."""
+"""The training loop: dispatch steps, score each epoch, keep the best, save, resume; of one network, or of several."""
 
 import contextlib
 import dataclasses
-import functools
-import itertools
 import json
 import logging
 import math
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 import optax
 import tqdm
 
-from lrhnet_jax import batching, checkpoint, interrupt, processes, sharding, state, steps, stream
+from lrhnet_jax import batching, checkpoint, dispatch, interrupt, processes, sharding, state, steps, stream
 from lrhnet_jax.errors import ConfigError, DataError
 from lrhnet_jax.state import TrainState
 
@@ -39,7 +37,8 @@ class Job:
       teachers: the networks of `inputs.teachers`.
       inputs: what training reads, on the device.
       optimizer, schedule: from `optim`; `schedule` maps a step to a learning rate, for the log.
-      distillation: how it learns from its teachers.
+      rate: what the optimiser's updates are multiplied by, which the compiled step is not made for.
+      distillation: how it learns from its teachers; the step is not made for its numbers.
       epochs, batch_size, window: as in the config.
       key: drives windows, order and dropout.
       score: variables -> validation score; the epoch where it is highest is kept. None: the last epoch is kept.
@@ -48,8 +47,9 @@ class Job:
       steps_per_dispatch: 0: one on a CPU, a whole epoch elsewhere.
       parallel: the devices that share a batch.
       stop: stop and save after so many steps; 0: at the end of the last epoch.
-      programs: compiled steps by their number, for jobs that differ only in where they start and in their folder: a
-        job takes what is there, and adds what it compiles. None: it keeps them to itself.
+      programs: compiled steps by their number, for jobs that differ only in where they start, in their folder, key and
+        score, in the rate and in the numbers of the distillation: a job takes what is there, and adds what it
+        compiles. None: it keeps them to itself.
     """
 
     name: str
@@ -71,10 +71,27 @@ class Job:
     parallel: sharding.Parallel = dataclasses.field(default_factory=sharding.one)
     stop: int = 0
     programs: dict[int, Any] | None = None
+    rate: float = 1.0
 
     @property
     def steps_per_epoch(self) -> int:
         return len(self.inputs.records) // self.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Of the whole training."""
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def keys(self) -> tuple[jax.Array, jax.Array]:
+        """The run's key of draws and dropout, and that of the epochs' orders."""
+        window_key, order_key = jax.random.split(self.key)
+        return window_key, order_key
+
+    @property
+    def member(self) -> batching.Member:
+        """What the compiled step is told of this job."""
+        return self.distillation.member(self.keys[0], self.rate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +109,40 @@ class Diverged(DataError):
     """The loss became NaN or infinite."""
 
 
+class Dispatcher(Protocol):
+    """How the loop takes the steps of a job, or of alike jobs together; see `dispatch.Alone`.
+
+    Attributes:
+      stride: how many steps a dispatch takes at most.
+      networks: that are trained.
+    """
+
+    stride: int
+    networks: int
+
+    def begin(self, now: TrainState, step: int, last: int) -> TrainState:
+        """Compiles what training from `step` to `last` takes; returns the state as `take` has it."""
+
+    def take(self, now: TrainState, planned: stream.Dispatch) -> TrainState:
+        """Takes some steps; the state is donated."""
+
+    def gather(self, now: TrainState) -> TrainState:
+        """Returns the state as it is saved."""
+
+    def end_epoch(self, now: TrainState, history: list[dict[str, Any]], ended: "Ended") -> TrainState:
+        """Adds the epoch to the history, scores, keeps the best."""
+
+    def close(self) -> None: ...
+
+
+class Ended(NamedTuple):
+    """An epoch that has ended, counted from 1; how many of its steps this process took, and in how many seconds."""
+
+    epoch: int
+    counted: int
+    seconds: float
+
+
 def run(job: Job) -> Result:
     """Trains a network, or goes on where an earlier call was killed; both end with the same bits.
 
@@ -101,6 +152,14 @@ def run(job: Job) -> Result:
       DataError: if there are fewer training records than a batch holds, or the loss is no longer finite.
       CheckpointError: if earlier progress cannot be restored.
     """
+    check(job)
+    job.parallel.check(job.batch_size)
+    now, history = proceed(job, dispatch.Alone(job, end_epoch), first_state(job))
+    return result(job, now, history)
+
+
+def check(job: Job) -> None:
+    """Raises ConfigError or DataError for a job without an epoch or a step to train."""
     if job.epochs < 1 or job.batch_size < 2:
         raise ConfigError(f"{job.name}: needs at least 1 epoch and a batch of 2, got {job.epochs} and {job.batch_size}")
     if job.steps_per_epoch < 1:
@@ -108,19 +167,10 @@ def run(job: Job) -> Result:
             f"{job.name}: {len(job.inputs.records)} training records do not fill a batch of {job.batch_size}; "
             "lower config.train.batch_size"
         )
-    job.parallel.check(job.batch_size)
-    progress = checkpoint.Progress(job.folder)
-    now = first_state(job)
-    restored = progress.restore(now)
-    history: list[dict[str, Any]] = []
-    if restored:
-        now, history = restored
-        logger.info("%s: resuming at step %d", job.name, int(now.step))
-    try:
-        with interrupt.deferred():
-            now = _loop(job, now, history, progress)
-    finally:
-        progress.close()
+
+
+def result(job: Job, now: TrainState, history: list[dict[str, Any]]) -> Result:
+    """Returns what a job's training has given."""
     kept_best = job.score is not None
     return Result(
         variables=now.best_variables if kept_best else now.variables,
@@ -146,118 +196,83 @@ def first_state(job: Job) -> TrainState:
     return state.create(job.variables, job.optimizer, job.distillation.metrics, auxiliary)
 
 
-def _loop(job: Job, now: TrainState, history: list[dict[str, Any]], progress: checkpoint.Progress) -> TrainState:
+def proceed(job: Job, dispatcher: Dispatcher, now: TrainState) -> tuple[TrainState, list[dict[str, Any]]]:
+    """Trains from the state `now`, or goes on from what `job.folder` holds; returns the last state and the history.
+
+    Args:
+      job: of the one network; of several, one that says what they have in common, the name and the folder.
+    """
+    progress = checkpoint.Progress(job.folder)
+    history: list[dict[str, Any]] = []
+    step = 0
+    if restored := progress.restore(now):
+        now, history = restored
+        step = checkpoint.step_of(now)
+        logger.info("%s: resuming at step %d", job.name, step)
+    try:
+        with interrupt.deferred(), contextlib.closing(dispatcher):
+            return _loop(job, dispatcher, now, step, history, progress), history
+    finally:
+        progress.close()
+
+
+def _loop(
+    job: Job,
+    dispatcher: Dispatcher,
+    now: TrainState,
+    step: int,
+    history: list[dict[str, Any]],
+    progress: checkpoint.Progress,
+) -> TrainState:
     per_epoch = job.steps_per_epoch
-    last = min(job.stop or job.epochs * per_epoch, job.epochs * per_epoch)
-    on_cpu = jax.default_backend() == "cpu"
-    stride = min(job.steps_per_dispatch or (1 if on_cpu else per_epoch), per_epoch)
-    order_of = jax.jit(batching.epoch_order, static_argnums=2)
-    window_key, order_key = jax.random.split(job.key)
-    step = int(now.step)
-    inputs, now = job.parallel.place(job.inputs), job.parallel.spread(now)
-    columns: tuple[int, ...] = ()
-    if job.inputs.store.host is not None:
-        # Teachers that have answered beforehand read nothing.
-        columns, (reader, *teachers) = stream.pack([job.reader, *(job.teachers if job.inputs.teachers else ())])
-        job = dataclasses.replace(job, reader=reader, teachers=tuple(teachers))
-        stride = stream.steps_per_chunk(stride, job.batch_size, job.window, len(columns))
-    plan = functools.partial(stream.dispatches, step, last, per_epoch, stride)
-    compiled = {} if job.programs is None else job.programs
-    for count in sorted({dispatch.size for dispatch in plan()} - compiled.keys()):
-        compiled[count] = _compile(job, count, window_key, now, inputs, columns)
-    feed = _feed(job, columns, window_key, order_key, plan())
-    order, order_epoch = None, -1
+    last = min(job.stop or job.steps, job.steps)
+    now = dispatcher.begin(now, step, last)
     saved = started = time.monotonic()
     counted = 0
-    with _progress_bar(job, step) as bar, contextlib.closing(feed):
-        while step < last:
-            epoch, place = divmod(step, per_epoch)
-            if epoch != order_epoch:
-                order = job.parallel.place(order_of(order_key, epoch, len(job.inputs.records)))
-                order_epoch = epoch
-            if place == 0:
+    samples = job.batch_size * dispatcher.networks
+    with _progress_bar(job, step, samples) as bar:
+        for planned in stream.dispatches(step, last, per_epoch, dispatcher.stride):
+            if planned.place == 0:
                 started, counted = time.monotonic(), 0
-            count = min(stride, per_epoch - place, last - step)
-            now = compiled[count](now, inputs, order, next(feed))
+            now = dispatcher.take(now, planned)
             # Wait, so that the bar is honest and no queue of steps builds up; a dispatch costs far less than a step.
             jax.block_until_ready(now.step)
-            step, counted = step + count, counted + count
-            bar.update(count * job.batch_size)
+            step, counted = step + planned.size, counted + planned.size
+            bar.update(planned.size * samples)
             if step % per_epoch == 0:
-                seconds = time.monotonic() - started
-                ended = _end_epoch(job, job.parallel.gather(now), history, epoch + 1, counted, seconds)
-                now = job.parallel.spread(ended)
-                bar.set_postfix(epoch=epoch + 1, loss=f"{history[-1]['loss']:.3g}")
+                ended = Ended(planned.epoch + 1, counted, time.monotonic() - started)
+                now = dispatcher.end_epoch(now, history, ended)
+                bar.set_postfix(epoch=ended.epoch, loss=f"{history[-1]['loss']:.3g}")
             stop = interrupt.requested()
             due = step % per_epoch == 0 or step == last or time.monotonic() - saved > SAVE_SECONDS
             if stop or due:
-                progress.save(job.parallel.gather(now), history)
+                progress.save(dispatcher.gather(now), history)
                 saved = time.monotonic()
             if stop:
                 progress.wait()
                 logger.info("%s: saved at step %d; run the same command to go on", job.name, step)
                 raise SystemExit(0)
-    return job.parallel.gather(now)
+    return dispatcher.gather(now)
 
 
-def _feed(
-    job: Job, columns: tuple[int, ...], window_key: jax.Array, order_key: jax.Array, plan: Iterator[stream.Dispatch]
-) -> Generator[jax.Array | None]:
-    """Yields what each dispatch gets from the host: windows of the leads `columns`, or nothing."""
-    if job.inputs.store.host is None:
-        yield from itertools.repeat(None)
-    # Draws are made on one device of this process: another thread's work must not meet that of other processes.
-    inputs = jax.tree.map(lambda leaf: leaf.addressable_data(0), job.inputs.replace(teachers=()))
-    order_of = jax.jit(batching.epoch_order, static_argnums=2)
-    draw = jax.jit(functools.partial(batching.draw_epoch, batch_size=job.batch_size, window=job.window))
+def end_epoch(job: Job, now: TrainState, history: list[dict[str, Any]], ended: Ended) -> TrainState:
+    """Adds a row to a network's history and its log; returns the state with the best epoch so far.
 
-    def draw_epoch(epoch: int) -> batching.Draw:
-        return draw(inputs, order_of(order_key, epoch, len(inputs.records)), epoch, window_key)
-
-    yield from stream.feed(inputs, columns, job.window, draw_epoch, plan, job.parallel.scatter)
-
-
-def _compile(
-    job: Job, count: int, key: jax.Array, now: TrainState, inputs: batching.Inputs, columns: tuple[int, ...]
-) -> Any:
-    """Compiles `count` steps ahead of time, so that the log can tell compiling from training."""
-    started = time.monotonic()
-    signals = None
-    if columns:
-        shape = (count, job.batch_size, job.window, len(columns))
-        signals = job.parallel.scatter(shape, lambda part: np.zeros((count, part.stop - part.start, *shape[2:]), "f2"))
-    function = steps.make_steps(
-        job.batch_size,
-        job.window,
-        count,
-        key,
-        job.reader,
-        job.teachers,
-        job.optimizer,
-        job.distillation,
-        job.parallel.share,
-        job.parallel.axis_name,
-    )
-    compiled = job.parallel.compile(function, now, inputs, len(job.inputs.records), signals)
-    logger.info("%s: compiled %d step(s) a dispatch in %.1f s", job.name, count, time.monotonic() - started)
-    return compiled
-
-
-def _end_epoch(
-    job: Job, now: TrainState, history: list[dict[str, Any]], epoch: int, counted: int, seconds: float
-) -> TrainState:
-    row: dict[str, Any] = {"epoch": epoch, "step": int(now.step)}
+    Raises:
+      Diverged: if the loss is not finite.
+    """
+    row: dict[str, Any] = {"epoch": ended.epoch, "step": int(now.step)}
     row |= {name: float(total) / job.steps_per_epoch for name, total in now.totals.items()}
     if not math.isfinite(row["loss"]):
         raise Diverged(
-            f"{job.name}: the loss is {row['loss']} in epoch {epoch}; lower config.train.learning_rate, or go back to "
-            "float32 if config.dtype is bfloat16"
+            f"{job.name}: the loss is {row['loss']} in epoch {ended.epoch}; lower config.train.learning_rate, or go "
+            "back to float32 if config.dtype is bfloat16"
         )
     row["learning_rate"] = float(job.schedule(np.int32(int(now.step) - 1)))
     if job.score is not None:
         row[job.score_name] = job.score(now.variables)
-        now = now.keep_if_best(row[job.score_name], epoch)
-    row["samples_per_second"] = counted * job.batch_size / max(seconds, 1e-9)
+        now = now.keep_if_best(row[job.score_name], ended.epoch)
+    row["samples_per_second"] = ended.counted * job.batch_size / max(ended.seconds, 1e-9)
     history.append(row)
     lines = "".join(json.dumps(row) + "\n" for row in history)
     checkpoint.write_text(job.folder / "metrics.jsonl", lines)
@@ -265,11 +280,10 @@ def _end_epoch(
     return now
 
 
-def _progress_bar(job: Job, step: int) -> tqdm.tqdm:
-    total = job.epochs * job.steps_per_epoch * job.batch_size
+def _progress_bar(job: Job, step: int, samples: int) -> tqdm.tqdm:
     return tqdm.tqdm(
-        total=total,
-        initial=step * job.batch_size,
+        total=job.steps * samples,
+        initial=step * samples,
         desc=job.name,
         unit="sample",
         unit_scale=True,

@@ -230,6 +230,7 @@ def config_of(data_dir, networks=None, **changes):
         ({"dtype": "float8"}, "config.dtype: unknown value 'float8'; choose float32, bfloat16"),
         ({"preprocess": "raw"}, "config.preprocess: unknown value 'raw'; choose paper, reference, bandpass"),
         ({"input": "disk"}, "config.input: unknown value 'disk'; choose auto, device, stream"),
+        ({"population": -1}, "config.population: -1: not a number of networks; 0 trains one at a time"),
         ({"window": 10}, "config.window: 10 samples are less than a heartbeat"),
         ({"windows_per_record": 0}, "precomputed teacher logits need at least 1 fixed window"),
         ({"fold": "7"}, "config.fold: unknown value '7'; choose 0, 1, 2, 3, 4, all"),

@@ -103,3 +103,25 @@ def test_only_pairs_that_answer_a_question_are_compared():
             *(("other", f"mlkd2_{seed}") for seed in range(3)),
         ]
     )
+
+
+def test_alike_networks_that_need_one_another_do_not_train_at_once():
+    train = {**TRAIN, "method": {"name": "none"}, "alpha": 0.3, "learning_rate": 1e-3}
+    networks = graph.parse(
+        {
+            "teacher": node(leads=("I",)),
+            "own": node(),
+            "taught": node({"teacher": 1.0}),
+            "student0": node({"teacher": 0.6, "own": 0.4}, train={"alpha": 0.5}),
+            "student1": node({"teacher": 0.5, "own": 0.5}, train={"learning_rate": 1e-2}),
+            "longer": node({"own": 1.0}, train={"epochs": 9}),
+            "hinted": node({"own": 1.0}, train={"method": {"name": "fitnet"}}),
+            "pruned": node(prune={"rate": 0.2}),
+        },
+        train,
+    )
+    sets = [{network.name for network in members} for members in graph.populations(networks)]
+    # "own" waits for "taught", since both are alike, but not for the students that it teaches itself.
+    assert sets[:2] == [{"teacher"}, {"pruned"}] and sets[2] == {"own", "taught"}
+    assert sorted(map(sorted, sets[3:])) == [["hinted"], ["longer"], ["student0", "student1"]]
+    assert graph.teachers_of(networks) == ["teacher", "own"]

@@ -1,0 +1,255 @@
+"""The graph on one fold: its networks trained in order, teachers first, scored and compared."""
+
+import dataclasses
+import logging
+import pathlib
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from lrhnet_jax import (
+    assess,
+    batching,
+    checkpoint,
+    data,
+    graph,
+    lottery,
+    models,
+    optim,
+    processes,
+    provenance,
+    sharding,
+    splits,
+    state,
+    tasks,
+    windows,
+)
+from lrhnet_jax import teachers as teaching
+from lrhnet_jax import train as training
+from lrhnet_jax.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class Fold:
+    """The graph on one fold: which records train, validate and are scored, and the networks trained so far.
+
+    Attributes:
+      folder: holds networks/NAME.
+      programs: compiled steps of alike networks, of all folds; see `train.Job.programs`.
+    """
+
+    config: ConfigDict
+    networks: list[graph.Network]
+    records: data.Records
+    store: windows.Store
+    parallel: sharding.Parallel
+    fold: int
+    folder: pathlib.Path
+    programs: dict[Any, dict[Any, Any]]
+
+    def __post_init__(self) -> None:
+        evaluation = self.config.evaluation
+        self.split = splits.make(self.records, self.fold, evaluation.protocol, evaluation.validation_parts)
+        self.key = jax.random.fold_in(jax.random.key(self.config.seed), self.fold)
+        count = self.config.windows_per_record
+        # One draw for all networks: teacher and student see the same windows.
+        window_key = jax.random.fold_in(self.key, zlib.crc32(b"windows"))
+        lengths = jnp.asarray(self.records.lengths)
+        self.shifts = windows.random_shifts(window_key, lengths, self.config.window, count)[self.split.train]
+        self.trained: dict[str, teaching.Trained] = {}
+        self.assessor = assess.Assessor(self.config, self.records, self.store, self.split, self.parallel)
+
+    def run(self) -> dict[str, Any]:
+        """Trains or loads every network, scores it, and compares those that read the same leads or teach each other."""
+        logger.info("fold %d: %s", self.fold, self.split.sizes())
+        for network in self.networks:
+            self.obtain(network)
+        rows = {
+            network.name: self.assessor.network(network.name, self.trained[network.name], self.folder_of(network))
+            for network in self.networks
+        }
+        pairs = graph.comparisons(self.networks)
+        return {
+            "records": self.split.sizes(),
+            "networks": rows,
+            "comparisons": processes.from_first(lambda: self.assessor.comparisons(pairs, self.folder / "networks")),
+        }
+
+    def folder_of(self, network: graph.Network) -> pathlib.Path:
+        return self.folder / "networks" / network.name
+
+    def obtain(self, network: graph.Network) -> None:
+        """Loads a network, or trains it or goes on with it, once; its teachers have to be there."""
+        if network.name in self.trained:
+            return
+        folder = self.folder_of(network)
+        finished = processes.from_first(lambda: _read_finished(folder))
+        if finished:
+            options, variables, log = finished
+            network = dataclasses.replace(network, options=options)
+            self.trained[network.name] = teaching.Trained(self._reader(network), variables, log)
+        elif network.checkpoint:
+            adopted, classes = processes.from_first(lambda: teaching.adopt_widths(network)), self.records.classes
+            reader = self._reader(adopted)
+            variables = processes.from_first(
+                lambda: teaching.load(adopted, reader, self.config.preprocess, self.config.window, classes)
+            )
+            log = {"epochs": 0, "best_epoch": 0, "history": [], "loaded_from": network.checkpoint}
+            self._keep(adopted, variables, log)
+        elif network.prune:
+            variables, options, log = self._prune(network)
+            self._keep(dataclasses.replace(network, options=options), variables, log)
+        else:
+            self.keep(network, training.run(self.job(network, self.inputs([network]))))
+
+    def keep(self, network: graph.Network, result: training.Result) -> None:
+        """Saves a network that has been trained: it is finished."""
+        rates = sorted(row["samples_per_second"] for row in result.history)
+        log = {
+            "epochs": network.train["epochs"],
+            "best_epoch": result.best_epoch,
+            "samples_per_second": rates[len(rates) // 2],
+            "history": result.history,
+        }
+        self._keep(network, result.variables, log)
+
+    def _keep(self, network: graph.Network, variables: Any, log: dict[str, Any]) -> None:
+        folder = self.folder_of(network)
+        checkpoint.write_json(folder / "training.json", log)
+        meta = provenance.describe_model(self.config, network, self.records, variables)
+        facts = {"pruning": {k: v for k, v in log["pruning"].items() if k != "rounds"}} if "pruning" in log else {}
+        checkpoint.save_model(folder, variables, meta | facts)
+        self.trained[network.name] = teaching.Trained(self._reader(network), variables, log)
+
+    def _reader(self, network: graph.Network) -> batching.Reader:
+        model = create(network, self.records.task, self.config.dtype, self.parallel.axis_name)
+        return batching.Reader(model, self.records.columns(network.leads))
+
+    def _key(self, name: str) -> jax.Array:
+        return jax.random.fold_in(self.key, zlib.crc32(name.encode()))
+
+    def _prune(self, network: graph.Network) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        settings, folder = network.pruning, self.folder_of(network)
+        assert settings is not None
+        # A control is the same network as its ticket, from the same initialisation, in the same order of records.
+        key = self._key(settings.ticket or network.name)
+
+        def with_options(options: dict[str, Any]) -> graph.Network:
+            return dataclasses.replace(network, options=options)
+
+        return lottery.Lottery(
+            job=dataclasses.replace(self.job(network, self.inputs([network]), key=key), programs={}),
+            settings=settings,
+            name=network.model,
+            options=dict(network.options),
+            create=lambda options: self._reader(with_options(options)).model,
+            init=lambda key: self._init(network, key),
+            score=self.assessor.epoch_score,
+            describe=lambda variables, options: provenance.describe_model(
+                self.config, with_options(options), self.records, variables
+            ),
+            key=key,
+            ticket=folder.with_name(settings.ticket) if settings.ticket else None,
+        ).run()
+
+    def _init(self, network: graph.Network, key: jax.Array) -> dict[str, Any]:
+        return state.init_variables(self._reader(network).model, key, len(network.leads), self.config.window)
+
+    @property
+    def _train_records(self) -> np.ndarray:
+        return np.asarray(self.split.train, np.int32)
+
+    def steps_per_epoch(self, network: graph.Network) -> int:
+        return len(self._train_records) // network.train["batch_size"]
+
+    def inputs(self, networks: Sequence[graph.Network]) -> batching.Inputs:
+        """Returns what alike networks read in training, with the teachers of any of them (`graph.teachers_of`)."""
+        # A teacher whose features are read runs in every step, and its logits come with them.
+        method = teaching.distillation(networks[0], self.parallel.kind).method
+        features = method is not None and method.needs_teacher
+        return teaching.make_inputs(
+            self.store,
+            self._train_records,
+            self.shifts,
+            [(name, self.trained[name]) for name in graph.teachers_of(networks)],
+            precompute=self.config.teacher_logits == "precomputed" and not features,
+            window=self.config.window,
+            batch_size=self.config.evaluation.batch_size,
+            cache=self.folder / "teacher_logits",
+            parallel=self.parallel,
+        )
+
+    def job(
+        self,
+        network: graph.Network,
+        inputs: batching.Inputs,
+        teachers: Sequence[str] | None = None,
+        key: jax.Array | None = None,
+    ) -> training.Job:
+        """Returns a network's training.
+
+        Args:
+          inputs: from `inputs`.
+          teachers: those of `inputs`, where it is not the network's own alone.
+          key: in place of the network's own.
+        """
+        fields = network.train
+        reader = self._reader(network)
+        init_key, train_key = jax.random.split(self._key(network.name) if key is None else key)
+        per_epoch = max(1, self.steps_per_epoch(network))
+        names = list(network.teachers) if teachers is None else list(teachers)
+        readers = tuple(self.trained[name].reader for name in names)
+        # What the compiled step is made for; see `train.Job.programs`.
+        program = (network.likeness, len(inputs.records), len(names), (*names, *readers) if inputs.teachers else ())
+        return training.Job(
+            name=network.name,
+            reader=reader,
+            variables=self._init(network, init_key),
+            teachers=readers,
+            inputs=inputs,
+            optimizer=optim.make({**fields, "learning_rate": 1.0}, per_epoch),
+            schedule=optim.schedule(fields, per_epoch),
+            distillation=teaching.distillation(network, self.parallel.kind, self.records.task.exclusive, names),
+            epochs=fields["epochs"],
+            batch_size=fields["batch_size"],
+            window=self.config.window,
+            key=train_key,
+            score=self._validation_score(reader) if fields["keep"] == "best" else None,
+            score_name=assess.epoch_score_name(self.records.task),
+            folder=self.folder_of(network),
+            steps_per_dispatch=self.config.steps_per_dispatch,
+            parallel=self.parallel,
+            programs=self.programs.setdefault(program, {}),
+            rate=fields["learning_rate"],
+        )
+
+    def _validation_score(self, reader: batching.Reader):
+        return lambda variables: self.assessor.epoch_score(reader, variables)
+
+
+def _read_finished(folder: pathlib.Path) -> tuple[dict[str, Any], Any, dict[str, Any]] | None:
+    """Returns a finished network's options, variables and training log; None if it is not finished."""
+    if not checkpoint.is_finished(folder):
+        return None
+    meta, variables = checkpoint.load_model(folder)
+    return meta["options"], variables, checkpoint.read_json(folder / "training.json")
+
+
+def create(network: graph.Network, task: tasks.Task, dtype: str, axis_name: str | None = None) -> Any:
+    """Returns a network's module.
+
+    Raises:
+      ConfigError: for an option that its model does not have.
+    """
+    fields: dict[str, Any] = {"num_classes": len(task.classes), "dtype": dtype, "axis_name": axis_name}
+    try:
+        return models.create(network.model, network.leads, **fields, **network.options)
+    except ValueError as error:
+        raise ConfigError(f"config.networks.{network.name}: {error}") from error
