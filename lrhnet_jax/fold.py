@@ -67,7 +67,7 @@ class Fold:
         self.assessor = assess.Assessor(self.config, self.records, self.store, self.split, self.parallel)
 
     def run(self) -> dict[str, Any]:
-        """Trains or loads every network, scores it, and compares those that read the same leads or teach each other."""
+        """Trains or loads every network, scores it, and compares the pairs of `graph.comparisons`."""
         logger.info("fold %d: %s", self.fold, self.split.sizes())
         for network in self.networks:
             self.obtain(network)

@@ -1,8 +1,12 @@
-"""Strict numerics and eight fake CPU devices for every test."""
+"""Strict numerics, eight fake CPU devices, and programs that compile fast and run slowly, for every test.
+
+Most tests run a program a few times only. Those in processes of their own compile as users' do.
+"""
 
 import os
 
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import pathlib
