@@ -66,8 +66,10 @@ def make_jobs(options: Any, parallel: sharding.Parallel) -> list[train.Job]:
         rate=1e-3,
     )
     keys = [jax.random.fold_in(job.key, i) for i in range(options.networks)]
-    init = jax.jit(lambda key: state.init_variables(reader.model, key, options.leads, options.window))
-    return [dataclasses.replace(job, key=key, variables=init(key)) for key in keys]
+    shape = (options.leads, options.window)
+    return [
+        dataclasses.replace(job, key=key, variables=state.init_variables(reader.model, key, *shape)) for key in keys
+    ]
 
 
 class Case:

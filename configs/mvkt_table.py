@@ -1,7 +1,7 @@
 """What each of MVKT-ECG's transfers gains: a one-lead student alone, with MKD, with CLT, with both, several seeds.
 
     python -m lrhnet_jax.main --config=configs/mvkt_table.py
-    python -m lrhnet_jax.main --config=configs/mvkt_table.py:seeds=3,depth=18,epochs=30 \
+    python -m lrhnet_jax.main --config=configs/mvkt_table.py:seeds=3,depth=18,width=32,epochs=30 \
         --config.evaluation.protocol=published --config.fold=4
     python -m benchmarks.distillation WORKDIR/results.json
 
@@ -15,7 +15,7 @@ from configs import common, mvkt
 
 
 def get_config(arg: str | None = None):
-    options = common.parse(arg, leads="1", dataset=mvkt.DATASETS, depth=101, epochs=100, seeds=3)
+    options = common.parse(arg, leads="1", dataset=mvkt.DATASETS, depth=101, width=64, epochs=100, seeds=3)
     numbers, count = options.numbers, len(options.leads)
     transfers: dict[str, dict[str, Any]] = {
         "alone": {},

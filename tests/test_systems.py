@@ -77,7 +77,8 @@ def test_a_system_trains_is_cut_resumes_and_reports(system, data_dir, tmp_path, 
         method = config.networks[name].train.get("method", {"name": "none"})["name"]
         assert results["networks"][name].get("method", "none") == method
         if "prune" in config.networks[name]:
-            assert row["pruning"]["kept"] < row["pruning"]["units"] or row["pruning"]["round"] == 0
+            facts = row["pruning"]
+            assert facts["rounds"][facts["round"]]["kept"] < facts["units"] or facts["round"] == 0
     # What a method trains beside the network is no part of it.
     meta, variables = checkpoint.load_model(tmp_path / "run/networks" / last)
     model = models.create(meta["model"], meta["leads"], num_classes=len(meta["classes"]), **meta["options"])

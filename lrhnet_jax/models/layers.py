@@ -81,11 +81,16 @@ def inner_widths(given: Sequence[int], default: Sequence[int]) -> tuple[int, ...
 
 
 def initialize(module: nn.Module, key: jax.Array, *arguments: Any, **options: Any) -> dict[str, Any]:
-    """Returns fresh variables of a module for a call with these arguments."""
+    """Returns fresh variables of a module for a call with these arguments; `options` are static."""
+    return dict(_initializer(module, tuple(options.items()))(key, *arguments))
+
+
+@functools.lru_cache(maxsize=8)  # networks that differ in their seed are often initialised in turn
+def _initializer(module: nn.Module, options: tuple[tuple[str, Any], ...]) -> Any:
     # Compiled, the forward pass that initialises by running falls away. What is left runs once, but to optimise a
     # generator of random numbers for every parameter takes a CPU five to twenty seconds: it is not worth it.
     once = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    return dict(jax.jit(functools.partial(module.init, **options), compiler_options=once)(key, *arguments))
+    return jax.jit(functools.partial(module.init, **dict(options)), compiler_options=once)
 
 
 def uniform_init(fan_in: int) -> nn.initializers.Initializer:
