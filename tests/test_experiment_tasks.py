@@ -33,7 +33,7 @@ def made(name, data_dir, n=90):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["synthetic_physionet2017", "synthetic_ptbxl", "cpsc2018"])
+@pytest.mark.parametrize("name", ["synthetic_physionet2017", "cpsc2018"])
 def test_an_experiment_trains_scores_reports_and_resumes(name, tmp_path, monkeypatch):
     task = tasks.of(name)
     made(name, tmp_path / "data")
