@@ -35,20 +35,20 @@ def infer(folder: pathlib.Path, batch: int, seed: int = 0) -> measure.Task:
     return lambda: np.asarray(run(*placed))
 
 
-def collect(workdir: pathlib.Path, fold: str) -> tuple[dict[str, Any], list[str]]:
-    """Returns what a run found on a fold, and the networks that can be timed."""
+def collect(workdir: pathlib.Path, fold: str) -> dict[str, Any]:
+    """Returns what a run found on a fold."""
     results = checkpoint.read_json(workdir / "results.json")
     entry, task = results["folds"][fold], tasks.of(results["dataset"]["name"])
     decision = results["config"]["evaluation"]["decision"]
     metric = task.metrics[0]
     lost = {}
     for pair in entry["comparisons"]:
-        found = pair["differences"][metric]
+        difference = pair["differences"][metric]
         if pair["a"] == DENSE:
-            lost[pair["b"]] = found
+            lost[pair["b"]] = difference
         elif pair["b"] == DENSE:
-            flipped = {"difference": found["difference"], "low": found["high"], "high": found["low"]}
-            lost[pair["a"]] = {**found, **{key: value and -value for key, value in flipped.items()}}
+            flipped = {"difference": difference["difference"], "low": difference["high"], "high": difference["low"]}
+            lost[pair["a"]] = {**difference, **{key: value and -value for key, value in flipped.items()}}
     rows = {
         name: {
             "epochs": row["epochs"],
@@ -60,7 +60,7 @@ def collect(workdir: pathlib.Path, fold: str) -> tuple[dict[str, Any], list[str]
         }
         for name, row in entry["networks"].items()
     }
-    found = {
+    return {
         "what": __doc__.splitlines()[0] if __doc__ else "",
         "synthetic": results["dataset"]["synthetic"],
         "data": {key: results["dataset"][key] for key in ("name", "records", "per_source")},
@@ -73,7 +73,6 @@ def collect(workdir: pathlib.Path, fold: str) -> tuple[dict[str, Any], list[str]
         "published": f"LTH-ECG: {PAPER_COMPRESSION} times fewer parameters at an F1 loss under 1 %",
         "networks": rows,
     }
-    return found, list(rows)
 
 
 def time_networks(folders: Mapping[str, pathlib.Path], batch: int, repeats: int) -> dict[str, Any]:
@@ -133,14 +132,14 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     options = parser.parse_args(arguments)
     if not (options.workdir / "results.json").exists():
         parser.error(f"{options.workdir} holds no results.json; run configs/lth.py with --workdir={options.workdir}")
-    found, names = collect(options.workdir, options.fold)
-    if DENSE not in names:
+    found = collect(options.workdir, options.fold)
+    if DENSE not in found["networks"]:
         parser.error(f"{options.workdir} has no network {DENSE!r} to compare with")
     if options.smoke:
         options.repeats = 2
     root = options.workdir / f"fold{options.fold}"
     networks = (root if root.exists() else options.workdir) / "networks"
-    folders = {name: networks / name for name in names}
+    folders = {name: networks / name for name in found["networks"]}
     found |= {
         "timed_on": environment.describe(),
         "timed": {

@@ -22,12 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from benchmarks import ceilings, environment, measure
+from benchmarks import ceilings, environment, measure, torch_training
 from benchmarks.measure import Task, Timing
+from benchmarks.torch_training import LEARNING_RATE, WEIGHT_DECAY
 from lrhnet_jax import batching, ecg, models, ops, optim, state, steps
 from tests.parity import torch_models
 
-LEARNING_RATE, WEIGHT_DECAY = 1e-3, 5e-4
 OPTIMIZER = {
     "optimizer": "adam",
     "learning_rate": LEARNING_RATE,
@@ -40,7 +40,6 @@ TORCH_MODELS: dict[str, Callable[..., torch.nn.Module]] = {
     "seresnet": torch_models.SEResNet,
     "cnn1d": torch_models.CNN1D,
 }
-TORCH_OPTIONS: dict[str, dict[str, float]] = {"seresnet": {"dropout": 0.2}}
 
 
 def make_batch(leads: int, batch: int, window: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -87,7 +86,7 @@ def torch_tasks(name: str, leads: int, batch: int, window: int) -> tuple[Task, T
     """Returns the same of PyTorch, in its own order of dimensions."""
     signal, demographics, labels = map(torch.from_numpy, make_batch(leads, batch, window))
     signal = signal.transpose(1, 2).contiguous()
-    model = TORCH_MODELS[name](leads, **TORCH_OPTIONS.get(name, {}))
+    model = torch_training.network(name, leads)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
 
     def train() -> float:

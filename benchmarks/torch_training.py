@@ -40,11 +40,14 @@ def loss_of(
     return ALPHA * loss + (1 - ALPHA) * kl
 
 
-def _make(student: Network, teachers: Sequence[Network], device: str) -> tuple[torch.nn.Module, list[Any]]:
-    def network(model: str, leads: int) -> torch.nn.Module:
-        return torch_models.MODELS[model](leads, **OPTIONS.get(model, {})).to(device)
+def network(model: str, leads: int) -> torch.nn.Module:
+    """Returns a network as the reference trains it."""
+    return torch_models.MODELS[model](leads, **OPTIONS.get(model, {}))
 
-    return network(*student).train(), [(network(*teacher).eval(), teacher[1]) for teacher in teachers]
+
+def _make(student: Network, teachers: Sequence[Network], device: str) -> tuple[torch.nn.Module, list[Any]]:
+    taught_by = [(network(*teacher).to(device).eval(), teacher[1]) for teacher in teachers]
+    return network(*student).to(device).train(), taught_by
 
 
 def reference_loop(
@@ -59,8 +62,8 @@ def reference_loop(
 
     Every step fetches its loss.
     """
-    network, taught_by = _make(student, teachers, device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    learner, taught_by = _make(student, teachers, device)
+    optimizer = torch.optim.Adam(learner.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     loader = torch_windows.loader(windows, batch, workers)
 
     def train() -> float:
@@ -68,7 +71,7 @@ def reference_loop(
         for arrays in loader:
             signal, person, labels = (array.to(device, torch.float32) for array in arrays)
             optimizer.zero_grad()
-            loss = loss_of(network, taught_by, student[1], signal, person, labels)
+            loss = loss_of(learner, taught_by, student[1], signal, person, labels)
             loss.backward()
             optimizer.step()
             value = loss.item()
@@ -95,16 +98,16 @@ def best_loop(
       bfloat16: computes under autocast.
       compiled: by torch.compile.
     """
-    network, taught_by = _make(student, teachers, device)
+    learner, taught_by = _make(student, teachers, device)
     signals, persons, targets = (torch.from_numpy(array).to(device) for array in arrays)
     optimizer = torch.optim.Adam(
-        network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=device == "cuda"
+        learner.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=device == "cuda"
     )
     place, length = torch.arange(window, device=device), signals.shape[2]
     signals = torch.nn.functional.pad(signals, (window, window))
 
     def forward(signal: torch.Tensor, person: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return loss_of(network, taught_by, student[1], signal, person, labels)
+        return loss_of(learner, taught_by, student[1], signal, person, labels)
 
     function = torch.compile(forward) if compiled else forward
 

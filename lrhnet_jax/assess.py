@@ -10,7 +10,6 @@ import functools
 import logging
 import os
 import pathlib
-import statistics
 import time
 from typing import Any
 
@@ -26,6 +25,7 @@ from lrhnet_jax import (
     inference,
     processes,
     provenance,
+    recipes,
     scoring,
     sharding,
     tasks,
@@ -218,10 +218,5 @@ def summarize(folds: dict[str, Any], decision: str) -> dict[str, Any]:
         for metric in row["test"]["headline"]:
             tests = [fold["networks"][name]["test"] for fold in folds.values()]
             values = [scoring.headline(test, decision)[metric]["value"] for test in tests]
-            known = [value for value in values if value is not None and np.isfinite(value)]
-            summary[name][metric] = {
-                "mean": statistics.fmean(known) if known else None,
-                "std": statistics.stdev(known) if len(known) > 1 else None,
-                "values": values,
-            }
+            summary[name][metric] = recipes.spread(values)
     return summary

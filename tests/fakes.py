@@ -12,9 +12,6 @@ import numpy as np
 
 from lrhnet_jax import batching, data, ecg, models, optim, state, steps, tasks, windows
 
-# What runs only a few times is compiled without optimisation: in a fraction of the time.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 def records(n: int = 40, seed: int = 0, shortest: int = 150, longest: int = 700) -> data.Records:
     """Random signals whose first scored class shows as a tone in lead I, so that there is something to learn."""
@@ -180,7 +177,7 @@ def train(model: nn.Module, count: int = 30) -> Training:
         arrays = (signal, rng.random((batch, 5)), labels, np.zeros((0, batch, classes)))
         return batching.Batch(*(jnp.asarray(array, jnp.float32) for array in arrays))
 
-    @quick_jit
+    @jax.jit
     def step(now: state.TrainState, batch: batching.Batch) -> state.TrainState:
         now = now.replace(totals={name: jnp.float32(0) for name in now.totals})
         key = jax.random.fold_in(jax.random.key(1), now.step)
@@ -193,7 +190,7 @@ def train(model: nn.Module, count: int = 30) -> Training:
         now = step(now, make(seed))
         losses.append(np.asarray(now.totals["loss"]))
     unseen = make(count)
-    logits = quick_jit(functools.partial(batching.predict_logits, reader))(
+    logits = jax.jit(functools.partial(batching.predict_logits, reader))(
         now.variables, unseen.signal, unseen.demographics
     )
     return Training(np.stack(losses), now, np.asarray(logits))

@@ -39,7 +39,7 @@ def make(name, dtype, leads=0, window=0, size=2):
 
 def largest_error(name, model, variables, *inputs):
     """Of logits and features, each by its own largest value."""
-    plain, folded = (fakes.quick_jit(model.apply)(tree, *inputs) for tree in (variables, folding.fold(name, variables)))
+    plain, folded = (jax.jit(model.apply)(tree, *inputs) for tree in (variables, folding.fold(name, variables)))
     pairs = list(zip(*map(jax.tree.leaves, (plain, folded)), strict=True))
     assert all(a.dtype == b.dtype and float(abs(a).max()) > 1e-3 for a, b in pairs)
     return max(float(abs(a - b).max() / abs(a).max()) for a, b in pairs)
@@ -64,10 +64,10 @@ def test_blocks_equal_the_plain_ones(kind):
         variables = fakes.variables(block, x)
         of_network = {collection: {"layer1_0": tree} for collection, tree in variables.items()}
         folded = {collection: tree["layer1_0"] for collection, tree in folding.fold(name, of_network).items() if tree}
-        plain = fakes.quick_jit(block.apply, static_argnames="train")(variables, x, train=False)
+        plain = jax.jit(block.apply, static_argnames="train")(variables, x, train=False)
         assert float(abs(plain).max()) > 0.1
         np.testing.assert_allclose(
-            fakes.quick_jit(block.apply, static_argnames="train")(folded, x, train=False), plain, rtol=1e-10, atol=1e-11
+            jax.jit(block.apply, static_argnames="train")(folded, x, train=False), plain, rtol=1e-10, atol=1e-11
         )
 
 

@@ -17,10 +17,6 @@ def shapes(window=256, leads=1, **options):
     return jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, window, leads)), jnp.zeros((1, 5)))
 
 
-# What runs only once is compiled without optimisation: in a fraction of the time.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
 def small(window=512, size=2, **options):
     """A narrow network, its variables (drawn by NumPy: they need no compilation) and inputs."""
     module = models.create("resnet34", 1, num_classes=4, width=2, **options)
@@ -84,10 +80,10 @@ def test_a_window_of_which_nothing_is_left_is_refused():
 
 def test_record_logits_are_the_mean_of_the_steps_and_demographics_count_where_they_are_asked_for():
     module, variables, signal, demographics = small(use_demographics=True)
-    steps = quick_jit(module.clone(sequence=True).apply)(variables, signal, demographics).logits
+    steps = jax.jit(module.clone(sequence=True).apply)(variables, signal, demographics).logits
     assert steps.shape == (2, 2, 4)
     assert np.abs(steps[:, 0] - steps[:, 1]).max() > 1e-3
-    apply = quick_jit(module.apply)
+    apply = jax.jit(module.apply)
     # Logits of over a hundred: float32 has steps of 1e-5 there.
     np.testing.assert_allclose(apply(variables, signal, demographics).logits, steps.mean(1), rtol=1e-5, atol=1e-5)
     assert not np.allclose(apply(variables, signal, 1 - demographics).logits, steps.mean(1), atol=1e-2)
@@ -95,7 +91,7 @@ def test_record_logits_are_the_mean_of_the_steps_and_demographics_count_where_th
 
 def test_demographics_are_ignored_by_default():
     module, variables, signal, demographics = small()
-    apply = quick_jit(module.apply)
+    apply = jax.jit(module.apply)
     one, other = (apply(variables, signal, person).logits for person in (demographics, 1 - demographics))
     np.testing.assert_array_equal(one, other)
 
@@ -157,7 +153,7 @@ def test_it_learns():
         )
         return -jnp.take_along_axis(jax.nn.log_softmax(output.logits), target[:, None], 1).mean()
 
-    step = quick_jit(jax.value_and_grad(loss))
+    step = jax.jit(jax.value_and_grad(loss))
     params = variables["params"]
     first, gradients = step(params)
     useless = ("conv1", "bias")  # a BatchNorm follows, which takes every constant away

@@ -40,7 +40,7 @@ def drop(name, variables, share):
 
 def run(model, variables, signal, person):
     # What runs only once is compiled without optimisation: in a fraction of the time.
-    apply = jax.jit(model.apply, compiler_options={"xla_backend_optimization_level": 0})
+    apply = jax.jit(model.apply)
     return apply(variables, signal, person)
 
 

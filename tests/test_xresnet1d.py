@@ -12,9 +12,6 @@ from lrhnet_jax import models
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.models import xresnet1d
 
-# What runs only once is compiled without optimisation: in a fraction of the time.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 def shapes(leads=12, window=256, size=1, **options):
     """The shapes of the output and of the variables."""
@@ -103,7 +100,7 @@ def small(window=37, size=3, **options):
 
 def test_pooled_are_the_maxima_and_the_means_of_the_last_layer():
     module, variables, signal, person = small()
-    output = quick_jit(module.apply)(variables, signal, person)
+    output = jax.jit(module.apply)(variables, signal, person)
     last = output.features["layer4"]
     assert last.shape[1] > 1
     np.testing.assert_allclose(output.features["pooled"], np.concatenate([last.max(1), last.mean(1)], 1), rtol=1e-6)
@@ -116,7 +113,7 @@ def test_pooled_are_the_maxima_and_the_means_of_the_last_layer():
 def test_demographics_count_only_where_they_are_asked_for():
     for asked in (False, True):
         module, variables, signal, person = small(use_demographics=asked)
-        apply = quick_jit(module.apply)
+        apply = jax.jit(module.apply)
         one, other = (apply(variables, signal, p).logits for p in (person, 1 - person))
         assert bool(np.any(one != other)) is asked
 
@@ -150,16 +147,16 @@ def test_convolutions_start_with_the_deviation_of_he_et_al():
 
 def test_dropout_acts_in_training_only():
     module, variables, signal, person = small(dropout=1.0)
-    train = quick_jit(functools.partial(module.apply, train=True, mutable=["batch_stats"]))
+    train = jax.jit(functools.partial(module.apply, train=True, mutable=["batch_stats"]))
     output, _ = train(variables, signal, person, rngs={"dropout": jax.random.key(0)})
     np.testing.assert_array_equal(output.logits, np.zeros((3, 4)))  # what the bias is
-    assert np.all(np.abs(quick_jit(module.apply)(variables, signal, person).logits) > 0)
+    assert np.all(np.abs(jax.jit(module.apply)(variables, signal, person).logits) > 0)
 
 
 def test_it_learns_from_its_own_start():
     """Zeros in every branch do not keep it from learning: after a few steps they are none any more."""
     module, _, signal, person = small(size=4)
-    variables = quick_jit(functools.partial(module.init, train=False))(jax.random.key(0), signal, person)
+    variables = jax.jit(functools.partial(module.init, train=False))(jax.random.key(0), signal, person)
     target = jnp.asarray([0, 1, 2, 3])
 
     def loss(params):
@@ -168,7 +165,7 @@ def test_it_learns_from_its_own_start():
 
     adam = optax.adam(0.01)
 
-    @quick_jit
+    @jax.jit
     def step(params, state):
         value, gradients = jax.value_and_grad(loss)(params)
         updates, state = adam.update(gradients, state)

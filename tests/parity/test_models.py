@@ -51,11 +51,7 @@ def worst(ours, theirs):
     return max(jax.tree.leaves(jax.tree.map(lambda a, b: np.max(np.abs(np.asarray(a) - np.asarray(b))), ours, theirs)))
 
 
-# What runs only once is compiled without optimisation: in a fraction of the time.
-QUICK = {"xla_backend_optimization_level": 0}
-
-
-@functools.partial(jax.jit, static_argnums=(0, 4), compiler_options=QUICK)
+@functools.partial(jax.jit, static_argnums=(0, 4))
 def forward(module, variables, signal, demographics, train):
     if train:
         return module.apply(variables, signal, demographics, train=True, mutable=["batch_stats"])
@@ -200,7 +196,7 @@ def test_initial_distributions(name, leads):
     theirs = torch_models.MODELS[name](leads).state_dict()
     window = {"cnn1d": 2146}.get(name, 64)
     module = models.create(name, leads)
-    init = jax.jit(functools.partial(module.init, train=False), compiler_options=QUICK)
+    init = jax.jit(functools.partial(module.init, train=False))
     variables = init(jax.random.key(1), jnp.zeros((1, window, leads)), jnp.zeros((1, 5)))
     ours = torch_weights.to_torch(name, variables)
     assert ours.keys() == theirs.keys()
