@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import tqdm
 
-from lrhnet_jax import batching, data, host, processes, sharding, stream, windows
+from lrhnet_jax import batching, data, host, ops, processes, sharding, stream, windows
 
 
 @functools.partial(jax.jit, static_argnames=("reader", "window", "parallel"))
@@ -29,7 +29,9 @@ def _window_logits(
 ) -> jax.Array:
     index, shift = parallel.split((index, shift))
     signal = windows.cut_windows(store, index, shift, window) if signal is None else signal[0]
-    return parallel.join(batching.predict_logits(reader, variables, signal, store.demographics[index]))
+    with ops.laid_out(parallel.layout):
+        logits = batching.predict_logits(reader, variables, signal, store.demographics[index])
+    return parallel.join(logits)
 
 
 def logits(

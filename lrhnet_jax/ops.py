@@ -10,15 +10,23 @@ the input gradient of a strided convolution has a dilated input, for which it ha
 gradient reads both operands transposed, into which it fuses, and so repeats against the grain of memory, all
 elementwise work that made them. On CPUs the first is therefore written as a plain convolution, and the operands of the
 second are kept from fusion. Elsewhere the gradients are XLA's own.
+
+On NVIDIA GPUs layers of few channels have kernels of ours (`gpu_kernels`), in programs that say where they run
+(`laid_out`); others stay portable.
 """
 
+import contextlib
+import contextvars
 import ctypes
 import functools
 import sys
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from lrhnet_jax import gpu_kernels
 
 LINE = ("NWC", "WIO", "NWC")
 IMAGE = ("NHWC", "HWIO", "NHWC")
@@ -41,6 +49,20 @@ def keep_freed_memory() -> bool:
     return mallopt is not None and all(mallopt(option, value) == 1 for option, value in GLIBC_OPTIONS.items())
 
 
+Form = Callable[[jax.Array, jax.Array, int, tuple[int, int]], jax.Array]
+_layout: contextvars.ContextVar[gpu_kernels.Layout | None] = contextvars.ContextVar("layout", default=None)
+
+
+@contextlib.contextmanager
+def laid_out(layout: gpu_kernels.Layout | None) -> Iterator[None]:
+    """While a program is traced: it will run where `layout` says, and may use the GPU kernels; None: it may not."""
+    token = _layout.set(layout)
+    try:
+        yield
+    finally:
+        _layout.reset(token)
+
+
 def conv1d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: tuple[int, int] = (0, 0)) -> jax.Array:
     """Cross-correlation over time, as torch.nn.Conv1d computes it. Differentiable once, in reverse mode.
 
@@ -59,7 +81,10 @@ def conv1d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: tuple[i
         x = lax.pcast(x, tuple(kernel_axes - x_axes), to="varying")
     if x_axes - kernel_axes:
         kernel = lax.pcast(kernel, tuple(x_axes - kernel_axes), to="varying")
-    return _conv1d(x, kernel, stride, padding)
+    layout = _layout.get()
+    if layout and (x_axes or not gpu_kernels.suit(x, kernel, layout)):
+        layout = None
+    return _conv1d(x, kernel, stride, padding, layout)
 
 
 def _varying_axes(x: jax.Array) -> frozenset[str]:
@@ -70,6 +95,15 @@ def _varying_axes(x: jax.Array) -> frozenset[str]:
 
 def _plain(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, (stride,), (padding,), dimension_numbers=LINE)
+
+
+def _is_pointwise(kernel: jax.Array, padding: tuple[int, int]) -> bool:
+    return len(kernel) == 1 and padding == (0, 0)
+
+
+def _pointwise(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
+    """`_plain` of one tap without padding, as a product of matrices, for which GPUs have the faster library."""
+    return x[:, ::stride] @ kernel[0]
 
 
 def _image(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
@@ -97,40 +131,76 @@ def _grouped(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, i
     return y.reshape(batch, groups, group, outputs).reshape(batch, groups * group, outputs)[:, :steps]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _conv1d(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
-    grouped, plain = (functools.partial(form, stride=stride, padding=padding) for form in (_grouped, _plain))
-    return lax.platform_dependent(x, kernel, cpu=grouped, default=plain)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _conv1d(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int], layout: gpu_kernels.Layout | None
+) -> jax.Array:
+    grouped = functools.partial(_grouped, stride=stride, padding=padding)
+    return lax.platform_dependent(x, kernel, cpu=grouped, **_elsewhere(kernel, stride, padding, layout))
+
+
+def _elsewhere(
+    kernel: jax.Array, stride: int, padding: tuple[int, int], layout: gpu_kernels.Layout | None
+) -> dict[str, Callable[..., jax.Array]]:
+    """The forms for other platforms than CPUs."""
+    forms: dict[str, Callable[..., jax.Array]] = {"default": functools.partial(_plain, stride=stride, padding=padding)}
+    if _is_pointwise(kernel, padding):
+        forms["cuda"] = functools.partial(_pointwise, stride=stride, padding=padding)
+    if layout:
+        forms["cuda"] = functools.partial(gpu_kernels.conv1d, stride=stride, padding=padding, layout=layout)
+    return forms
 
 
 def _forward(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]
+    x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int], layout: gpu_kernels.Layout | None
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     x = _unfused(x)
-    return _plain(x, kernel, stride, padding), (x, kernel)
+    return lax.platform_dependent(x, kernel, **_elsewhere(kernel, stride, padding, layout)), (x, kernel)
 
 
 def _backward(
-    stride: int, padding: tuple[int, int], saved: tuple[jax.Array, jax.Array], gradient: jax.Array
+    stride: int,
+    padding: tuple[int, int],
+    layout: gpu_kernels.Layout | None,
+    saved: tuple[jax.Array, jax.Array],
+    gradient: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
     gradient = _unfused(gradient)
 
-    def plain_x(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
-        return jax.vjp(lambda x: _plain(x, kernel, stride, padding), x)[1](gradient)[0]
+    def gradient_of(form: Form, place: int) -> Callable[..., jax.Array]:
+        def run(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
+            def of(operand: jax.Array) -> jax.Array:
+                return form(*(operand, kernel) if place == 0 else (x, operand), stride, padding)
 
-    def plain_kernel(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
-        return jax.vjp(lambda kernel: _plain(x, kernel, stride, padding), kernel)[1](gradient)[0]
+            return jax.vjp(of, (x, kernel)[place])[1](gradient)[0]
 
-    def phase_x(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
-        return _input_gradient(gradient, kernel, x.shape[1], stride, padding[0])
+        return run
 
-    gradient_x = (
-        lax.platform_dependent(x, kernel, gradient, cpu=phase_x, default=plain_x)
-        if stride > 1
-        else plain_x(x, kernel, gradient)
-    )
-    return gradient_x, plain_kernel(x, kernel, gradient)
+    def phases(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
+        return _input_gradient(gradient, kernel, x.shape[1], stride, padding[0], _plain)
+
+    def kernel_x(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
+        assert layout
+        run = functools.partial(gpu_kernels.conv1d, layout=layout)
+        return _input_gradient(gradient, kernel, x.shape[1], stride, padding[0], run)
+
+    def kernel_kernel(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
+        assert layout
+        found = gpu_kernels.filter_gradient(x, gradient, len(kernel), stride, padding, layout)
+        return found.astype(kernel.dtype)
+
+    x_forms, kernel_forms = {"default": gradient_of(_plain, 0)}, {"default": gradient_of(_plain, 1)}
+    if stride > 1:
+        x_forms["cpu"] = phases
+    if _is_pointwise(kernel, padding):
+        x_forms["cuda"], kernel_forms["cuda"] = gradient_of(_pointwise, 0), gradient_of(_pointwise, 1)
+    if layout:
+        kernel_forms["cuda"] = kernel_kernel
+        if gpu_kernels.suit(gradient, _phase_kernel(kernel, stride), layout):
+            x_forms["cuda"] = kernel_x
+    operands = (x, kernel, gradient)
+    return lax.platform_dependent(*operands, **x_forms), lax.platform_dependent(*operands, **kernel_forms)
 
 
 _conv1d.defvjp(_forward, _backward)
@@ -148,17 +218,26 @@ def _unfused(x: jax.Array) -> jax.Array:
     return lax.platform_dependent(x, cpu=select, default=lambda x: x)
 
 
-def _input_gradient(gradient: jax.Array, kernel: jax.Array, time: int, stride: int, before: int) -> jax.Array:
-    """The gradient by x of a strided convolution, as a plain convolution of the output's gradient.
+def _input_gradient(
+    gradient: jax.Array, kernel: jax.Array, time: int, stride: int, before: int, conv: Callable[..., jax.Array]
+) -> jax.Array:
+    """The gradient by x of a convolution, as a convolution without stride, by `conv`, of the output's gradient.
 
     Padded sample stride * m + phase met output m - q by tap stride * q + phase. So each phase is a convolution over m,
     and all of them are one, with a channel per phase and input.
     """
+    inputs = kernel.shape[1]
+    kernel = _phase_kernel(kernel, stride)
+    reach = len(kernel)
+    first, last = before // stride, (before + time - 1) // stride
+    x = conv(gradient, kernel, stride=1, padding=(reach - 1 - first, last - (gradient.shape[1] - 1)))
+    x = x.reshape(*x.shape[:2], stride, inputs).reshape(x.shape[0], x.shape[1] * stride, inputs)
+    return x[:, before - first * stride :][:, :time]
+
+
+def _phase_kernel(kernel: jax.Array, stride: int) -> jax.Array:
+    """The kernel of `_input_gradient`'s convolution, (taps / stride, out, stride * in)."""
     taps, inputs, outputs = kernel.shape
     reach = -(-taps // stride)
     kernel = jnp.pad(kernel, ((0, reach * stride - taps), (0, 0), (0, 0))).reshape(reach, stride, inputs, outputs)
-    kernel = kernel[::-1].transpose(0, 3, 1, 2).reshape(reach, outputs, stride * inputs)
-    first, last = before // stride, (before + time - 1) // stride
-    x = _plain(gradient, kernel, 1, (reach - 1 - first, last - (gradient.shape[1] - 1)))
-    x = x.reshape(*x.shape[:2], stride, inputs).reshape(x.shape[0], x.shape[1] * stride, inputs)
-    return x[:, before - first * stride :][:, :time]
+    return kernel[::-1].transpose(0, 3, 1, 2).reshape(reach, outputs, stride * inputs)

@@ -162,11 +162,10 @@ class Together:
     def program(self, count: int) -> Any:
         """Returns `count` steps of all networks, not compiled yet: (state, inputs, orders) -> state."""
         job = self._job
-        return job.parallel.transform_members(
-            steps.make_steps(
-                job.batch_size, job.window, count, None, job.reader, job.teachers, job.optimizer, job.distillation
-            )
+        function = steps.make_steps(
+            job.batch_size, job.window, count, None, job.reader, job.teachers, job.optimizer, job.distillation
         )
+        return job.parallel.transform_members(function, (self.networks + self._padding) // len(job.parallel.devices))
 
     def arguments(self, now: TrainState) -> tuple[Any, ...]:
         """Returns what `program` is called with, for a state that is `place`d."""

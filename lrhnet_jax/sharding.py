@@ -8,6 +8,7 @@ its own devices, and runs the same program on its part of the batch.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,12 +18,13 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lrhnet_jax import batching, steps
+from lrhnet_jax import batching, gpu_kernels, ops, steps
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.state import TrainState
 
 AXIS = "data"
 KINDS = ("jit", "pmap")
+ALONE = gpu_kernels.Layout()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +105,16 @@ class Parallel:
             return jax.tree.map(lambda leaf: leaf.addressable_data(0), state)
         return jax.device_put(jax.tree.map(lambda leaf: leaf[0], state), self.devices[0])
 
+    @property
+    def layout(self) -> gpu_kernels.Layout | None:
+        """Where programs run, for `ops.laid_out`; None where there are no GPU kernels."""
+        if not gpu_kernels.available(self.devices[0]):
+            return None
+        return gpu_kernels.Layout(self._mesh, AXIS) if self.kind == "jit" and len(self.devices) > 1 else ALONE
+
     def transform(self, function: steps.Steps) -> Any:
         """Returns the steps as a function of a `spread` state, which is donated, and of `place`d inputs and order."""
+        function = _laid_out(function, self.layout)
         if self.kind == "pmap":
             return jax.pmap(function, AXIS, in_axes=(0, None, None, 0), devices=self.devices, donate_argnums=0)
         shardings = None if len(self.devices) == 1 else self._replicated
@@ -114,7 +124,7 @@ class Parallel:
         """Returns arrays laid out over the devices by their first axis, of networks; see `transform_members`."""
         return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec(AXIS)))
 
-    def transform_members(self, function: steps.Steps) -> Any:
+    def transform_members(self, function: steps.Steps, networks: int) -> Any:
         """Returns the steps of many networks at once, each of which belongs to one device: there is no traffic.
 
         State, order and `inputs.member` have a leading axis of networks, `apportion`ed, as many on each device. The
@@ -122,9 +132,13 @@ class Parallel:
 
         Args:
           function: the steps of one network on one device.
+          networks: of a device.
         """
         each, whole = PartitionSpec(AXIS), PartitionSpec()
-        many = jax.vmap(function, in_axes=(0, _by_member(None, 0), 0))
+        many = jax.vmap(
+            _laid_out(function, self.layout and gpu_kernels.Layout(networks=networks)),
+            in_axes=(0, _by_member(None, 0), 0),
+        )
         # By hand rather than by the compiler, which has no good way to divide a convolution of many networks.
         specs = (each, _by_member(whole, each), each)
         shared = jax.shard_map(many, mesh=self._mesh, in_specs=specs, out_specs=each, check_vma=False)
@@ -167,6 +181,17 @@ class Parallel:
         """
         order = self.place(jnp.zeros(records, jnp.int32))
         return self.transform(function).lower(state, inputs, order, signals).compile()
+
+
+def _laid_out(function: steps.Steps, layout: gpu_kernels.Layout | None) -> steps.Steps:
+    """Steps that are traced for where they run."""
+
+    @functools.wraps(function)
+    def traced(*arguments: Any) -> TrainState:
+        with ops.laid_out(layout):
+            return function(*arguments)
+
+    return traced
 
 
 def _by_member(common: Any, own: Any) -> batching.Inputs:
