@@ -97,15 +97,6 @@ def _plain(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int
     return lax.conv_general_dilated(x, kernel, (stride,), (padding,), dimension_numbers=LINE)
 
 
-def _is_pointwise(kernel: jax.Array, padding: tuple[int, int]) -> bool:
-    return len(kernel) == 1 and padding == (0, 0)
-
-
-def _pointwise(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
-    """`_plain` of one tap without padding, as a product of matrices, for which GPUs have the faster library."""
-    return x[:, ::stride] @ kernel[0]
-
-
 def _image(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int]) -> jax.Array:
     """`_plain`, as the convolution of images of one row."""
     x, kernel = x[:, None], kernel[None]
@@ -136,16 +127,14 @@ def _conv1d(
     x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int], layout: gpu_kernels.Layout | None
 ) -> jax.Array:
     grouped = functools.partial(_grouped, stride=stride, padding=padding)
-    return lax.platform_dependent(x, kernel, cpu=grouped, **_elsewhere(kernel, stride, padding, layout))
+    return lax.platform_dependent(x, kernel, cpu=grouped, **_elsewhere(stride, padding, layout))
 
 
 def _elsewhere(
-    kernel: jax.Array, stride: int, padding: tuple[int, int], layout: gpu_kernels.Layout | None
+    stride: int, padding: tuple[int, int], layout: gpu_kernels.Layout | None
 ) -> dict[str, Callable[..., jax.Array]]:
     """The forms for other platforms than CPUs."""
     forms: dict[str, Callable[..., jax.Array]] = {"default": functools.partial(_plain, stride=stride, padding=padding)}
-    if _is_pointwise(kernel, padding):
-        forms["cuda"] = functools.partial(_pointwise, stride=stride, padding=padding)
     if layout:
         forms["cuda"] = functools.partial(gpu_kernels.conv1d, stride=stride, padding=padding, layout=layout)
     return forms
@@ -155,7 +144,7 @@ def _forward(
     x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, int], layout: gpu_kernels.Layout | None
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     x = _unfused(x)
-    return lax.platform_dependent(x, kernel, **_elsewhere(kernel, stride, padding, layout)), (x, kernel)
+    return lax.platform_dependent(x, kernel, **_elsewhere(stride, padding, layout)), (x, kernel)
 
 
 def _backward(
@@ -193,8 +182,6 @@ def _backward(
     x_forms, kernel_forms = {"default": gradient_of(_plain, 0)}, {"default": gradient_of(_plain, 1)}
     if stride > 1:
         x_forms["cpu"] = phases
-    if _is_pointwise(kernel, padding):
-        x_forms["cuda"], kernel_forms["cuda"] = gradient_of(_pointwise, 0), gradient_of(_pointwise, 1)
     if layout:
         kernel_forms["cuda"] = kernel_kernel
         if gpu_kernels.suit(gradient, _phase_kernel(kernel, stride), layout):
