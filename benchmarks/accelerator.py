@@ -1,17 +1,23 @@
 """How fast an accelerator trains, beside PyTorch on it and beside what its arithmetic and memory allow.
 
-    python -m benchmarks.accelerator [--output=FILE.json] [--networks=lrhnet,seresnet,pmlkd,pmlkd_precomputed]
-        [--dtypes=float32,bfloat16] [--batches=64,256,1024,4096] [--window=4096] [--steps=20] [--repeats=5]
-        [--workers=4] [--no_torch] [--smoke]
+    python -m benchmarks.accelerator [--output=FILE.json] [--rows=lrhnet:64,lrhnet:1024,seresnet:64]
+        [--dtypes=float32,bfloat16] [--window=4096] [--steps=20] [--repeats=5] [--workers=4] [--no_torch] [--smoke]
+
+A row is a network and a batch, in each dtype; by default all four networks with 64, 256, 1024 and 4096. Whatever has to
+be compiled is compiled before the first measurement, in parallel, and the file is written anew after each row: a run
+that is killed keeps the rows that it finished. Every network of PyTorch stays on the device until its row: few rows
+need less memory.
 
 Networks are those of benchmarks.scaling: LRH-Net and SE-ResNet alone on 12 leads, and p-MLKD's student on two leads
 with its teachers in the step, or their logits precomputed. They take the project's real step, with data on the device
 and, but on CPUs, all steps of a turn in one dispatch. Data is noise.
 
 PyTorch trains on the same device, in turns with ours, with teachers in the step; its columns are empty for precomputed
-logits, and where it is not installed or has no such device. "reference" is eager and float32, with windows that a
-DataLoader cuts and sends, and a loss fetched in every step. "best" has its data on the device, torch.compile, a fused
-Adam, and autocast where ours computes in bfloat16.
+logits, and where it is not installed or has no such device. Each of its loops is a process of its own, which measures
+itself. "reference" is eager and float32, with windows that a DataLoader cuts and sends, and a loss fetched in every
+step; its turns are of about 8,192 windows at most, but of two steps at least. "best" has its data on the device,
+torch.compile (with mode="reduce-overhead", thus CUDA graphs, on a GPU for batches up to 256), a fused Adam, and
+autocast where ours computes in bfloat16. A ratio is our samples/s over theirs, the median over turns.
 
 The roofline: operations are two a multiplication, three forward passes a trained and one a teaching network; bytes are
 what XLA's cost analysis counts in the compiled step. Their times at the measured ceilings (a large matrix product in
@@ -25,18 +31,27 @@ P100.
 """
 
 import argparse
+import concurrent.futures
+import contextlib
+import functools
+import importlib.util
 import os
 import pathlib
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from benchmarks import ceilings, environment, measure, scaling
-from lrhnet_jax import ecg, models, sharding
+from benchmarks import ceilings, environment, measure, scaling, torch_worker
+from lrhnet_jax import models, sharding
 
+BATCHES = (64, 256, 1024, 4096)
+DTYPES = ("float32", "bfloat16")
+MEMORY = {"XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_MEM_FRACTION"}  # a user's own choice
 EPOCHS, RECORDS = 90, 35_000
 PAPER_STUDENT_MINUTES = 100  # on a P100
 
@@ -49,13 +64,6 @@ def operations(case: scaling.Case, window: int) -> float:
 
     taught = 0 if case.precomputed else sum(forward(*teacher) for teacher in case.teachers)
     return 3 * forward(case.model, case.leads) + taught
-
-
-def step_cost(case: scaling.Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str) -> dict[str, Any]:
-    """Returns what XLA counts in one compiled step: operations and bytes; None where its backend counts nothing."""
-    compiled, *_ = scaling.compile_steps(case, parallel, batch, window, dtype, 1)
-    cost = compiled.cost_analysis() or {}
-    return {"xla_operations": cost.get("flops"), "xla_bytes": cost.get("bytes accessed")}
 
 
 def roofline(row: dict[str, Any], ceiling: float, bandwidth: float) -> dict[str, Any]:
@@ -73,86 +81,132 @@ def roofline(row: dict[str, Any], ceiling: float, bandwidth: float) -> dict[str,
     }
 
 
-def torch_device() -> tuple[str | None, str]:
-    """Returns PyTorch's name for the device that JAX computes on, or None, and why."""
+class Plan(NamedTuple):
+    """A row to measure: a network, a dtype, a batch, and PyTorch's loops."""
+
+    network: str
+    dtype: str
+    batch: int
+    theirs: Mapping[str, torch_worker.Task]
+
+    def __str__(self) -> str:
+        return f"{self.network} {self.dtype} {self.batch}"
+
+
+def make_plan(network: str, dtype: str, batch: int, device: str | None, options: argparse.Namespace) -> Plan:
+    """Returns a row, without PyTorch's loops where there is no `device` for them."""
+    case = scaling.CASES[network]
+    if device is None or case.precomputed:
+        return Plan(network, dtype, batch, {})
+    best = torch_worker.Task(
+        "best",
+        (case.model, case.leads),
+        case.teachers,
+        batch,
+        options.steps,
+        options.window,
+        max(scaling.SAMPLES, options.window),
+        device,
+        bfloat16=dtype == "bfloat16",
+        compiled=not options.smoke,
+    )
+    return Plan(network, dtype, batch, {"reference": torch_worker.reference(best, options.workers), "best": best})
+
+
+class Program(NamedTuple):
+    """Our steps of a row, being compiled.
+
+    Attributes:
+      turn: what a dispatch runs.
+      step: one step, whose cost XLA counts; it would count a loop's body once.
+      arguments: the state before the first step, and inputs.
+    """
+
+    turn: Future[Any]
+    step: Future[Any]
+    arguments: tuple[Any, Any]
+
+
+def lower(plan: Plan, submit: Callable[[str, Any], Future[Any]], options: argparse.Namespace) -> Program:
+    """Traces a row's programs, and has them compiled; an error is that of the program."""
+    case, parallel = scaling.CASES[plan.network], sharding.one()
+    trace = functools.partial(scaling.lower_steps, case, parallel, plan.batch, options.window, plan.dtype)
+    dispatch = scaling.per_dispatch(options.steps)
     try:
-        import torch
-    except ImportError:
-        return None, "PyTorch is not installed"
-    backend = jax.default_backend()
-    if backend == "cpu":
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
-        return "cpu", ""
-    if backend == "gpu" and torch.cuda.is_available():
-        return "cuda", ""
-    return None, f"PyTorch {torch.__version__} has no {backend}"
+        lowered, now, inputs = trace(dispatch)
+        turn = submit(f"{plan}, a turn", lowered)
+        step = turn if dispatch == 1 else submit(f"{plan}, a step", trace(1)[0])
+    except RuntimeError as error:  # for one, of a device without enough memory
+        failed: Future[Any] = Future()
+        failed.set_exception(error)
+        return Program(failed, failed, (None, None))
+    return Program(turn, step, (now, inputs))
 
 
-def torch_tasks(
-    case: scaling.Case, folder: pathlib.Path, device: str, batch: int, dtype: str, options: argparse.Namespace
-) -> dict[str, Callable[[], measure.Task]]:
-    """Returns what makes each of PyTorch's two loops, over as many windows as ours."""
-    from benchmarks import torch_training
+def prepare(
+    plans: Sequence[Plan],
+    workers: Mapping[torch_worker.Task, torch_worker.Worker],
+    say: Callable[[str], None],
+    options: argparse.Namespace,
+) -> list[Program]:
+    """Returns our programs, all compiled, when PyTorch's children are ready too."""
+    cores = 1 if jax.default_backend() == "cpu" else len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(max(1, len(workers))) as waiting, ThreadPoolExecutor(cores) as pool:
 
-    rng = np.random.default_rng(0)
-    length = max(scaling.SAMPLES, options.window)
-    signals = rng.normal(size=(batch, length, len(ecg.LEADS))).astype(np.float16)
-    persons = rng.random((batch, len(ecg.DEMOGRAPHICS)), dtype=np.float32)
-    labels = (rng.random((batch, len(ecg.CLASSES))) < 0.1).astype(np.float32)
-    windows = torch_training.write_windows(folder, signals, persons, labels, options.window, batch * options.steps)
-    student = (case.model, case.leads)
-    arrays = (np.ascontiguousarray(signals.transpose(0, 2, 1)), persons, labels)
-    return {
-        "reference": lambda: torch_training.reference_loop(
-            student, case.teachers, windows, batch, device, options.workers
-        ),
-        "best": lambda: torch_training.best_loop(
-            student,
-            case.teachers,
-            arrays,
-            batch,
-            options.window,
-            options.steps,
-            device,
-            bfloat16=dtype == "bfloat16",
-            compiled=not options.smoke,
-        ),
-    }
+        def wait(task: torch_worker.Task, worker: torch_worker.Worker) -> None:
+            say(f"PyTorch's {task}: {worker.ready() or 'ready'}")
+
+        def compiled(name: str, lowered: Any) -> Any:
+            try:
+                program = lowered.compile()
+            except RuntimeError:  # perhaps for want of memory, which the children need less of when they are ready
+                concurrent.futures.wait(children)
+                program = lowered.compile()
+            say(f"{name}: compiled")
+            return program
+
+        children = [waiting.submit(wait, task, worker) for task, worker in workers.items()]
+        programs = [lower(plan, lambda *given: pool.submit(compiled, *given), options) for plan in plans]
+        say("all programs are lowered")
+    return programs
 
 
-def compare(name: str, dtype: str, batch: int, device: str | None, options: argparse.Namespace) -> dict[str, Any]:
+def compare(
+    plan: Plan,
+    program: Program,
+    workers: Mapping[torch_worker.Task, torch_worker.Worker],
+    options: argparse.Namespace,
+) -> dict[str, Any]:
     """Returns one network's training speed, PyTorch's, and ratios; what fails, as for want of memory, is named."""
-    case, parallel = scaling.CASES[name], sharding.one()
-    row: dict[str, Any] = {"network": name, "dtype": dtype, "batch": batch, "left_out": {}}
-    with tempfile.TemporaryDirectory(prefix="lrhnet-accelerator-") as folder:
-        try:
-            tasks = {"jax": scaling.make_run(case, parallel, batch, options.window, dtype, options.steps)}
-            tasks["jax"]()
-            row |= step_cost(case, parallel, batch, options.window, dtype)
-        except RuntimeError as error:  # for one, of a device without enough memory
-            return row | {"error": _reason(error)}
-        if device and not case.precomputed:
-            theirs = torch_tasks(case, pathlib.Path(folder), device, batch, dtype, options)
-            for loop, make in theirs.items():
-                try:
-                    task = make()
-                    task()
-                    tasks[loop] = task
-                except RuntimeError as error:
-                    row["left_out"][loop] = _reason(error)
+    case, left_out = scaling.CASES[plan.network], dict[str, str]()
+    row: dict[str, Any] = {"network": plan.network, "dtype": plan.dtype, "batch": plan.batch, "left_out": left_out}
+    dispatches = options.steps // scaling.per_dispatch(options.steps)
+    samples = {"jax": plan.batch * options.steps}
+    try:
+        cost = program.step.result().cost_analysis() or {}  # empty where the backend counts nothing
+        row |= {"xla_operations": cost.get("flops"), "xla_bytes": cost.get("bytes accessed")}
+        tasks: dict[str, measure.Task] = {
+            "jax": scaling.runner(sharding.one(), (program.turn.result(), *program.arguments), dispatches)
+        }
+        tasks["jax"]()
+        for loop, task in plan.theirs.items():
+            try:
+                workers[task].run()
+            except torch_worker.Failed as error:
+                left_out[loop] = str(error)
+            else:
+                tasks[loop], samples[loop] = workers[task].run, task.batch * task.steps
         timings = measure.interleave(tasks, options.repeats, warmup=1)
-    samples = batch * options.steps
-    speeds = {task: samples / measure.median(timing) for task, timing in timings.items()}
-    row |= {"operations": batch * operations(case, options.window), "samples_per_second": speeds["jax"]}
+    except RuntimeError as error:
+        return row | {"error": torch_worker.reason(error)}
+    each = {task: {"seconds": [s / samples[task] for s in timing["seconds"]]} for task, timing in timings.items()}
+    speeds = {task: 1 / measure.median(timing) for task, timing in each.items()}
+    row |= {"operations": plan.batch * operations(case, options.window), "samples_per_second": speeds["jax"]}
     for loop in ("reference", "best"):
         row[loop] = None
-        if loop in timings:
-            row[loop] = {"samples_per_second": speeds[loop], "ratio": measure.ratio(timings["jax"], timings[loop])}
-    return row | {"seconds": {task: timing["seconds"] for task, timing in timings.items()}}
-
-
-def _reason(error: RuntimeError) -> str:
-    return f"{type(error).__name__}: {str(error).strip()[:200]}".splitlines()[0]
+        if loop in each:
+            row[loop] = {"samples_per_second": speeds[loop], "ratio": measure.ratio(each["jax"], each[loop])}
+    return row | {"samples": samples, "seconds": {task: timing["seconds"] for task, timing in timings.items()}}
 
 
 def jobs(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -204,49 +258,84 @@ def table(result: dict[str, Any]) -> str:
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def _rows(text: str) -> list[tuple[str, int]]:
+    found = []
+    for pair in text.split(","):
+        name, _, batch = pair.partition(":")
+        if name not in scaling.CASES:
+            raise argparse.ArgumentTypeError(f"unknown network {name!r}; choose of {', '.join(scaling.CASES)}")
+        if not batch.isdecimal() or int(batch) < 1:
+            raise argparse.ArgumentTypeError(f"{pair!r} is no network:batch, such as lrhnet:64")
+        found.append((name, int(batch)))
+    return found
+
+
+def _dtypes(text: str) -> list[str]:
+    chosen = text.split(",")
+    if unknown := [dtype for dtype in chosen if dtype not in DTYPES]:
+        raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}; choose of {', '.join(DTYPES)}")
+    return chosen
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = measure.parser(__doc__)
     parser.set_defaults(repeats=5)
-    parser.add_argument("--networks", default=",".join(scaling.CASES))
-    parser.add_argument("--dtypes", default="float32,bfloat16")
-    parser.add_argument("--batches", default="64,256,1024,4096")
+    parser.add_argument("--rows", type=_rows, help="network:batch, with commas between")
+    parser.add_argument("--dtypes", type=_dtypes, default=",".join(DTYPES))
     parser.add_argument("--window", type=int, default=4096)
     parser.add_argument("--steps", type=int, default=20, help="of a turn")
     parser.add_argument("--workers", type=int, default=4, help="of the reference loop's DataLoader")
     parser.add_argument("--no_torch", action="store_true")
     options = parser.parse_args(arguments)
-    names, dtypes = options.networks.split(","), options.dtypes.split(",")
-    batches = [int(batch) for batch in options.batches.split(",")]
-    if unknown := sorted(set(names) - set(scaling.CASES)):
-        parser.error(f"--networks: unknown {', '.join(unknown)}; choose of {', '.join(scaling.CASES)}")
     if options.smoke:
-        options.window, options.steps, options.repeats, options.workers, batches = 128, 2, 2, 0, [4]
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs some of the memory
+        options.window, options.steps, options.repeats, options.workers = 128, 2, 2, 0
+    batches = (4,) if options.smoke else BATCHES
+    options.rows = options.rows or [(name, batch) for name in scaling.CASES for batch in batches]
+    return options
 
-    device, left_out = (None, "not asked for") if options.no_torch else torch_device()
-    on_cpu = jax.default_backend() == "cpu"
-    size = 128 if options.smoke else 2048 if on_cpu else 16384
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - began:6.1f} s  {text}", file=sys.stderr, flush=True)
+
+    options = _arguments(arguments)
+    if not options.no_torch and importlib.util.find_spec("torch") and not MEMORY & os.environ.keys():
+        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # PyTorch needs some of the memory
     result: dict[str, Any] = {
         "benchmark": "accelerator",
         **environment.describe(),
         "window": options.window,
         "steps": options.steps,
-        "torch_device": device,
-        "torch_left_out": left_out,
-        "ceilings": {
-            "matmul": {dtype: ceilings.matmul(size, options.repeats, dtype) for dtype in dtypes},
-            "bandwidth": ceilings.bandwidth(4 * size**2, options.repeats),
-        },
-        "rows": [
-            compare(name, dtype, batch, device, options) for name in names for dtype in dtypes for batch in batches
-        ],
     }
-    limits = result["ceilings"]
-    for row in result["rows"]:
-        if "error" not in row:
-            row["roofline"] = roofline(row, limits["matmul"][row["dtype"]], limits["bandwidth"])
-    result["jobs"] = jobs(result["rows"])
-    measure.write(result, options.output)
+    device, left_out = (None, "not asked for") if options.no_torch else torch_worker.device(jax.default_backend())
+    result |= {"torch_device": device, "torch_left_out": left_out}
+    plans = [make_plan(name, dtype, batch, device, options) for name, batch in options.rows for dtype in options.dtypes]
+    last = {task: plan for plan in plans for task in plan.theirs.values()}
+    with tempfile.TemporaryDirectory(prefix="lrhnet-accelerator-") as scratch, contextlib.ExitStack() as stack:
+        workers = {}
+        for number, task in enumerate(last):
+            workers[task] = torch_worker.Worker(task, pathlib.Path(scratch, str(number)))
+            stack.callback(workers[task].end)
+        programs = prepare(plans, workers, say, options)
+        size = 128 if options.smoke else 2048 if jax.default_backend() == "cpu" else 16384
+        limits: dict[str, Any] = {
+            "matmul": {dtype: ceilings.matmul(size, options.repeats, dtype) for dtype in options.dtypes},
+            "bandwidth": ceilings.bandwidth(4 * size**2, options.repeats),
+        }
+        result |= {"ceilings": limits, "rows": [], "jobs": []}
+        for plan in plans:
+            row = compare(plan, programs.pop(0), workers, options)  # popped: its memory is the next one's
+            if "error" not in row:
+                row["roofline"] = roofline(row, limits["matmul"][plan.dtype], limits["bandwidth"])
+            result["rows"].append(row)
+            result["jobs"] = jobs(result["rows"])
+            measure.write(result, options.output)
+            say(f"{plan}: {row.get('error', 'measured')}")
+            for task in plan.theirs.values():
+                if last[task] is plan:
+                    workers[task].end()
     print(table(result))
 
 

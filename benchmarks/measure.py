@@ -16,6 +16,10 @@ Task = Callable[[], Any]
 Timing = dict[str, list[float]]  # "seconds" and "cpu_seconds" (of this process) of every turn
 
 
+class Seconds(float):
+    """What a task returns that times itself, as in another process: the seconds of the turn."""
+
+
 def interleave(tasks: Mapping[str, Task], repeats: int, warmup: int = 2, rest: float = REST) -> dict[str, Timing]:
     """Returns the times of each task; tasks take turns, so that a slow spell of the machine meets all alike.
 
@@ -31,9 +35,10 @@ def interleave(tasks: Mapping[str, Task], repeats: int, warmup: int = 2, rest: f
         for name, task in tasks.items():
             time.sleep(rest)
             start, cpu_start = time.perf_counter(), time.process_time()
-            task()
+            answer = task()
             timings[name]["cpu_seconds"].append(time.process_time() - cpu_start)
-            timings[name]["seconds"].append(time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            timings[name]["seconds"].append(float(answer) if isinstance(answer, Seconds) else seconds)
     return timings
 
 
@@ -66,10 +71,12 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def write(result: Mapping[str, Any], output: pathlib.Path | None) -> None:
-    """Writes a result as JSON, where an output file was asked for."""
+    """Writes a result as JSON, where an output file was asked for. A run that is killed leaves a whole file."""
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(result, indent=1) + "\n")
+        partial = output.with_name(f"{output.name}.partial")
+        partial.write_text(json.dumps(result, indent=1) + "\n")
+        partial.replace(output)
 
 
 def table(rows: Sequence[Sequence[Any]]) -> str:

@@ -87,8 +87,9 @@ def settings(counts: Sequence[int], batch: int, strong_batch: int) -> dict[str, 
     }
 
 
+@functools.cache
 def noise(records: int, window: int, seed: int = 0) -> windows.Store:
-    """Returns a store of random records with random labels."""
+    """Returns a store of random records with random labels; networks and dtypes share it."""
     rng = np.random.default_rng(seed)
     signals = [rng.normal(size=(SAMPLES, len(ecg.LEADS))).astype(np.float16) for _ in range(records)]
     labels = rng.random((records, len(ecg.CLASSES))) < 0.1
@@ -101,11 +102,11 @@ def initial(model: str, leads: int, window: int, seed: int) -> dict[str, Any]:
     return state.init_variables(models.create(model, leads), jax.random.key(seed), leads, window)
 
 
-def compile_steps(
-    case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, dispatch: int
-) -> tuple[Any, state.TrainState, tuple[batching.Inputs, jax.Array]]:
-    """Compiles `dispatch` training steps; returns them, the state before the first one, and inputs and order."""
+# Training steps, as a function, lowered or compiled; the state before the first one; inputs and order.
+Prepared = tuple[Any, state.TrainState, tuple[batching.Inputs, jax.Array]]
 
+
+def _steps(case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, dispatch: int) -> Prepared:
     def reader(model: str, leads: int) -> batching.Reader:
         network = models.create(model, leads, dtype=dtype, axis_name=parallel.axis_name)
         return batching.Reader(network, tuple(range(leads)))
@@ -136,20 +137,46 @@ def compile_steps(
         parallel.share,
         parallel.axis_name,
     )
-    return parallel.compile(function, now, inputs, batch), now, (inputs, order)
+    return function, now, (inputs, order)
+
+
+def lower_steps(
+    case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, dispatch: int
+) -> Prepared:
+    """Traces `dispatch` training steps, for what compiles them elsewhere."""
+    function, now, inputs = _steps(case, parallel, batch, window, dtype, dispatch)
+    return parallel.transform(function).lower(now, *inputs, None), now, inputs
+
+
+def compile_steps(
+    case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, dispatch: int
+) -> Prepared:
+    """Compiles `dispatch` training steps."""
+    function, now, inputs = _steps(case, parallel, batch, window, dtype, dispatch)
+    return parallel.compile(function, now, inputs[0], batch), now, inputs
+
+
+def per_dispatch(count: int) -> int:
+    """Returns how many of `count` steps are one dispatch: all, but on CPUs one."""
+    return 1 if jax.default_backend() == "cpu" else count
 
 
 def make_run(
     case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, count: int
 ) -> Callable[[], float]:
     """Returns a function that takes `count` steps, in one dispatch but on CPUs, and returns the last one's loss."""
-    dispatch = 1 if jax.default_backend() == "cpu" else count
-    compiled, now, inputs = compile_steps(case, parallel, batch, window, dtype, dispatch)
+    dispatch = per_dispatch(count)
+    return runner(parallel, compile_steps(case, parallel, batch, window, dtype, dispatch), count // dispatch)
+
+
+def runner(parallel: sharding.Parallel, compiled: Prepared, dispatches: int) -> Callable[[], float]:
+    """Returns a function that runs compiled steps so many times, and returns the last one's loss."""
+    function, now, inputs = compiled
 
     def run() -> float:
         nonlocal now
-        for _ in range(count // dispatch):
-            now = compiled(now, *inputs, None)
+        for _ in range(dispatches):
+            now = function(now, *inputs, None)
             jax.block_until_ready(now.step)  # as the training loop does
         return float(parallel.gather(now).totals["loss"])
 

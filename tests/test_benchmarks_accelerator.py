@@ -1,12 +1,28 @@
+import contextlib
 import json
+import time
+import types
+from concurrent.futures import Future
 
 import jax.numpy as jnp
 import pytest
 
 from benchmarks import accelerator as benchmark
-from benchmarks import scaling
+from benchmarks import measure, scaling, torch_worker
 from lrhnet_jax import models
 from tests import fakes
+
+TASK = torch_worker.Task("best", ("lrhnet", 12), (), 2, 2, window=128, samples=150, device="cpu")
+
+
+def options(*flags):
+    return benchmark._arguments(["--smoke", *flags])
+
+
+def compiled():
+    program: Future = Future()
+    program.set_result(types.SimpleNamespace(cost_analysis=lambda: None))
+    return benchmark.Program(program, program, (None, None))
 
 
 def test_smoke_without_torch(tmp_path, capsys, monkeypatch):
@@ -15,7 +31,7 @@ def test_smoke_without_torch(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(scaling, "initial", initial)
     path = tmp_path / "results" / "accelerator.json"
-    flags = ["--smoke", "--no_torch", "--networks=pmlkd_precomputed", "--dtypes=float32", f"--output={path}"]
+    flags = ["--smoke", "--no_torch", "--rows=pmlkd_precomputed:4", "--dtypes=float32", f"--output={path}"]
     benchmark.main(flags)
     result = json.loads(path.read_text())
     assert result["torch_left_out"] == "not asked for" and result["jobs"] == []
@@ -25,8 +41,47 @@ def test_smoke_without_torch(tmp_path, capsys, monkeypatch):
     assert row["xla_bytes"] > 4 * 83_000
     limit = row["roofline"]
     assert limit["share"] == pytest.approx(row["samples_per_second"] / limit["bound_samples_per_second"])
-    printed = capsys.readouterr().out
-    assert "PyTorch: not asked for" in printed and "pmlkd_precomputed  float32" in printed
+    assert row["samples"] == {"jax": 8}
+    printed = capsys.readouterr()
+    assert "PyTorch: not asked for" in printed.out and "pmlkd_precomputed  float32" in printed.out
+    assert "s  pmlkd_precomputed float32 4, a turn: compiled" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--rows=lrhnet:64,resnet:64", "argument --rows: unknown network 'resnet'; choose of lrhnet, seresnet"),
+        ("--rows=lrhnet", "argument --rows: 'lrhnet' is no network:batch, such as lrhnet:64"),
+        ("--rows=lrhnet:0", "'lrhnet:0' is no network:batch"),
+        ("--dtypes=float16", "argument --dtypes: unknown float16; choose of float32, bfloat16"),
+    ],
+)
+def test_a_wrong_flag_is_an_error_that_shows_the_right_ones(flag, message, capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main([flag])
+    assert message in capsys.readouterr().err
+
+
+def test_rows_are_networks_and_batches():
+    assert options("--rows=lrhnet:64,pmlkd:1024").rows == [("lrhnet", 64), ("pmlkd", 1024)]
+    assert len(benchmark._arguments([]).rows) == 16
+
+
+def test_the_file_grows_row_by_row(tmp_path, monkeypatch):
+    path = tmp_path / "accelerator.json"
+
+    def compare(plan, *_):
+        if plan.batch == 8:  # a time limit, as it were
+            raise KeyboardInterrupt
+        return {"network": plan.network, "dtype": plan.dtype, "batch": plan.batch, "error": "full"}
+
+    monkeypatch.setattr(benchmark, "prepare", lambda plans, *_: [None for _ in plans])
+    monkeypatch.setattr(benchmark, "compare", compare)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.main(["--smoke", "--no_torch", "--rows=lrhnet:2,lrhnet:8", f"--output={path}"])
+    result = json.loads(path.read_text())
+    assert [(row["dtype"], row["batch"]) for row in result["rows"]] == [("float32", 2), ("bfloat16", 2)]
+    assert result["jobs"] == [] and result["ceilings"]["bandwidth"] > 0
 
 
 def test_teachers_are_counted_once_and_the_student_three_times():
@@ -58,20 +113,93 @@ def test_what_does_not_fit_is_left_out(monkeypatch):
     def full(*_):
         raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nmore")
 
-    monkeypatch.setattr(scaling, "make_run", full)
-    row = benchmark.compare("lrhnet", "float32", 64, None, benchmark.argparse.Namespace(window=64, steps=1, repeats=1))
+    monkeypatch.setattr(scaling, "lower_steps", full)
+    plan = benchmark.make_plan("lrhnet", "float32", 64, None, options())
+    (program,) = benchmark.prepare([plan], {}, print, options())
+    row = benchmark.compare(plan, program, {}, options())
     assert row["error"] == "RuntimeError: RESOURCE_EXHAUSTED: out of memory" and benchmark.jobs([row]) == []
+
+
+def test_what_does_not_compile_has_a_second_try_when_pytorch_is_ready(monkeypatch):
+    events = []
+
+    def compile_():
+        events.append("try")
+        if len(events) == 1:
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return "program"
+
+    def ready():
+        while not events:
+            time.sleep(0.01)
+        events.append("ready")
+        return ""
+
+    monkeypatch.setattr(scaling, "lower_steps", lambda *_: (types.SimpleNamespace(compile=compile_), None, None))
+    plan = benchmark.make_plan("lrhnet", "float32", 64, "cpu", options())
+    workers = {plan.theirs["best"]: types.SimpleNamespace(ready=ready)}
+    (program,) = benchmark.prepare([plan], workers, print, options())
+    assert program.turn.result() == "program" and events == ["try", "ready", "try"]
+
+
+def test_the_reference_loop_has_short_turns_and_serves_both_dtypes():
+    steps = [torch_worker.reference(TASK._replace(batch=n, steps=20), 4).steps for n in (64, 1024, 4096, 16384)]
+    assert steps == [20, 8, 2, 2] and torch_worker.reference(TASK._replace(steps=1), 4).steps == 1
+    first, second = (benchmark.make_plan("lrhnet", dtype, 4, "cpu", options()).theirs for dtype in benchmark.DTYPES)
+    assert first["reference"] == second["reference"] and first["best"] != second["best"]
+    assert benchmark.make_plan("pmlkd_precomputed", "float32", 4, "cpu", options()).theirs == {}
+
+
+def test_turns_of_different_length_are_compared_by_sample(monkeypatch):
+    monkeypatch.setattr(scaling, "runner", lambda *_: lambda: measure.Seconds(0.5))
+    chosen = options("--rows=lrhnet:10")
+    plan = benchmark.Plan(
+        "lrhnet", "float32", 10, {"best": TASK, "reference": TASK._replace(loop="reference", steps=1)}
+    )
+    seconds = {"best": 3.0, "reference": 2.0}
+    workers = {
+        task: types.SimpleNamespace(run=lambda loop=loop: measure.Seconds(seconds[loop]))
+        for loop, task in plan.theirs.items()
+    }
+    row = benchmark.compare(plan, compiled(), workers, chosen)
+    assert row["seconds"] == {"jax": [0.5, 0.5], "best": [3.0, 3.0], "reference": [2.0, 2.0]}
+    assert row["samples"] == {"jax": 20, "best": 4, "reference": 2} and row["samples_per_second"] == 40
+    assert row["reference"] == {"samples_per_second": 1, "ratio": 40}
+    assert row["best"]["ratio"] == pytest.approx(40 * 3 / 4)
+
+
+def test_torch_runs_in_processes_without_jax_that_say_why_they_fail(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    (tmp_path / "jax.py").write_text("raise RuntimeError('JAX is imported')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(scaling, "runner", lambda *_: lambda: 1.0)
+    plan = benchmark.Plan(
+        "lrhnet",
+        "float32",
+        2,
+        {"reference": torch_worker.reference(TASK, 0), "best": TASK._replace(student=("none", 12))},
+    )
+    with contextlib.ExitStack() as stack:
+        workers = {task: torch_worker.Worker(task, tmp_path / task.loop) for task in plan.theirs.values()}
+        for worker in workers.values():
+            stack.callback(worker.end)
+        reference, best = workers.values()
+        assert reference.ready() == "" and best.ready() == "KeyError: 'none'"
+        row = benchmark.compare(plan, compiled(), workers, options())
+        assert row["left_out"] == {"best": "KeyError: 'none'"} and row["best"] is None
+        assert len(row["seconds"]["reference"]) == 2 and 0 < min(row["seconds"]["reference"]) < 60
+        reference._process.kill()
+        with pytest.raises(torch_worker.Failed, match="the process ended with status -9"):
+            reference.run()
 
 
 def test_torch_loops_learn(tmp_path):
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)  # its threads spin
-    options = benchmark.argparse.Namespace(window=128, steps=2, workers=0, smoke=True)
-    case = scaling.CASES["pmlkd"]._replace(teachers=(("lrhnet", 12), ("lrhnet", 2)))
-    for dtype in ("float32", "bfloat16"):
-        for make in benchmark.torch_tasks(case, tmp_path, "cpu", 4, dtype, options).values():
-            task = make()
-            first = task()
-            for _ in range(5):
-                last = task()
-            assert last < first
+    task = TASK._replace(student=("lrhnet", 2), teachers=(("lrhnet", 12), ("lrhnet", 2)), batch=4)
+    for chosen in (torch_worker.reference(task, 0), task, task._replace(bfloat16=True)):
+        run = torch_worker.build(chosen, tmp_path)
+        first = run()
+        for _ in range(5):
+            last = run()
+        assert last < first
