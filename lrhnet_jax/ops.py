@@ -108,14 +108,13 @@ def _grouped(x: jax.Array, kernel: jax.Array, stride: int, padding: tuple[int, i
 
     Costs (taps + (group - 1) * stride) / taps as many multiplications.
     """
-    (taps, inputs, outputs), (batch, time, _) = kernel.shape, x.shape
+    (taps, _, outputs), (batch, time, _) = kernel.shape, x.shape
     group = WIDE // outputs
     if group < 2 or taps == 1:
         return _image(x, kernel, stride, padding)
     steps = (time + sum(padding) - taps) // stride + 1
     groups, width = -(-steps // group), taps + (group - 1) * stride
-    shifted = [jnp.pad(kernel, ((i * stride, width - taps - i * stride), (0, 0), (0, 0))) for i in range(group)]
-    kernel = jnp.stack(shifted, 2).reshape(width, inputs, group * outputs)
+    kernel = gpu_kernels.expand(kernel, group, stride)
     after = (groups - 1) * group * stride + width - time - padding[0]
     y = _image(x, kernel, group * stride, (padding[0], after))
     # In two steps, which keep the axis of records as it is, and so do with one that is sharded.
