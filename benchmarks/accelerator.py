@@ -8,7 +8,7 @@ be compiled is compiled before the first measurement, in parallel, and the file 
 that is killed keeps the rows that it finished. Every network of PyTorch stays on the device until its row: few rows
 need less memory.
 
-Networks are those of benchmarks.scaling: LRH-Net and SE-ResNet alone on 12 leads, and p-MLKD's student on two leads
+Networks are those of benchmarks.cases: LRH-Net and SE-ResNet alone on 12 leads, and p-MLKD's student on two leads
 with its teachers in the step, or their logits precomputed. They take the project's real step, with data on the device
 and, but on CPUs, all steps of a turn in one dispatch. Data is noise.
 
@@ -46,39 +46,14 @@ from typing import Any, NamedTuple
 
 import jax
 
-from benchmarks import ceilings, environment, measure, scaling, torch_worker
-from lrhnet_jax import models, sharding
+from benchmarks import cases, ceilings, environment, measure, torch_worker
+from lrhnet_jax import sharding
 
 BATCHES = (64, 256, 1024, 4096)
 DTYPES = ("float32", "bfloat16")
 MEMORY = {"XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_MEM_FRACTION"}  # a user's own choice
 EPOCHS, RECORDS = 90, 35_000
 PAPER_STUDENT_MINUTES = 100  # on a P100
-
-
-def operations(case: scaling.Case, window: int) -> float:
-    """Returns the operations of a training step on one window."""
-
-    def forward(model: str, leads: int) -> float:
-        return 2.0 * models.multiply_accumulates(model, leads, window)
-
-    taught = 0 if case.precomputed else sum(forward(*teacher) for teacher in case.teachers)
-    return 3 * forward(case.model, case.leads) + taught
-
-
-def roofline(row: dict[str, Any], ceiling: float, bandwidth: float) -> dict[str, Any]:
-    """Returns the least seconds of a step by operations and by bytes, and the share of the longer in the measured."""
-    times = {"operations": row["operations"] / ceiling}
-    if row["xla_bytes"]:
-        times["bytes"] = row["xla_bytes"] / bandwidth
-    bound = max(times, key=lambda name: times[name])
-    return {
-        "least_seconds": times,
-        "bound": bound,
-        "bound_samples_per_second": row["batch"] / times[bound],
-        "share": times[bound] * row["samples_per_second"] / row["batch"],
-        "operations_share": times["operations"] * row["samples_per_second"] / row["batch"],
-    }
 
 
 class Plan(NamedTuple):
@@ -95,7 +70,7 @@ class Plan(NamedTuple):
 
 def make_plan(network: str, dtype: str, batch: int, device: str | None, options: argparse.Namespace) -> Plan:
     """Returns a row, without PyTorch's loops where there is no `device` for them."""
-    case = scaling.CASES[network]
+    case = cases.CASES[network]
     if device is None or case.precomputed:
         return Plan(network, dtype, batch, {})
     best = torch_worker.Task(
@@ -105,7 +80,7 @@ def make_plan(network: str, dtype: str, batch: int, device: str | None, options:
         batch,
         options.steps,
         options.window,
-        max(scaling.SAMPLES, options.window),
+        max(cases.SAMPLES, options.window),
         device,
         bfloat16=dtype == "bfloat16",
         compiled=not options.smoke,
@@ -129,9 +104,9 @@ class Program(NamedTuple):
 
 def lower(plan: Plan, submit: Callable[[str, Any], Future[Any]], options: argparse.Namespace) -> Program:
     """Traces a row's programs, and has them compiled; an error is that of the program."""
-    case, parallel = scaling.CASES[plan.network], sharding.one()
-    trace = functools.partial(scaling.lower_steps, case, parallel, plan.batch, options.window, plan.dtype)
-    dispatch = scaling.per_dispatch(options.steps)
+    case, parallel = cases.CASES[plan.network], sharding.one()
+    trace = functools.partial(cases.lower_steps, case, parallel, plan.batch, options.window, plan.dtype)
+    dispatch = cases.per_dispatch(options.steps)
     try:
         lowered, now, inputs = trace(dispatch)
         turn = submit(f"{plan}, a turn", lowered)
@@ -178,15 +153,15 @@ def compare(
     options: argparse.Namespace,
 ) -> dict[str, Any]:
     """Returns one network's training speed, PyTorch's, and ratios; what fails, as for want of memory, is named."""
-    case, left_out = scaling.CASES[plan.network], dict[str, str]()
+    case, left_out = cases.CASES[plan.network], dict[str, str]()
     row: dict[str, Any] = {"network": plan.network, "dtype": plan.dtype, "batch": plan.batch, "left_out": left_out}
-    dispatches = options.steps // scaling.per_dispatch(options.steps)
+    dispatches = options.steps // cases.per_dispatch(options.steps)
     samples = {"jax": plan.batch * options.steps}
     try:
         cost = program.step.result().cost_analysis() or {}  # empty where the backend counts nothing
         row |= {"xla_operations": cost.get("flops"), "xla_bytes": cost.get("bytes accessed")}
         tasks: dict[str, measure.Task] = {
-            "jax": scaling.runner(sharding.one(), (program.turn.result(), *program.arguments), dispatches)
+            "jax": cases.runner(sharding.one(), (program.turn.result(), *program.arguments), dispatches)
         }
         tasks["jax"]()
         for loop, task in plan.theirs.items():
@@ -201,7 +176,7 @@ def compare(
         return row | {"error": torch_worker.reason(error)}
     each = {task: {"seconds": [s / samples[task] for s in timing["seconds"]]} for task, timing in timings.items()}
     speeds = {task: 1 / measure.median(timing) for task, timing in each.items()}
-    row |= {"operations": plan.batch * operations(case, options.window), "samples_per_second": speeds["jax"]}
+    row |= {"operations": plan.batch * cases.operations(case, options.window), "samples_per_second": speeds["jax"]}
     for loop in ("reference", "best"):
         row[loop] = None
         if loop in each:
@@ -262,8 +237,8 @@ def _rows(text: str) -> list[tuple[str, int]]:
     found = []
     for pair in text.split(","):
         name, _, batch = pair.partition(":")
-        if name not in scaling.CASES:
-            raise argparse.ArgumentTypeError(f"unknown network {name!r}; choose of {', '.join(scaling.CASES)}")
+        if name not in cases.CASES:
+            raise argparse.ArgumentTypeError(f"unknown network {name!r}; choose of {', '.join(cases.CASES)}")
         if not batch.isdecimal() or int(batch) < 1:
             raise argparse.ArgumentTypeError(f"{pair!r} is no network:batch, such as lrhnet:64")
         found.append((name, int(batch)))
@@ -290,7 +265,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.smoke:
         options.window, options.steps, options.repeats, options.workers = 128, 2, 2, 0
     batches = (4,) if options.smoke else BATCHES
-    options.rows = options.rows or [(name, batch) for name in scaling.CASES for batch in batches]
+    options.rows = options.rows or [(name, batch) for name in cases.CASES for batch in batches]
     return options
 
 
@@ -328,7 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for plan in plans:
             row = compare(plan, programs.pop(0), workers, options)  # popped: its memory is the next one's
             if "error" not in row:
-                row["roofline"] = roofline(row, limits["matmul"][plan.dtype], limits["bandwidth"])
+                row["roofline"] = ceilings.roofline(row, limits["matmul"][plan.dtype], limits["bandwidth"])
             result["rows"].append(row)
             result["jobs"] = jobs(result["rows"])
             measure.write(result, options.output)

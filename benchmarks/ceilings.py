@@ -1,4 +1,7 @@
-"""What the device can do at best, measured: products of large matrices, and a copy of a large array."""
+"""What the device can do at best, measured, and how near to it a step comes: products of large matrices, and a copy of
+a large array."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,3 +29,18 @@ def bandwidth(size: int, repeats: int) -> float:
     add = jax.jit(lambda x: x + 1)  # a bare copy might be answered without one
     timing = measure.interleave({"copy": lambda: add(array).block_until_ready()}, repeats)["copy"]
     return 2 * array.nbytes / min(timing["seconds"])
+
+
+def roofline(row: dict[str, Any], ceiling: float, bandwidth: float) -> dict[str, Any]:
+    """Returns the least seconds of a step by operations and by bytes, and the share of the longer in the measured."""
+    times = {"operations": row["operations"] / ceiling}
+    if row["xla_bytes"]:
+        times["bytes"] = row["xla_bytes"] / bandwidth
+    bound = max(times, key=lambda name: times[name])
+    return {
+        "least_seconds": times,
+        "bound": bound,
+        "bound_samples_per_second": row["batch"] / times[bound],
+        "share": times[bound] * row["samples_per_second"] / row["batch"],
+        "operations_share": times["operations"] * row["samples_per_second"] / row["batch"],
+    }

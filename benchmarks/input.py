@@ -174,6 +174,7 @@ def step_tasks(
     columns, parallel = records.columns(leads), sharding.make("jit", 1)
     reader = batching.Reader(models.create(name, leads), columns)
     optimizer, key, order_key = optim.make(OPTIMIZER, 1), jax.random.key(1), jax.random.key(2)
+    distillation = steps.Distillation()
     variables = state.init_variables(reader.model, jax.random.key(0), len(leads), window)
     per_epoch = len(records) // batch
     order = parallel.place(batching.epoch_order(order_key, jnp.int32(0), len(records)))
@@ -186,10 +187,11 @@ def step_tasks(
             records=jnp.arange(len(records), dtype=jnp.int32),
             shifts=jnp.zeros((len(records), 0), jnp.int32),
             teacher_logits=jnp.zeros((len(records), 0, 0, len(ecg.CLASSES))),
+            member=distillation.member(key),
         )
 
     def task(inputs: batching.Inputs, reader: batching.Reader, next_signals: Callable[[], Any]) -> measure.Task:
-        function = steps.make_steps(batch, window, stride, key, reader, (), optimizer, steps.Distillation())
+        function = steps.make_steps(batch, window, stride, reader, (), optimizer, distillation)
         now = parallel.spread(state.create(variables, optimizer, steps.METRICS))
         placed = parallel.place(inputs)
         compiled = parallel.compile(function, now, placed, len(records), next_signals())

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import environment, measure, scaling
+from benchmarks import cases, environment, measure
 from lrhnet_jax import batching, dispatch, models, optim, population, sharding, state, steps, stream, train, windows
 
 KINDS = ("in turn", "at once")
@@ -32,7 +32,7 @@ KINDS = ("in turn", "at once")
 def make_jobs(options: Any, parallel: sharding.Parallel) -> list[train.Job]:
     """Returns students that share data, teachers' logits and compiled steps."""
     count = options.batch * options.steps
-    store = parallel.place(scaling.noise(options.batch, options.window))
+    store = parallel.place(cases.noise(options.batch, options.window))
     classes = store.labels.shape[1]
     rows = jnp.arange(count, dtype=jnp.int32) % options.batch
     inputs = batching.Inputs(
@@ -41,7 +41,7 @@ def make_jobs(options: Any, parallel: sharding.Parallel) -> list[train.Job]:
         shifts=windows.random_shifts(jax.random.key(1), store.lengths[rows], options.window, 2),
         teacher_logits=jax.random.normal(jax.random.key(2), (count, 2, 2, classes)),
     )
-    fields = {**scaling.OPTIMIZER, "learning_rate": 1.0}
+    fields = {**cases.OPTIMIZER, "learning_rate": 1.0}
     reader = batching.Reader(
         models.create(options.model, options.leads, dtype=options.dtype), tuple(range(options.leads))
     )

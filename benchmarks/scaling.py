@@ -15,7 +15,6 @@ without one of them wait. pmap runs in a single process only.
 """
 
 import argparse
-import functools
 import itertools
 import json
 import math
@@ -26,43 +25,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from benchmarks import environment
-from lrhnet_jax import batching, data, ecg, models, optim, processes, sharding, state, steps, windows
-
-OPTIMIZER = {
-    "optimizer": "adam",
-    "learning_rate": 1e-3,
-    "weight_decay": 5e-4,
-    "epochs": 1,
-    "schedule": {"name": "constant"},
-}
-SAMPLES = 2570  # of a record: ten seconds at 257 Hz
-
-
-class Case(NamedTuple):
-    """A network to train.
-
-    Attributes:
-      model, leads: what it is, and how many leads it reads.
-      teachers: model and leads of each.
-      precomputed: the teachers' logits are there before the step.
-    """
-
-    model: str
-    leads: int
-    teachers: tuple[tuple[str, int], ...] = ()
-    precomputed: bool = False
-
-
-CASES = {
-    "lrhnet": Case("lrhnet", 12),
-    "seresnet": Case("seresnet", 12),
-    "pmlkd": Case("lrhnet", 2, (("seresnet", 12), ("seresnet", 2))),
-    "pmlkd_precomputed": Case("lrhnet", 2, (("seresnet", 12), ("seresnet", 2)), precomputed=True),
-}
+from benchmarks import cases, environment
+from lrhnet_jax import processes, sharding
 
 
 class Setting(NamedTuple):
@@ -85,102 +50,6 @@ def settings(counts: Sequence[int], batch: int, strong_batch: int) -> dict[str, 
         "weak": [Setting(count, batch * count) for count in counts],
         "strong": [Setting(count, strong) for count in counts],
     }
-
-
-@functools.cache
-def noise(records: int, window: int, seed: int = 0) -> windows.Store:
-    """Returns a store of random records with random labels; networks and dtypes share it."""
-    rng = np.random.default_rng(seed)
-    signals = [rng.normal(size=(SAMPLES, len(ecg.LEADS))).astype(np.float16) for _ in range(records)]
-    labels = rng.random((records, len(ecg.CLASSES))) < 0.1
-    return windows.make_store(data.Records.from_arrays(signals, labels), window)
-
-
-@functools.cache
-def initial(model: str, leads: int, window: int, seed: int) -> dict[str, Any]:
-    """Returns fresh variables; all settings of a network start from the same."""
-    return state.init_variables(models.create(model, leads), jax.random.key(seed), leads, window)
-
-
-# Training steps, as a function, lowered or compiled; the state before the first one; inputs and order.
-Prepared = tuple[Any, state.TrainState, tuple[batching.Inputs, jax.Array]]
-
-
-def _steps(case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, dispatch: int) -> Prepared:
-    def reader(model: str, leads: int) -> batching.Reader:
-        network = models.create(model, leads, dtype=dtype, axis_name=parallel.axis_name)
-        return batching.Reader(network, tuple(range(leads)))
-
-    in_step = () if case.precomputed else case.teachers
-    optimizer = optim.make(OPTIMIZER, steps_per_epoch=1)
-    store, fixed = noise(batch, window), int(case.precomputed)
-    inputs = parallel.place(
-        batching.Inputs(
-            store=store,
-            records=jnp.arange(batch, dtype=jnp.int32),
-            shifts=jnp.zeros((batch, fixed), jnp.int32),
-            teacher_logits=jnp.zeros((batch, fixed, len(case.teachers) * fixed, store.labels.shape[1])),
-            teachers=tuple(initial(*teacher, window, seed) for seed, teacher in enumerate(in_step, 1)),
-        )
-    )
-    order = parallel.place(jnp.arange(batch, dtype=jnp.int32))
-    now = parallel.spread(state.create(initial(case.model, case.leads, window, 0), optimizer, steps.METRICS))
-    function = steps.make_steps(
-        batch,
-        window,
-        dispatch,
-        jax.random.key(7),
-        reader(case.model, case.leads),
-        tuple(reader(*teacher) for teacher in in_step),
-        optimizer,
-        steps.Distillation(weights=(1 / len(case.teachers),) * len(case.teachers) if case.teachers else ()),
-        parallel.share,
-        parallel.axis_name,
-    )
-    return function, now, (inputs, order)
-
-
-def lower_steps(
-    case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, dispatch: int
-) -> Prepared:
-    """Traces `dispatch` training steps, for what compiles them elsewhere."""
-    function, now, inputs = _steps(case, parallel, batch, window, dtype, dispatch)
-    return parallel.transform(function).lower(now, *inputs, None), now, inputs
-
-
-def compile_steps(
-    case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, dispatch: int
-) -> Prepared:
-    """Compiles `dispatch` training steps."""
-    function, now, inputs = _steps(case, parallel, batch, window, dtype, dispatch)
-    return parallel.compile(function, now, inputs[0], batch), now, inputs
-
-
-def per_dispatch(count: int) -> int:
-    """Returns how many of `count` steps are one dispatch: all, but on CPUs one."""
-    return 1 if jax.default_backend() == "cpu" else count
-
-
-def make_run(
-    case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, count: int
-) -> Callable[[], float]:
-    """Returns a function that takes `count` steps, in one dispatch but on CPUs, and returns the last one's loss."""
-    dispatch = per_dispatch(count)
-    return runner(parallel, compile_steps(case, parallel, batch, window, dtype, dispatch), count // dispatch)
-
-
-def runner(parallel: sharding.Parallel, compiled: Prepared, dispatches: int) -> Callable[[], float]:
-    """Returns a function that runs compiled steps so many times, and returns the last one's loss."""
-    function, now, inputs = compiled
-
-    def run() -> float:
-        nonlocal now
-        for _ in range(dispatches):
-            now = function(now, *inputs, None)
-            jax.block_until_ready(now.step)  # as the training loop does
-        return float(parallel.gather(now).totals["loss"])
-
-    return run
 
 
 def measure(
@@ -239,7 +108,7 @@ def table(result: Mapping[str, Any]) -> str:
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=pathlib.Path, help="JSON file to write")
-    parser.add_argument("--networks", default="lrhnet,seresnet,pmlkd", help=f"of {', '.join(CASES)}")
+    parser.add_argument("--networks", default="lrhnet,seresnet,pmlkd", help=f"of {', '.join(cases.CASES)}")
     parser.add_argument("--parallel", default=",".join(sharding.KINDS))
     parser.add_argument("--devices", help="numbers of devices, by default 1, 2, 4, ... and all")
     parser.add_argument("--batch", type=int, default=64, help="of a device, in weak scaling")
@@ -254,7 +123,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--num_processes", type=int)
     parser.add_argument("--process_id", type=int)
     options = parser.parse_args(arguments)
-    for name, valid in (("networks", CASES), ("parallel", sharding.KINDS)):
+    for name, valid in (("networks", cases.CASES), ("parallel", sharding.KINDS)):
         chosen = getattr(options, name).split(",")
         if unknown := [value for value in chosen if value not in valid]:
             parser.error(f"--{name}: unknown {', '.join(unknown)}; choose of {', '.join(valid)}")
@@ -283,11 +152,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             devices = tuple(jax.devices()[: setting.devices])
             here = any(device.process_index == jax.process_index() for device in devices)
             parallel = sharding.Parallel(kind, devices)
-            runs[setting] = (
-                make_run(CASES[network], parallel, setting.batch, options.window, options.dtype, options.steps)
-                if here
-                else None
-            )
+            what = (cases.CASES[network], parallel, setting.batch, options.window, options.dtype, options.steps)
+            runs[setting] = cases.make_run(*what) if here else None
         measured = rows(planned, measure(runs, options.repeats), options.steps)
         found += [{"network": network, "parallel": kind, **row} for row in measured]
     if not processes.is_first():

@@ -54,12 +54,13 @@ def first_step(clock: Clock, options: Any) -> None:
     clock.lap("import")
 
     records = data.load(options.data)
-    n = len(records)
+    n, key, distillation = len(records), jax.random.key(0), steps.Distillation()
     inputs = batching.Inputs(
         store=windows.make_store(records, options.window),
         records=jnp.arange(n, dtype=jnp.int32),
         shifts=jnp.zeros((n, 0), jnp.int32),
         teacher_logits=jnp.zeros((n, 0, 0, len(records.classes))),
+        member=distillation.member(key),
     )
     inputs = jax.block_until_ready(parallel.place(inputs))
     clock.lap("data")
@@ -73,10 +74,10 @@ def first_step(clock: Clock, options: Any) -> None:
         "epochs": 1,
         "schedule": {"name": "constant"},
     }
-    optimizer, key = optim.make(fields, 1), jax.random.key(0)
+    optimizer = optim.make(fields, 1)
     variables = state.init_variables(reader.model, key, len(leads), options.window)
     now = parallel.spread(state.create(variables, optimizer, steps.METRICS))
-    function = steps.make_steps(options.batch, options.window, 1, key, reader, (), optimizer, steps.Distillation())
+    function = steps.make_steps(options.batch, options.window, 1, reader, (), optimizer, distillation)
     compiled = parallel.compile(function, now, inputs, n)
     order = parallel.place(batching.epoch_order(key, jnp.int32(0), n))
     clock.lap("compile")

@@ -86,7 +86,7 @@ class Inputs(flax.struct.PyTreeNode):
       shifts: (n, K) int32, each record's K fixed window positions; K = 0: a fresh random window at every draw.
       teacher_logits: (n, K, teachers, classes) precomputed on those windows; or (n, 0, ...) to compute in the step.
       teachers: variables of the teachers, () when their logits are precomputed.
-      member: which of the networks that share the compiled step; None: the one that the step was made for.
+      member: which of the networks that share the compiled step; None until training begins.
     """
 
     store: windows.Store

@@ -15,24 +15,6 @@ CLASSES = tuple(NAMES)  # the order of every label matrix
 SCORED = 3  # the first classes, which the Challenge's score is the mean of
 
 
-def decide(scores: np.ndarray) -> np.ndarray:
-    """Returns the class with the highest logit or probability, (records, 4) bool; of equal ones, the first.
-
-    Raises:
-      ValueError: for another shape, or a score that is NaN or infinite.
-    """
-    scores = np.asarray(scores)
-    if scores.ndim != 2 or scores.shape[1] != len(CLASSES):
-        raise ValueError(f"scores must have shape (records, {len(CLASSES)}), not {scores.shape}")
-    finite = np.isfinite(scores).all(axis=1)
-    if not finite.all():
-        raise ValueError(
-            f"scores of {np.count_nonzero(~finite)} of {len(scores)} records are NaN or infinite "
-            f"(first: record {finite.argmin()})"
-        )
-    return np.arange(len(CLASSES)) == scores.argmax(axis=1)[:, None]
-
-
 def confusion(labels: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Counts the records of every pair of classes.
 

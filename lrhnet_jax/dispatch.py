@@ -106,7 +106,6 @@ class Alone:
             job.batch_size,
             job.window,
             count,
-            None,
             job.reader,
             job.teachers,
             job.optimizer,

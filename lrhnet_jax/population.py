@@ -163,7 +163,7 @@ class Together:
         """Returns `count` steps of all networks, not compiled yet: (state, inputs, orders) -> state."""
         job = self._job
         function = steps.make_steps(
-            job.batch_size, job.window, count, None, job.reader, job.teachers, job.optimizer, job.distillation
+            job.batch_size, job.window, count, job.reader, job.teachers, job.optimizer, job.distillation
         )
         return job.parallel.transform_members(function, (self.networks + self._padding) // len(job.parallel.devices))
 

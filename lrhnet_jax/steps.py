@@ -212,7 +212,6 @@ def make_steps(
     batch_size: int,
     window: int,
     count: int,
-    key: jax.Array | None,
     reader: batching.Reader,
     teachers: Sequence[batching.Reader],
     optimizer: optax.GradientTransformation,
@@ -226,9 +225,10 @@ def make_steps(
     end of an epoch is left out, other records in every epoch. `signals` are the windows of the steps' draws, (count,
     batch, window, leads), or None, to cut them from the store.
 
+    The run's key and the numbers of `distillation` are those of `inputs.member`: the steps train any network that
+    differs in these alone.
+
     Args:
-      key: drives draws and dropout. `inputs.member`, where there is one, has a key of its own, and numbers in place of
-        those of `distillation`: the steps then train any network that differs in these alone.
       share: picks a device's part of the batch, or says how the batch is laid out over devices; see `sharding`.
       axis_name: the pmap axis, if any.
     """
@@ -236,10 +236,9 @@ def make_steps(
     def step(state: TrainState, inputs: batching.Inputs, order: jax.Array, signal: jax.Array | None) -> TrainState:
         per_epoch = len(order) // batch_size
         place, epoch = state.step % per_epoch, state.step // per_epoch + 1
-        run_key, told, member = key, distillation, inputs.member
-        if member is not None:
-            run_key, told = jax.random.wrap_key_data(member.key), distillation.of(member)
-        assert run_key is not None
+        member = inputs.member
+        assert member is not None, "inputs.member is not set: take Distillation.member"
+        run_key, told = jax.random.wrap_key_data(member.key), distillation.of(member)
         _, dropout_key, method_key = batching.step_keys(run_key, state.step)
         draw = share(batching.draw_step(inputs, order, state.step, run_key, batch_size, window))
         batch, taught = batching.make_batch(inputs, draw, teachers, window, distillation.teacher, signal)
@@ -257,7 +256,7 @@ def make_steps(
             optimizer=optimizer,
             distillation=told,
             axis_name=axis_name,
-            rate=1.0 if member is None else member.rate,
+            rate=member.rate,
         )
 
     def steps(

@@ -17,16 +17,35 @@ import pathlib
 import jax
 import pytest
 
+from data_builders import build
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+RECORDS = 90  # in the sets of `data_dir`
+
+
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The folder of this run that its workers share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A compilation cache for this run alone: many tests, and the programs they start, compile the same steps."""
-    base = tmp_path_factory.getbasetemp()
-    folder = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compilation_cache")
+    folder = str(_shared(tmp_path_factory) / "compilation_cache")
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder of data sets for tests that only read them, shared by all of this run: 90 generated records of Challenge
+    2020, and the other generated sets as soon as an experiment asks for them."""
+    folder = _shared(tmp_path_factory) / "data"
+    build.build_synthetic(folder, RECORDS)  # leaves a set that another worker has built
     return folder
 
 

@@ -3,6 +3,7 @@
 Writes FOLDER/outcome{ID}.npz and, of every training, what a process of that number writes: FOLDER/NAME{ID}/.
 """
 
+import dataclasses
 import os
 import pathlib
 import signal
@@ -13,9 +14,9 @@ import jax
 import numpy as np
 import optax
 
-from lrhnet_jax import inference, interrupt, processes, sharding, train
+from lrhnet_jax import inference, interrupt, processes, sharding, train, windows
 from lrhnet_jax.errors import DataError, UserError
-from tests import test_train
+from tests import fakes, test_train
 
 WINDOWS = np.arange(10, dtype=np.int32)  # of as many records; no multiple of the devices
 
@@ -25,11 +26,22 @@ def job(folder, parallel, **changes):
     return test_train.make_job(folder, parallel=parallel, optimizer=optax.sgd(0.3), **changes)
 
 
+def streamed(folder, parallel):
+    """The same training, whose windows every process cuts for its own devices."""
+    resident = job(folder, parallel)
+    store = windows.make_store(fakes.records(40), test_train.WINDOW, resident=False)
+    return dataclasses.replace(resident, inputs=fakes.inputs(store, len(resident.inputs.records)))
+
+
 def window_logits(job, variables):
     store = job.parallel.place(job.inputs.store)
     return inference.logits(
         job.reader, variables, store, WINDOWS, 0 * WINDOWS, test_train.WINDOW, batch_size=6, parallel=job.parallel
     )
+
+
+def flat(variables):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(variables)])
 
 
 def message(function, *arguments):
@@ -92,11 +104,11 @@ def main():
     parallel = sharding.make("jit", 0)
     found["devices"] = len(parallel.devices)
     whole = train.run(job(folder / f"whole{process}", parallel))
-    found["whole"] = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(whole.variables)])
+    found["whole"] = flat(whole.variables)
     found["losses"] = [row["loss"] for row in whole.history]
     found["logits"] = window_logits(job(folder, parallel), whole.variables)
-    resumed = train.run(job(folder / f"resumed{process}", parallel))
-    found["resumed"] = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(resumed.variables)])
+    found["streamed"] = flat(train.run(streamed(folder / f"streamed{process}", parallel)).variables)
+    found["resumed"] = flat(train.run(job(folder / f"resumed{process}", parallel)).variables)
     found["stopped"] = stop(folder / f"stopped{process}", parallel)
     np.savez(folder / f"outcome{process}.npz", **found)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks import accelerator as benchmark
-from benchmarks import measure, scaling, torch_worker
+from benchmarks import cases, ceilings, measure, torch_worker
 from lrhnet_jax import models
 from tests import fakes
 
@@ -29,7 +29,7 @@ def test_smoke_without_torch(tmp_path, capsys, monkeypatch):
     def initial(model, leads, window, seed):  # not compiled
         return fakes.variables(models.create(model, leads), jnp.zeros((1, window, leads)), jnp.zeros((1, 5)), seed=seed)
 
-    monkeypatch.setattr(scaling, "initial", initial)
+    monkeypatch.setattr(cases, "initial", initial)
     path = tmp_path / "results" / "accelerator.json"
     flags = ["--smoke", "--no_torch", "--rows=pmlkd_precomputed:4", "--dtypes=float32", f"--output={path}"]
     benchmark.main(flags)
@@ -85,18 +85,18 @@ def test_the_file_grows_row_by_row(tmp_path, monkeypatch):
 
 
 def test_teachers_are_counted_once_and_the_student_three_times():
-    case = scaling.CASES["pmlkd"]._replace(teachers=(("lrhnet", 12), ("lrhnet", 1)))
+    case = cases.CASES["pmlkd"]._replace(teachers=(("lrhnet", 12), ("lrhnet", 1)))
     student, large, small = (2 * models.multiply_accumulates("lrhnet", leads, 64) for leads in (2, 12, 1))
-    assert benchmark.operations(case, 64) == 3 * student + large + small
-    assert benchmark.operations(case._replace(precomputed=True), 64) == 3 * student
+    assert cases.operations(case, 64) == 3 * student + large + small
+    assert cases.operations(case._replace(precomputed=True), 64) == 3 * student
 
 
 def test_the_longer_time_bounds():
     row = {"operations": 8e9, "xla_bytes": 3e9, "batch": 10, "samples_per_second": 2.0}
-    limit = benchmark.roofline(row, ceiling=4e9, bandwidth=1e9)
+    limit = ceilings.roofline(row, ceiling=4e9, bandwidth=1e9)
     assert limit["bound"] == "bytes" and limit["bound_samples_per_second"] == pytest.approx(10 / 3)
     assert (limit["share"], limit["operations_share"]) == (pytest.approx(0.6), pytest.approx(0.4))
-    assert benchmark.roofline(row | {"xla_bytes": None}, 4e9, 1e9)["bound"] == "operations"
+    assert ceilings.roofline(row | {"xla_bytes": None}, 4e9, 1e9)["bound"] == "operations"
 
 
 def test_the_papers_job_is_two_teachers_and_a_student():
@@ -113,7 +113,7 @@ def test_what_does_not_fit_is_left_out(monkeypatch):
     def full(*_):
         raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nmore")
 
-    monkeypatch.setattr(scaling, "lower_steps", full)
+    monkeypatch.setattr(cases, "lower_steps", full)
     plan = benchmark.make_plan("lrhnet", "float32", 64, None, options())
     (program,) = benchmark.prepare([plan], {}, print, options())
     row = benchmark.compare(plan, program, {}, options())
@@ -135,7 +135,7 @@ def test_what_does_not_compile_has_a_second_try_when_pytorch_is_ready(monkeypatc
         events.append("ready")
         return ""
 
-    monkeypatch.setattr(scaling, "lower_steps", lambda *_: (types.SimpleNamespace(compile=compile_), None, None))
+    monkeypatch.setattr(cases, "lower_steps", lambda *_: (types.SimpleNamespace(compile=compile_), None, None))
     plan = benchmark.make_plan("lrhnet", "float32", 64, "cpu", options())
     workers = {plan.theirs["best"]: types.SimpleNamespace(ready=ready)}
     (program,) = benchmark.prepare([plan], workers, print, options())
@@ -151,7 +151,7 @@ def test_the_reference_loop_has_short_turns_and_serves_both_dtypes():
 
 
 def test_turns_of_different_length_are_compared_by_sample(monkeypatch):
-    monkeypatch.setattr(scaling, "runner", lambda *_: lambda: measure.Seconds(0.5))
+    monkeypatch.setattr(cases, "runner", lambda *_: lambda: measure.Seconds(0.5))
     chosen = options("--rows=lrhnet:10")
     plan = benchmark.Plan(
         "lrhnet", "float32", 10, {"best": TASK, "reference": TASK._replace(loop="reference", steps=1)}
@@ -172,7 +172,7 @@ def test_torch_runs_in_processes_without_jax_that_say_why_they_fail(tmp_path, mo
     pytest.importorskip("torch")
     (tmp_path / "jax.py").write_text("raise RuntimeError('JAX is imported')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(scaling, "runner", lambda *_: lambda: 1.0)
+    monkeypatch.setattr(cases, "runner", lambda *_: lambda: 1.0)
     plan = benchmark.Plan(
         "lrhnet",
         "float32",

@@ -2,7 +2,9 @@ import json
 
 import pytest
 
+from benchmarks import cases
 from benchmarks import scaling as benchmark
+from lrhnet_jax import sharding
 from tests import test_processes
 
 
@@ -49,10 +51,10 @@ def test_two_processes_measure_together(tmp_path):
 @pytest.mark.slow
 def test_the_taught_step_learns_from_its_teachers():
     # LRH-Nets teach: an SE-ResNet takes long to compile.
-    case = benchmark.CASES["pmlkd"]
+    case = cases.CASES["pmlkd"]
     case = case._replace(teachers=tuple(("lrhnet", leads) for _, leads in case.teachers))
-    parallel = benchmark.sharding.make("jit", 2)
-    run = benchmark.make_run(case, parallel, batch=4, window=256, dtype="bfloat16", count=1)
+    parallel = sharding.make("jit", 2)
+    run = cases.make_run(case, parallel, batch=4, window=256, dtype="bfloat16", count=1)
     losses = [run() for _ in range(6)]
     assert losses[-1] < losses[0]
 

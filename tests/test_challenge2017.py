@@ -63,12 +63,6 @@ def test_equals_scikit_learn():
     np.testing.assert_allclose(challenge2017.class_f1(challenge2017.confusion(labels, outputs)), expected)
 
 
-def test_decision_is_the_highest_score():
-    scores = [[0.1, 0.2, 0.3, 0.0], [-5, -9, -6, -7], [1, 1, 1, 1]]
-    np.testing.assert_array_equal(challenge2017.decide(np.array(scores)), one_hot("ONN"))
-    assert challenge2017.decide(np.zeros((0, 4))).shape == (0, 4)
-
-
 @pytest.mark.parametrize(
     ("labels", "outputs", "message"),
     [
@@ -85,11 +79,7 @@ def test_wrong_input_is_named(labels, outputs, message):
         challenge2017.challenge_f1(labels, outputs)
 
 
-def test_wrong_scores_weights_and_counts_are_named():
-    with pytest.raises(ValueError, match=r"scores must have shape \(records, 4\), not \(2, 3\)"):
-        challenge2017.decide(np.zeros((2, 3)))
-    with pytest.raises(ValueError, match=r"scores of 1 of 3 records are NaN or infinite .first: record 2"):
-        challenge2017.decide(np.array([[0.0] * 4, [1.0] * 4, [np.nan, 0, 0, 0]]))
+def test_wrong_weights_and_counts_are_named():
     with pytest.raises(ValueError, match=r"weights \(3,\) must end with the number of records, 12"):
         challenge2017.challenge_f1(LABELS, OUTPUTS, np.ones(3))
     with pytest.raises(ValueError, match=r"counts must have shape .* not \(4,\)"):

@@ -14,7 +14,6 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import common
-from data_builders import build
 from lrhnet_jax import assess, checkpoint, data, ecg, experiment, splits, teachers
 from lrhnet_jax import train as training
 from lrhnet_jax.errors import CheckpointError, ConfigError, DataError, UserError
@@ -31,13 +30,6 @@ SMALL = (
     "--config.networks.student.train.epochs=3",
     "--config.evaluation.resamples=20",
 )
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory) -> pathlib.Path:
-    folder = tmp_path_factory.mktemp("data")
-    build.build_synthetic(folder, 90)
-    return folder
 
 
 def command(data_dir, workdir, cache, *flags, config="configs/pmlkd.py:preset=demo,data=synthetic"):

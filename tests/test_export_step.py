@@ -21,7 +21,6 @@ def lower(devices, dtype, platform):
         job.batch_size,
         job.window,
         2,
-        job.key,
         reader,
         (),
         job.optimizer,
@@ -30,7 +29,7 @@ def lower(devices, dtype, platform):
         parallel.axis_name,
     )
     now = parallel.spread(state.create(job.variables, job.optimizer, steps.METRICS))
-    inputs, order = parallel.place((job.inputs, jnp.arange(len(job.inputs.records))))
+    inputs, order = parallel.place((job.inputs.replace(member=job.member), jnp.arange(len(job.inputs.records))))
     exported = jax.export.export(parallel.transform(function), platforms=[platform])(now, inputs, order, None)
     assert exported.platforms == (platform,) and exported.nr_devices == devices
     return exported.mlir_module()

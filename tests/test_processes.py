@@ -11,10 +11,10 @@ import jax
 import numpy as np
 import pytest
 
-from data_builders import build
 from lrhnet_jax import processes, sharding, train
 from lrhnet_jax.errors import ConfigError
 from tests import process_worker
+from tests.process_worker import flat
 
 ROOT = pathlib.Path(__file__).parents[1]
 SECONDS = 900  # after which processes that wait for each other are given up
@@ -31,7 +31,7 @@ def launch_all(commands, variables=None):
     common = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
         "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir or "",
     }
     running = [
@@ -51,10 +51,6 @@ def launch_all(commands, variables=None):
         for process in running:
             process.kill()
     return [process.returncode for process in running], outputs
-
-
-def flat(variables):
-    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(variables)])
 
 
 def one_process(folder, **changes):
@@ -130,6 +126,12 @@ def test_two_processes_go_on_where_one_stopped(outcomes):
 
 
 @pytest.mark.slow
+def test_two_processes_stream_what_they_would_hold(outcomes):
+    for outcome in outcomes[1]:
+        np.testing.assert_array_equal(outcome["streamed"], outcome["whole"])
+
+
+@pytest.mark.slow
 def test_sigterm_to_one_stops_both_at_one_step_and_one_process_goes_on(outcomes):
     folder, found, alone = outcomes
     (status, step), other = found[0]["stopped"], found[1]["stopped"]
@@ -156,10 +158,8 @@ def test_flags_that_do_not_fit_together_are_an_error(arguments, message):
 
 
 @pytest.fixture(scope="module")
-def main_flags(tmp_path_factory):
+def main_flags(data_dir):
     """Flags of a small run; an LRH-Net stands in for the teacher, since an SE-ResNet takes long to compile."""
-    data_dir = tmp_path_factory.mktemp("data")
-    build.build_synthetic(data_dir, 90)
     return (
         "lrhnet_jax.main",
         "--config=configs/vanilla_kd.py:preset=demo,data=synthetic,leads=2",

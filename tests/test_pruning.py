@@ -88,10 +88,9 @@ def test_pruned_weights_stay_zero_under_adam_and_weight_decay_in_training(variab
     start = {**variables, "params": pruning.apply(masks, variables["params"])}
     now = state.create(start, optimizer, steps.METRICS)
     store = windows.make_store(fakes.records(40), WINDOW)
-    inputs, key = fakes.inputs(store, 32), jax.random.key(2)
-    step = jax.jit(
-        steps.make_steps(BATCH, WINDOW, 1, key, fakes.reader(), (), optimizer, steps.Distillation()), donate_argnums=0
-    )
+    distillation = steps.Distillation()
+    inputs = fakes.inputs(store, 32).replace(member=distillation.member(jax.random.key(2)))
+    step = jax.jit(steps.make_steps(BATCH, WINDOW, 1, fakes.reader(), (), optimizer, distillation), donate_argnums=0)
     for _ in range(6):
         now = step(now, inputs, jnp.arange(32))
     before, after, mask = leaves(start["params"]), leaves(now.params), leaves(masks)

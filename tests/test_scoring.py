@@ -141,7 +141,7 @@ def exclusive(seed=0, records=200, skill=2.0):
 def test_classes_that_exclude_each_other_are_decided_by_the_most_probable_one():
     labels, probabilities = exclusive()
     result = scoring.score(labels, probabilities, None, task=tasks.PHYSIONET2017, resamples=20)
-    outputs = challenge2017.decide(probabilities)
+    outputs = thresholds.decide(probabilities, None)
     expected = {
         "challenge_f1": challenge2017.challenge_f1(labels, outputs),
         "challenge_f1_with_noise": challenge2017.macro_f1(labels, outputs),
@@ -162,7 +162,7 @@ def test_paired_difference_of_exclusive_tasks():
     labels, good = exclusive(skill=3.0)
     _, poor = exclusive(skill=0.5)
     result = scoring.paired_difference(labels, good, None, poor, None, task=tasks.PHYSIONET2017, resamples=99)
-    of_good, of_poor = (challenge2017.challenge_f1(labels, challenge2017.decide(p)) for p in (good, poor))
+    of_good, of_poor = (challenge2017.challenge_f1(labels, thresholds.decide(p, None)) for p in (good, poor))
     assert result["challenge_f1"]["difference"] == pytest.approx(of_good - of_poor)
     assert result["challenge_f1"]["low"] > 0 and list(result) == list(tasks.PHYSIONET2017.metrics)
 
@@ -181,7 +181,7 @@ def test_other_tasks_are_scored_by_their_own_classes_and_metrics(task):
 
 def test_the_epoch_is_scored_without_thresholds():
     labels, probabilities = exclusive()
-    expected = challenge2017.challenge_f1(labels, challenge2017.decide(probabilities))
+    expected = challenge2017.challenge_f1(labels, thresholds.decide(probabilities, None))
     assert scoring.epoch_score(tasks.PHYSIONET2017, labels, probabilities) == pytest.approx(expected)
     area, precision = (metrics.macro(values) for values in metrics.ranking(labels, probabilities))
     assert scoring.epoch_score(tasks.PTBXL, labels, probabilities) == area

@@ -31,16 +31,17 @@ def trained(setting, inputs, weights, count=1, dispatches=10, optimizer=None):
     _, readers, variables = setting
     optimizer = optimizer or optax.adam(1e-3)
     names = ("wide", "narrow")[: len(inputs.teachers)]
+    distillation = steps.Distillation(weights)
+    inputs = inputs.replace(member=distillation.member(jax.random.key(5)))
     step = jax.jit(
         steps.make_steps(
             BATCH,
             WINDOW,
             count,
-            jax.random.key(5),
             readers["student"],
             [readers[name] for name in names],
             optimizer,
-            steps.Distillation(weights),
+            distillation,
         )
     )
     now = state.create(variables["student"], optimizer, steps.METRICS)

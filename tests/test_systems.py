@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from data_builders import synthetic
 from lrhnet_jax import assess, checkpoint, evaluate, experiment, models, state
+from tests import conftest
 
-RECORDS = 90
 SETS = {"physionet2020": "synthetic", "ptbxl": "synthetic_ptbxl", "physionet2017": "synthetic_physionet2017"}
 # The config, its data set, and how small its networks are made. LRH-Nets stand in for SE-ResNets and ResNet-34s, which
 # other tests train: they take long to compile.
@@ -24,15 +24,10 @@ SYSTEMS = {
 }
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
 def small(system: str, data_dir) -> ConfigDict:
     task, options = SYSTEMS[system]
     config = importlib.import_module(f"configs.{system}").get_config(f"preset=demo,data={SETS[task]}")
-    config.data_dir, config.synthetic_records, config.compilation_cache = str(data_dir), RECORDS, ""
+    config.data_dir, config.synthetic_records, config.compilation_cache = str(data_dir), conftest.RECORDS, ""
     config.window, config.train.batch_size, config.windows_per_record = 256, 16, 1
     config.evaluation.resamples, config.evaluation.validation_parts = 10, 4
     for fields in config.networks.values():

@@ -1,0 +1,150 @@
+"""The networks that the benchmarks of accelerators train, as steps to run: on noise, with the data on the devices."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lrhnet_jax import batching, data, ecg, models, optim, sharding, state, steps, windows
+
+OPTIMIZER = {
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "weight_decay": 5e-4,
+    "epochs": 1,
+    "schedule": {"name": "constant"},
+}
+SAMPLES = 2570  # of a record: ten seconds at 257 Hz
+
+
+class Case(NamedTuple):
+    """A network to train.
+
+    Attributes:
+      model, leads: what it is, and how many leads it reads.
+      teachers: model and leads of each.
+      precomputed: the teachers' logits are there before the step.
+    """
+
+    model: str
+    leads: int
+    teachers: tuple[tuple[str, int], ...] = ()
+    precomputed: bool = False
+
+
+CASES = {
+    "lrhnet": Case("lrhnet", 12),
+    "seresnet": Case("seresnet", 12),
+    "pmlkd": Case("lrhnet", 2, (("seresnet", 12), ("seresnet", 2))),
+    "pmlkd_precomputed": Case("lrhnet", 2, (("seresnet", 12), ("seresnet", 2)), precomputed=True),
+}
+
+
+@functools.cache
+def noise(records: int, window: int, seed: int = 0) -> windows.Store:
+    """Returns a store of random records with random labels; networks and dtypes share it."""
+    rng = np.random.default_rng(seed)
+    signals = [rng.normal(size=(SAMPLES, len(ecg.LEADS))).astype(np.float16) for _ in range(records)]
+    labels = rng.random((records, len(ecg.CLASSES))) < 0.1
+    return windows.make_store(data.Records.from_arrays(signals, labels), window)
+
+
+@functools.cache
+def initial(model: str, leads: int, window: int, seed: int) -> dict[str, Any]:
+    """Returns fresh variables; all settings of a network start from the same."""
+    return state.init_variables(models.create(model, leads), jax.random.key(seed), leads, window)
+
+
+def operations(case: Case, window: int) -> float:
+    """Returns the operations of a training step on one window."""
+
+    def forward(model: str, leads: int) -> float:
+        return 2.0 * models.multiply_accumulates(model, leads, window)
+
+    taught = 0 if case.precomputed else sum(forward(*teacher) for teacher in case.teachers)
+    return 3 * forward(case.model, case.leads) + taught
+
+
+# Training steps, as a function, lowered or compiled; the state before the first one; inputs and order.
+Prepared = tuple[Any, state.TrainState, tuple[batching.Inputs, jax.Array]]
+
+
+def _steps(case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, dispatch: int) -> Prepared:
+    def reader(model: str, leads: int) -> batching.Reader:
+        network = models.create(model, leads, dtype=dtype, axis_name=parallel.axis_name)
+        return batching.Reader(network, tuple(range(leads)))
+
+    in_step = () if case.precomputed else case.teachers
+    optimizer = optim.make(OPTIMIZER, steps_per_epoch=1)
+    distillation = steps.Distillation(weights=(1 / len(case.teachers),) * len(case.teachers) if case.teachers else ())
+    store, fixed = noise(batch, window), int(case.precomputed)
+    inputs = parallel.place(
+        batching.Inputs(
+            store=store,
+            records=jnp.arange(batch, dtype=jnp.int32),
+            shifts=jnp.zeros((batch, fixed), jnp.int32),
+            teacher_logits=jnp.zeros((batch, fixed, len(case.teachers) * fixed, store.labels.shape[1])),
+            teachers=tuple(initial(*teacher, window, seed) for seed, teacher in enumerate(in_step, 1)),
+            member=distillation.member(jax.random.key(7)),
+        )
+    )
+    order = parallel.place(jnp.arange(batch, dtype=jnp.int32))
+    now = parallel.spread(state.create(initial(case.model, case.leads, window, 0), optimizer, steps.METRICS))
+    function = steps.make_steps(
+        batch,
+        window,
+        dispatch,
+        reader(case.model, case.leads),
+        tuple(reader(*teacher) for teacher in in_step),
+        optimizer,
+        distillation,
+        parallel.share,
+        parallel.axis_name,
+    )
+    return function, now, (inputs, order)
+
+
+def lower_steps(
+    case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, dispatch: int
+) -> Prepared:
+    """Traces `dispatch` training steps, for what compiles them elsewhere."""
+    function, now, inputs = _steps(case, parallel, batch, window, dtype, dispatch)
+    return parallel.transform(function).lower(now, *inputs, None), now, inputs
+
+
+def compile_steps(
+    case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, dispatch: int
+) -> Prepared:
+    """Compiles `dispatch` training steps."""
+    function, now, inputs = _steps(case, parallel, batch, window, dtype, dispatch)
+    return parallel.compile(function, now, inputs[0], batch), now, inputs
+
+
+def per_dispatch(count: int) -> int:
+    """Returns how many of `count` steps are one dispatch: all, but on CPUs one."""
+    return 1 if jax.default_backend() == "cpu" else count
+
+
+def make_run(
+    case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, count: int
+) -> Callable[[], float]:
+    """Returns a function that takes `count` steps, in one dispatch but on CPUs, and returns the last one's loss."""
+    dispatch = per_dispatch(count)
+    return runner(parallel, compile_steps(case, parallel, batch, window, dtype, dispatch), count // dispatch)
+
+
+def runner(parallel: sharding.Parallel, compiled: Prepared, dispatches: int) -> Callable[[], float]:
+    """Returns a function that runs compiled steps so many times, and returns the last one's loss."""
+    function, now, inputs = compiled
+
+    def run() -> float:
+        nonlocal now
+        for _ in range(dispatches):
+            now = function(now, *inputs, None)
+            jax.block_until_ready(now.step)  # as the training loop does
+        return float(parallel.gather(now).totals["loss"])
+
+    return run
