@@ -14,6 +14,8 @@ import tqdm
 
 from lrhnet_jax import batching, data, host, ops, processes, sharding, stream, windows
 
+CPU_WINDOWS = 16  # at a time at most, of a CPU: what a layer makes of more leaves its caches before the next reads it
+
 
 @functools.partial(jax.jit, static_argnames=("reader", "window", "parallel"))
 def _window_logits(
@@ -49,7 +51,7 @@ def logits(
 
     Args:
       index, shift: (windows,) int32, as `windows.cut_windows` takes them.
-      batch_size: rounded up to a multiple of the devices.
+      batch_size: windows at a time; on CPUs `CPU_WINDOWS` at most. Rounded up to a multiple of the devices.
       progress: the label of a progress bar; none if empty.
       parallel: the devices that share a batch, with `store` on all of them (`Parallel.place`); None: one device.
     """
@@ -57,6 +59,8 @@ def logits(
     parallel = dataclasses.replace(parallel, kind="jit") if parallel else sharding.one()
     variables = parallel.place(variables)
     n, devices = len(index), len(parallel.devices)
+    if parallel.devices[0].platform == "cpu":
+        batch_size = min(batch_size, CPU_WINDOWS * devices)
     size = -(-min(batch_size, n) // devices) * devices
     # The last batch is filled up with the first windows: one shape, one compilation.
     batches = (np.arange(start, start + size) % n for start in range(0, n, size))
