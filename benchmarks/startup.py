@@ -45,6 +45,7 @@ def first_step(clock: Clock, options: Any) -> None:
     import jax
     import jax.numpy as jnp
 
+    from benchmarks import cases
     from lrhnet_jax import batching, data, ecg, models, ops, optim, sharding, state, steps, windows
 
     ops.keep_freed_memory()
@@ -67,14 +68,7 @@ def first_step(clock: Clock, options: Any) -> None:
 
     leads = ecg.parse_leads(options.leads)
     reader = batching.Reader(models.create(options.model, leads), records.columns(leads))
-    fields = {
-        "optimizer": "adam",
-        "learning_rate": 1e-3,
-        "weight_decay": 5e-4,
-        "epochs": 1,
-        "schedule": {"name": "constant"},
-    }
-    optimizer = optim.make(fields, 1)
+    optimizer = optim.make(cases.OPTIMIZER, 1)
     variables = state.init_variables(reader.model, key, len(leads), options.window)
     now = parallel.spread(state.create(variables, optimizer, steps.METRICS))
     function = steps.make_steps(options.batch, options.window, 1, reader, (), optimizer, distillation)
