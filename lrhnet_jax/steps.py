@@ -13,7 +13,7 @@ from lrhnet_jax import batching, losses
 from lrhnet_jax.models import Output
 from lrhnet_jax.state import Auxiliary, TrainState
 
-METRICS = ("loss", "bce", "kl")
+METRICS = ("loss", "bce", "kl")  # of independent labels and no method
 EPOCHS = 2**31 - 1  # folded into a run's key it starts the epochs' keys; no step has this number
 Steps = Callable[[TrainState, batching.Inputs, jax.Array, jax.Array | None], TrainState]
 
@@ -49,7 +49,12 @@ class Distillation:
     @property
     def metrics(self) -> tuple[str, ...]:
         """The names of what a step logs."""
-        return METRICS + (self.method.metrics if self.method else ())
+        return ("loss", self.supervised, "kl", *(self.method.metrics if self.method else ()))
+
+    @property
+    def supervised(self) -> str:
+        """The name of the loss against labels."""
+        return "cross_entropy" if self.exclusive else "bce"
 
     def member(self, key: jax.Array, rate: float = 1.0) -> batching.Member:
         """Returns the numbers as arguments of a step, with the run's key and the factor of the optimiser's updates."""
@@ -127,8 +132,8 @@ def _base_loss(
     supervised = losses.cross_entropy if distillation.exclusive else losses.bce
     if not len(distillation.weights):
         loss = supervised(logits, targets)
-        return loss, {"bce": loss, "kl": jnp.zeros_like(loss)}
-    return losses.distillation(
+        return loss, {distillation.supervised: loss, "kl": jnp.zeros_like(loss)}
+    loss, parts = losses.distillation(
         logits,
         targets,
         teacher_logits,
@@ -140,6 +145,7 @@ def _base_loss(
         kl_weight=distillation.kl_weight,
         supervised=supervised,
     )
+    return loss, {distillation.supervised: parts["bce"], "kl": parts["kl"]}
 
 
 def _update(
