@@ -8,15 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import recipe
 from lrhnet_jax import batching, data, ecg, models, optim, sharding, state, steps, windows
 
-OPTIMIZER = {
-    "optimizer": "adam",
-    "learning_rate": 1e-3,
-    "weight_decay": 5e-4,
-    "epochs": 1,
-    "schedule": {"name": "constant"},
-}
 SAMPLES = 2570  # of a record: ten seconds at 257 Hz
 
 
@@ -78,7 +72,7 @@ def _steps(case: Case, parallel: sharding.Parallel, batch: int, window: int, dty
         return batching.Reader(network, tuple(range(leads)))
 
     in_step = () if case.precomputed else case.teachers
-    optimizer = optim.make(OPTIMIZER, steps_per_epoch=1)
+    optimizer = optim.make(recipe.OPTIMIZER, steps_per_epoch=1)
     distillation = steps.Distillation(weights=(1 / len(case.teachers),) * len(case.teachers) if case.teachers else ())
     store, fixed = noise(batch, window), int(case.precomputed)
     inputs = parallel.place(

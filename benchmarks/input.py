@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import cases, environment, measure
+from benchmarks import environment, measure, recipe
 from data_builders import build, shards
 from lrhnet_jax import batching, data, ecg, models, optim, reading, sharding, state, steps, stream, windows
 
@@ -166,7 +166,7 @@ def step_tasks(
     """Returns tasks of `STEPS_PER_TURN` training steps: their windows given, cut from the store, or streamed."""
     columns, parallel = records.columns(leads), sharding.make("jit", 1)
     reader = batching.Reader(models.create(name, leads), columns)
-    optimizer, key, order_key = optim.make(cases.OPTIMIZER, 1), jax.random.key(1), jax.random.key(2)
+    optimizer, key, order_key = optim.make(recipe.OPTIMIZER, 1), jax.random.key(1), jax.random.key(2)
     distillation = steps.Distillation()
     variables = state.init_variables(reader.model, jax.random.key(0), len(leads), window)
     per_epoch = len(records) // batch

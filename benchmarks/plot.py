@@ -100,14 +100,9 @@ def pruning(results: pathlib.Path) -> Figure | None:
     for (rounds, tests), one in zip(figure.subplots(len(found), 2, squeeze=False), found, strict=True):
         metric = tasks.METRICS[one["metric"]]
         searches = {name: row for name, row in one["networks"].items() if "rounds" in row and not row["ticket"]}
-        for name, row in searches.items():
-            fewer = [row["units"] / done["kept"] for done in row["rounds"]]
-            rounds.plot(fewer, [done["score"] for done in row["rounds"]], "o-", markersize=4, label=name)
-        rounds.axvline(report_pruning.PAPER_COMPRESSION, color="#6f7780", linestyle="--", linewidth=0.8)
-        rounds.set_xscale("log")
-        rounds.set_xlabel("times fewer weights or channels (dashed: published)")
+        report_pruning.draw(rounds, searches)
+        rounds.set_xlabel("times fewer weights or channels")
         rounds.set_ylabel(f"validation {metric}")
-        rounds.legend(frameon=False, fontsize=8)
         for i, row in enumerate(one["networks"].values()):
             score = row["metrics"][one["metric"]]
             low, high = score["value"] - score["low"], score["high"] - score["value"]

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import cases, environment, measure
+from benchmarks import cases, environment, measure, recipe
 from lrhnet_jax import batching, dispatch, models, optim, population, sharding, state, steps, stream, train, windows
 
 KINDS = ("in turn", "at once")
@@ -41,7 +41,7 @@ def make_jobs(options: Any, parallel: sharding.Parallel) -> list[train.Job]:
         shifts=windows.random_shifts(jax.random.key(1), store.lengths[rows], options.window, 2),
         teacher_logits=jax.random.normal(jax.random.key(2), (count, 2, 2, classes)),
     )
-    fields = {**cases.OPTIMIZER, "learning_rate": 1.0}
+    fields = {**recipe.OPTIMIZER, "learning_rate": 1.0}
     reader = batching.Reader(
         models.create(options.model, options.leads, dtype=options.dtype), tuple(range(options.leads))
     )

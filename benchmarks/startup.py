@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import measure
+from benchmarks import measure, recipe
 
 STAGES = ("start", "import", "data", "compile", "first step")
 KINDS = ("no cache", "cache", "PyTorch")
@@ -45,7 +45,6 @@ def first_step(clock: Clock, options: Any) -> None:
     import jax
     import jax.numpy as jnp
 
-    from benchmarks import cases
     from lrhnet_jax import batching, data, ecg, models, ops, optim, sharding, state, steps, windows
 
     ops.keep_freed_memory()
@@ -68,7 +67,7 @@ def first_step(clock: Clock, options: Any) -> None:
 
     leads = ecg.parse_leads(options.leads)
     reader = batching.Reader(models.create(options.model, leads), records.columns(leads))
-    optimizer = optim.make(cases.OPTIMIZER, 1)
+    optimizer = optim.make(recipe.OPTIMIZER, 1)
     variables = state.init_variables(reader.model, key, len(leads), options.window)
     now = parallel.spread(state.create(variables, optimizer, steps.METRICS))
     function = steps.make_steps(options.batch, options.window, 1, reader, (), optimizer, distillation)
@@ -102,7 +101,7 @@ def torch_first_step(clock: Clock, options: Any) -> None:
 
     networks = {"lrhnet": torch_models.LRHNet, "seresnet": torch_models.SEResNet, "cnn1d": torch_models.CNN1D}
     model = networks[options.model](len(columns))
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=5e-4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.LEARNING_RATE, weight_decay=recipe.WEIGHT_DECAY)
     loss = torch.nn.functional.binary_cross_entropy_with_logits(model(signal, demographics), labels)
     loss.backward()
     optimizer.step()

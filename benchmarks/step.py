@@ -24,19 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from benchmarks import ceilings, environment, measure, torch_training
+from benchmarks import ceilings, environment, measure, recipe, torch_training
 from benchmarks.measure import Task, Timing
-from benchmarks.torch_training import LEARNING_RATE, WEIGHT_DECAY
 from lrhnet_jax import batching, ecg, inference, models, ops, optim, state, steps
 from tests.parity import torch_models
 
-OPTIMIZER = {
-    "optimizer": "adam",
-    "learning_rate": LEARNING_RATE,
-    "weight_decay": WEIGHT_DECAY,
-    "epochs": 1,
-    "schedule": {"name": "constant"},
-}
 TORCH_MODELS: dict[str, Callable[..., torch.nn.Module]] = {
     "lrhnet": torch_models.LRHNet,
     "seresnet": torch_models.SEResNet,
@@ -58,7 +50,7 @@ def jax_tasks(name: str, leads: int, batch: int, window: int) -> tuple[Task, Tas
     signal, demographics, labels = map(jnp.asarray, make_batch(leads, batch, window))
     reader = batching.Reader(models.create(name, leads), tuple(range(leads)))
     variables = state.init_variables(reader.model, jax.random.key(0), leads, window)
-    optimizer = optim.make(OPTIMIZER, steps_per_epoch=1)
+    optimizer = optim.make(recipe.OPTIMIZER, steps_per_epoch=1)
     current = state.create(variables, optimizer, steps.METRICS)
     inputs = batching.Batch(signal, demographics, labels, jnp.zeros((0, *labels.shape)))
     key = jax.random.key(1)
@@ -81,7 +73,7 @@ def jax_tasks(name: str, leads: int, batch: int, window: int) -> tuple[Task, Tas
         current = compiled(current, inputs)
         return float(current.totals["loss"])
 
-    size = min(batch, inference.CPU_WINDOWS) if jax.default_backend() == "cpu" else batch
+    size = inference.windows_a_call(batch, jax.local_devices()[:1])
     parts = [(signal[i : i + size], demographics[i : i + size]) for i in range(0, batch, size)]
 
     def predict() -> np.ndarray:
@@ -96,7 +88,7 @@ def torch_tasks(name: str, leads: int, batch: int, window: int) -> tuple[Task, C
     signal, demographics, labels = map(torch.from_numpy, make_batch(leads, batch, window))
     signal = signal.transpose(1, 2).contiguous()
     model = torch_training.network(name, leads)
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.LEARNING_RATE, weight_decay=recipe.WEIGHT_DECAY)
 
     def train() -> float:
         model.train()

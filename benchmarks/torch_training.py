@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from benchmarks import torch_windows
+from benchmarks.recipe import LEARNING_RATE, WEIGHT_DECAY
 from tests.parity import torch_models
 
 ALPHA, TEMPERATURE = 0.3, 7.0
-LEARNING_RATE, WEIGHT_DECAY = 1e-3, 5e-4
 GRAPHED = 256  # up to this batch the compiled loop uses CUDA graphs
 Network = tuple[str, int]  # model, leads
 Task = Callable[[], float]

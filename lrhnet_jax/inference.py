@@ -5,6 +5,7 @@ Batches are shared out over devices as in training. Every process gets all resul
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -15,6 +16,11 @@ import tqdm
 from lrhnet_jax import batching, data, host, ops, processes, sharding, stream, windows
 
 CPU_WINDOWS = 16  # at a time at most, of a CPU: what a layer makes of more leaves its caches before the next reads it
+
+
+def windows_a_call(batch_size: int, devices: Sequence[jax.Device]) -> int:
+    """Returns how many windows the devices are given at a time: `batch_size`; CPUs `CPU_WINDOWS` each at most."""
+    return min(batch_size, CPU_WINDOWS * len(devices)) if devices[0].platform == "cpu" else batch_size
 
 
 @functools.partial(jax.jit, static_argnames=("reader", "window", "parallel"))
@@ -51,7 +57,7 @@ def logits(
 
     Args:
       index, shift: (windows,) int32, as `windows.cut_windows` takes them.
-      batch_size: windows at a time; on CPUs `CPU_WINDOWS` at most. Rounded up to a multiple of the devices.
+      batch_size: see `windows_a_call`; rounded up to a multiple of the devices.
       progress: the label of a progress bar; none if empty.
       parallel: the devices that share a batch, with `store` on all of them (`Parallel.place`); None: one device.
     """
@@ -59,9 +65,7 @@ def logits(
     parallel = dataclasses.replace(parallel, kind="jit") if parallel else sharding.one()
     variables = parallel.place(variables)
     n, devices = len(index), len(parallel.devices)
-    if parallel.devices[0].platform == "cpu":
-        batch_size = min(batch_size, CPU_WINDOWS * devices)
-    size = -(-min(batch_size, n) // devices) * devices
+    size = -(-min(windows_a_call(batch_size, parallel.devices), n) // devices) * devices
     # The last batch is filled up with the first windows: one shape, one compilation.
     batches = (np.arange(start, start + size) % n for start in range(0, n, size))
     samples, store = store.host, store.replace(host=None)

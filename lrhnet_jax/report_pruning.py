@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from lrhnet_jax import formats
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PAPER_COMPRESSION = 142
@@ -108,12 +109,20 @@ def figure(results: Mapping[str, Any]) -> "Figure | None":
         return None
     from matplotlib.figure import Figure
 
+    several = len(results["folds"]) > 1
     drawn = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = drawn.subplots()
-    for fold, name, facts in searches:
+    draw(
+        drawn.subplots(),
+        {f"{name} ({facts['unit']}s)" + (f", fold {fold}" if several else ""): facts for fold, name, facts in searches},
+    )
+    return drawn
+
+
+def draw(axes: "Axes", searches: Mapping[str, Mapping[str, Any]]) -> None:
+    """Draws the rounds of searches, which `lottery` describes, with their labels: see `CAPTION`."""
+    for label, facts in searches.items():
         rows = [row for row in facts["rounds"] if row["score"] is not None]
         points = [(facts["units"] / row["kept"], row["score"], row["decision"]) for row in rows]
-        label = f"{name} ({facts['unit']}s)" + (f", fold {fold}" if len(results["folds"]) > 1 else "")
         (line,) = axes.plot([x for x, _, _ in points], [y for _, y, _ in points], "-", linewidth=0.8, label=label)
         for x, y, decision in points:
             face = line.get_color() if decision in ("good", "dense") else "white"
@@ -125,4 +134,3 @@ def figure(results: Mapping[str, Any]) -> "Figure | None":
     axes.set_xlabel("times fewer units")
     axes.set_ylabel("validation score")
     axes.legend(frameon=False, fontsize=8)
-    return drawn

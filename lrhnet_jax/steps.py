@@ -13,7 +13,6 @@ from lrhnet_jax import batching, losses
 from lrhnet_jax.models import Output
 from lrhnet_jax.state import Auxiliary, TrainState
 
-METRICS = ("loss", "bce", "kl")  # of independent labels and no method
 EPOCHS = 2**31 - 1  # folded into a run's key it starts the epochs' keys; no step has this number
 Steps = Callable[[TrainState, batching.Inputs, jax.Array, jax.Array | None], TrainState]
 
@@ -49,12 +48,12 @@ class Distillation:
     @property
     def metrics(self) -> tuple[str, ...]:
         """The names of what a step logs."""
-        return ("loss", self.supervised, "kl", *(self.method.metrics if self.method else ()))
+        return ("loss", self.supervised.__name__, "kl", *(self.method.metrics if self.method else ()))
 
     @property
-    def supervised(self) -> str:
-        """The name of the loss against labels."""
-        return "cross_entropy" if self.exclusive else "bce"
+    def supervised(self) -> Callable[[jax.Array, jax.Array], jax.Array]:
+        """The loss against labels; its name is that of the metric."""
+        return losses.cross_entropy if self.exclusive else losses.bce
 
     def member(self, key: jax.Array, rate: float = 1.0) -> batching.Member:
         """Returns the numbers as arguments of a step, with the run's key and the factor of the optimiser's updates."""
@@ -66,6 +65,9 @@ class Distillation:
         """Returns this with a member's numbers."""
         fields = ("weights", "alpha", "kl_weight", "temperature")
         return dataclasses.replace(self, **{field: getattr(member, field) for field in fields})
+
+
+METRICS = Distillation().metrics  # of independent labels, without a method
 
 
 def train_step(
@@ -129,11 +131,11 @@ def _base_loss(
     logits: jax.Array, targets: jax.Array, teacher_logits: jax.Array, distillation: Distillation
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss against targets and teachers' logits, and its parts by name."""
-    supervised = losses.cross_entropy if distillation.exclusive else losses.bce
+    supervised = distillation.supervised
     if not len(distillation.weights):
         loss = supervised(logits, targets)
-        return loss, {distillation.supervised: loss, "kl": jnp.zeros_like(loss)}
-    loss, parts = losses.distillation(
+        return loss, {supervised.__name__: loss, "kl": jnp.zeros_like(loss)}
+    return losses.distillation(
         logits,
         targets,
         teacher_logits,
@@ -145,7 +147,6 @@ def _base_loss(
         kl_weight=distillation.kl_weight,
         supervised=supervised,
     )
-    return loss, {distillation.supervised: parts["bce"], "kl": parts["kl"]}
 
 
 def _update(

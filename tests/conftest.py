@@ -17,10 +17,9 @@ import pathlib
 import jax
 import pytest
 
-from data_builders import build
+from lrhnet_jax import data
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
 
 RECORDS = 90  # in the sets of `data_dir`
 
@@ -45,7 +44,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A folder of data sets for tests that only read them, shared by all of this run: 90 generated records of Challenge
     2020, and the other generated sets as soon as an experiment asks for them."""
     folder = _shared(tmp_path_factory) / "data"
-    build.build_synthetic(folder, RECORDS)  # leaves a set that another worker has built
+    data.resolve("synthetic", str(folder), "paper", RECORDS)
     return folder
 
 

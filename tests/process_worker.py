@@ -3,7 +3,6 @@
 Writes FOLDER/outcome{ID}.npz and, of every training, what a process of that number writes: FOLDER/NAME{ID}/.
 """
 
-import dataclasses
 import os
 import pathlib
 import signal
@@ -14,9 +13,9 @@ import jax
 import numpy as np
 import optax
 
-from lrhnet_jax import inference, interrupt, processes, sharding, train, windows
+from lrhnet_jax import inference, interrupt, processes, sharding, train
 from lrhnet_jax.errors import DataError, UserError
-from tests import fakes, test_train
+from tests import test_train
 
 WINDOWS = np.arange(10, dtype=np.int32)  # of as many records; no multiple of the devices
 
@@ -24,13 +23,6 @@ WINDOWS = np.arange(10, dtype=np.int32)  # of as many records; no multiple of th
 def job(folder, parallel, **changes):
     # Plain gradient descent: Adam would hide a gradient that is a multiple of the right one, and magnify rounding.
     return test_train.make_job(folder, parallel=parallel, optimizer=optax.sgd(0.3), **changes)
-
-
-def streamed(folder, parallel):
-    """The same training, whose windows every process cuts for its own devices."""
-    resident = job(folder, parallel)
-    store = windows.make_store(fakes.records(40), test_train.WINDOW, resident=False)
-    return dataclasses.replace(resident, inputs=fakes.inputs(store, len(resident.inputs.records)))
 
 
 def window_logits(job, variables):
@@ -107,7 +99,8 @@ def main():
     found["whole"] = flat(whole.variables)
     found["losses"] = [row["loss"] for row in whole.history]
     found["logits"] = window_logits(job(folder, parallel), whole.variables)
-    found["streamed"] = flat(train.run(streamed(folder / f"streamed{process}", parallel)).variables)
+    streamed = job(folder / f"streamed{process}", parallel, resident=False)  # each cuts for its own devices alone
+    found["streamed"] = flat(train.run(streamed).variables)
     found["resumed"] = flat(train.run(job(folder / f"resumed{process}", parallel)).variables)
     found["stopped"] = stop(folder / f"stopped{process}", parallel)
     np.savez(folder / f"outcome{process}.npz", **found)

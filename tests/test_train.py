@@ -22,8 +22,8 @@ FIELDS = {
 }
 
 
-def make_job(folder, score=None, n=32, **changes):
-    store = windows.make_store(fakes.records(40), WINDOW)
+def make_job(folder, score=None, n=32, resident=True, **changes):
+    store = windows.make_store(fakes.records(40), WINDOW, resident=resident)
     reader = fakes.reader()
     job = train.Job(
         name="student",

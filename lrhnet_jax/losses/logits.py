@@ -116,8 +116,9 @@ def distillation(
 
     One teacher is vanilla distillation, several are multi-level distillation. Shapes and `kind` as in
     `multi_teacher_kl`; labels (batch, classes). A `kl_weight` that is not None takes the place of 1 - alpha;
-    `supervised` that of BCE, under its name, where the classes exclude each other.
+    `supervised` that of BCE, under its own name, where the classes exclude each other.
     """
     from_labels = supervised(logits, labels)
     kl = multi_teacher_kl(teacher_logits, weights, logits, temperature, t_squared, kind)
-    return alpha * from_labels + (1 - alpha if kl_weight is None else kl_weight) * kl, {"bce": from_labels, "kl": kl}
+    kl_weight = 1 - alpha if kl_weight is None else kl_weight
+    return alpha * from_labels + kl_weight * kl, {supervised.__name__: from_labels, "kl": kl}
