@@ -99,8 +99,7 @@ def torch_first_step(clock: Clock, options: Any) -> None:
     signal = signal[:, columns]
     clock.lap("data")
 
-    networks = {"lrhnet": torch_models.LRHNet, "seresnet": torch_models.SEResNet, "cnn1d": torch_models.CNN1D}
-    model = networks[options.model](len(columns))
+    model = torch_models.MODELS[options.model](len(columns))
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.LEARNING_RATE, weight_decay=recipe.WEIGHT_DECAY)
     loss = torch.nn.functional.binary_cross_entropy_with_logits(model(signal, demographics), labels)
     loss.backward()

@@ -30,9 +30,7 @@ from lrhnet_jax import batching, ecg, inference, models, ops, optim, state, step
 from tests.parity import torch_models
 
 TORCH_MODELS: dict[str, Callable[..., torch.nn.Module]] = {
-    "lrhnet": torch_models.LRHNet,
-    "seresnet": torch_models.SEResNet,
-    "cnn1d": torch_models.CNN1D,
+    name: torch_models.MODELS[name] for name in ("lrhnet", "seresnet", "cnn1d")
 }
 
 
