@@ -33,7 +33,6 @@ P100.
 import argparse
 import concurrent.futures
 import contextlib
-import functools
 import importlib.util
 import os
 import pathlib
@@ -92,30 +91,25 @@ class Program(NamedTuple):
     """Our steps of a row, being compiled.
 
     Attributes:
-      turn: what a dispatch runs.
-      step: one step, whose cost XLA counts; it would count a loop's body once.
+      turn: what a dispatch runs. XLA counts a loop's body once: the cost of a dispatch is that of a step.
       arguments: the state before the first step, and inputs.
     """
 
     turn: Future[Any]
-    step: Future[Any]
     arguments: tuple[Any, Any]
 
 
 def lower(plan: Plan, submit: Callable[[str, Any], Future[Any]], options: argparse.Namespace) -> Program:
-    """Traces a row's programs, and has them compiled; an error is that of the program."""
+    """Traces a row's program, and has it compiled; an error is that of the program."""
     case, parallel = cases.CASES[plan.network], sharding.one()
-    trace = functools.partial(cases.lower_steps, case, parallel, plan.batch, options.window, plan.dtype)
     dispatch = cases.per_dispatch(options.steps)
     try:
-        lowered, now, inputs = trace(dispatch)
-        turn = submit(f"{plan}, a turn", lowered)
-        step = turn if dispatch == 1 else submit(f"{plan}, a step", trace(1)[0])
+        lowered, now, inputs = cases.lower_steps(case, parallel, plan.batch, options.window, plan.dtype, dispatch)
     except RuntimeError as error:  # for one, of a device without enough memory
         failed: Future[Any] = Future()
         failed.set_exception(error)
-        return Program(failed, failed, (None, None))
-    return Program(turn, step, (now, inputs))
+        return Program(failed, (None, None))
+    return Program(submit(str(plan), lowered), (now, inputs))
 
 
 def prepare(
@@ -158,7 +152,7 @@ def compare(
     dispatches = options.steps // cases.per_dispatch(options.steps)
     samples = {"jax": plan.batch * options.steps}
     try:
-        cost = program.step.result().cost_analysis() or {}  # empty where the backend counts nothing
+        cost = program.turn.result().cost_analysis() or {}  # empty where the backend counts nothing
         row |= {"xla_operations": cost.get("flops"), "xla_bytes": cost.get("bytes accessed")}
         tasks: dict[str, measure.Task] = {
             "jax": cases.runner(sharding.one(), (program.turn.result(), *program.arguments), dispatches)

@@ -12,7 +12,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "torch")
 
 
 def describe() -> dict[str, Any]:
-    """Returns date, device, cores, load before the run, and versions (None: not installed)."""
+    """Returns date, device, cores, load before the run, versions (None: not installed) and XLA's flags."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -26,6 +26,7 @@ def describe() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "load": os.getloadavg()[0],
         "versions": versions,
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
 
 

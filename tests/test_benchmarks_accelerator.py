@@ -22,7 +22,7 @@ def options(*flags):
 def compiled():
     program: Future = Future()
     program.set_result(types.SimpleNamespace(cost_analysis=lambda: None))
-    return benchmark.Program(program, program, (None, None))
+    return benchmark.Program(program, (None, None))
 
 
 def test_smoke_without_torch(tmp_path, capsys, monkeypatch):
@@ -44,7 +44,7 @@ def test_smoke_without_torch(tmp_path, capsys, monkeypatch):
     assert row["samples"] == {"jax": 8}
     printed = capsys.readouterr()
     assert "PyTorch: not asked for" in printed.out and "pmlkd_precomputed  float32" in printed.out
-    assert "s  pmlkd_precomputed float32 4, a turn: compiled" in printed.err
+    assert "s  pmlkd_precomputed float32 4: compiled" in printed.err
 
 
 @pytest.mark.parametrize(

@@ -226,26 +226,3 @@ def test_batch_norm_over_a_pmap_axis_is_that_of_the_whole_batch():
     jax.tree.map(lambda many, one: np.testing.assert_allclose(many[0], one, atol=1e-6), params4, params)
     # A device differentiates the sum of all devices' losses, which is four times their mean.
     np.testing.assert_allclose(signal4.reshape(signal.shape) / 4, signal, atol=1e-6)
-
-
-@pytest.mark.parametrize(("window", "stride", "padding"), [(3, 2, 1), (4, 4, 0)])
-@pytest.mark.parametrize("time", [7, 8, 9])
-def test_max_pool(window, stride, padding, time):
-    x = -1 - np.abs(np.random.default_rng(time).normal(size=(2, time, 3))).astype(np.float32)
-    padded = np.pad(x, ((0, 0), (padding, padding), (0, 0)), constant_values=-np.inf)
-    starts = range(0, padded.shape[1] - window + 1, stride)
-    expected = np.stack([padded[:, start : start + window].max(1) for start in starts], 1)
-    pool = functools.partial(layers.max_pool, window=window, stride=stride, padding=padding)
-    np.testing.assert_array_equal(pool(jnp.asarray(x)), expected)
-    gradient = jax.grad(lambda x: pool(x).sum())(jnp.asarray(x))
-    np.testing.assert_allclose(gradient.sum(), expected.size)
-
-
-def test_max_over_time():
-    x = np.random.default_rng(0).normal(size=(2, 7, 3)).astype(np.float32)
-    x[1, 2] = x[1, 5] = 9  # equal maxima
-    np.testing.assert_array_equal(layers.max_over_time(jnp.asarray(x)), x.max(1))
-    gradient = jax.grad(lambda x: (layers.max_over_time(x) * jnp.arange(1.0, 4)[None]).sum())(jnp.asarray(x))
-    first = np.arange(7)[None, :, None] == x.argmax(1)[:, None]
-    np.testing.assert_array_equal(gradient, first * np.arange(1, 4))
-    assert np.isnan(layers.max_over_time(jnp.full((1, 3, 1), jnp.nan)))

@@ -61,4 +61,4 @@ class CNN1D(layers.Network):
         person = layers.Dense(10, param_dtype=self.param_dtype, name="fc1")(demographics)
         x = jnp.concatenate([person, x], axis=1)
         logits = layers.Dense(self.num_classes, param_dtype=self.param_dtype, name="fc")(x)
-        return layers.Output(nn.Dropout(self.logit_dropout, deterministic=not train)(logits), features)
+        return layers.Output(layers.Dropout(self.logit_dropout)(logits, train), features)

@@ -52,7 +52,7 @@ class Block(layers.Layer):
         padding = (7, 8) if self.stride == 1 else (7, 7)
         x = layers.Conv1D(self.inner or self.features, 16, self.stride, padding, name="conv1", **conv)(x)
         x = nn.relu(layers.BatchNorm(name="bn2", **self.norm)(x, train))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = layers.Dropout(self.dropout)(x, train)
         x = layers.Conv1D(self.features, 16, 1, (7, 8), name="conv2", **conv)(x)
         return x + shortcut
 

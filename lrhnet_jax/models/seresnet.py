@@ -23,7 +23,7 @@ class Block(layers.Layer):
         shortcut = x
         x = layers.Conv1D(self.inner or self.features, 7, self.stride, (3, 3), name="conv1", **conv)(x)
         x = nn.relu(layers.BatchNorm(name="bn1", **self.norm)(x, train))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = layers.Dropout(self.dropout)(x, train)
         x = layers.Conv1D(self.features, 7, 1, (3, 3), name="conv2", **conv)(x)
         x = layers.BatchNorm(name="bn2", **self.norm)(x, train)
         x = layers.SqueezeExcite(reduction=16, param_dtype=self.param_dtype, name="se")(x)

@@ -112,7 +112,7 @@ class XResNet1D(layers.Network):
             features[f"layer{stage + 1}"] = x
         maxima, means = layers.max_over_time(x).astype(self.param_dtype), layers.mean_over_time(x, self.param_dtype)
         features["pooled"] = x = jnp.concatenate([maxima, means], axis=1)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = layers.Dropout(self.dropout)(x, train)
         if self.use_demographics:
             person = layers.Dense(10, param_dtype=self.param_dtype, name="fc1")(demographics)
             x = jnp.concatenate([person, x], axis=1)
