@@ -15,6 +15,7 @@ $(VENV)/installed: pyproject.toml
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet torch==2.13.0  # the PyTorch that parity is tested against
 	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps 'jax2onnx>=0.17.1'  # its other requirements are large, and not needed here
 	touch $@
 
 demo: $(VENV)/installed  ## p-MLKD's graph of three networks on the embedded synthetic data

@@ -9,6 +9,7 @@ Ours:
   constants  compiled ahead of time, the variables built in
   folded     as constants, with BatchNorm folded into convolutions where it goes (`folding.fold`)
   no_norm    as constants, with no BatchNorm at all: other numbers, and as fast as folding could ever make it
+  onnx       exported to ONNX with BatchNorm folded, and run by ONNX Runtime, where both are installed
 
 PyTorch's, under inference_mode:
   eager      as its users run it
@@ -21,6 +22,8 @@ form is faster. Batch 1 has ten times as many turns. Measure on an idle machine:
 """
 
 import os
+import pathlib
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,7 +37,8 @@ from torch.fx.experimental import optimization
 from benchmarks import environment, measure
 from benchmarks.measure import Task
 from benchmarks.step import TORCH_MODELS, make_batch
-from lrhnet_jax import ecg, folding, models, torch_weights
+from lrhnet_jax import ecg, export, exported, folding, models, torch_weights
+from lrhnet_jax.errors import UserError
 from lrhnet_jax.models import layers
 
 TURNS_OF_ONE = 10  # times as many at batch 1
@@ -67,6 +71,26 @@ def jax_forms(name: str, variables: Any, signal: np.ndarray, person: np.ndarray)
         "folded": lambda: np.asarray(of_folded(*inputs)),
         "no_norm": lambda: np.asarray(no_norm(*inputs)),
     }
+
+
+def onnx_form(name: str, variables: Any, signal: np.ndarray, person: np.ndarray) -> Task:
+    """Returns the exported network as a task that returns logits.
+
+    Raises:
+      UserError: if what exports or runs it is not installed.
+    """
+    model, folded = models.create(name, signal.shape[2]), folding.fold(name, variables)
+
+    def logits(signal: jax.Array, person: jax.Array) -> jax.Array:
+        output: Any = model.apply(folded, signal, person, train=False)
+        return output.logits
+
+    content = export.WRITERS["onnx"](logits, *signal.shape[1:])
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "model.onnx")
+        path.write_bytes(content)
+        run = exported.READERS[path.suffix](path)
+    return lambda: run(signal, person)
 
 
 def _skip_norm(call: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
@@ -111,6 +135,10 @@ def compare(name: str, leads: int, batch: int, window: int, turns: int, compiled
     variables = jax.tree.map(jnp.asarray, torch_weights.from_torch(name, network.state_dict()))
     ours = jax_forms(name, variables, signal, person)
     theirs, left_out = torch_forms(network, signal, person, compiled)
+    try:
+        ours["onnx"] = onnx_form(name, variables, signal, person)
+    except UserError as error:
+        left_out["onnx"] = str(error)
     expected = theirs["eager"]()
     for form, task in (ours | theirs).items():
         if form != "no_norm" and not np.allclose(task(), expected, atol=1e-3 * np.abs(expected).max()):

@@ -2,8 +2,9 @@
 
     python -m lrhnet_jax.evaluate --checkpoint=WORKDIR/networks/NAME --raw_dir=DIR --output=OUT
 
-Writes OUT/predictions.csv, one row a record, and OUT/metrics.json. The data that the network was trained on is not
-needed; whether DIR holds some of it, nothing here can tell.
+--checkpoint may also be a file that `lrhnet_jax.export` has written: model.onnx or model.stablehlo. Writes
+OUT/predictions.csv, one row a record, and OUT/metrics.json. The data that the network was trained on is not needed;
+whether DIR holds some of it, nothing here can tell.
 """
 
 import csv
@@ -12,7 +13,7 @@ import logging
 import os
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from data_builders import preprocess as preprocessing
 from data_builders import records as wfdb_records
-from lrhnet_jax import checkpoint, data, ecg, inference, log, models, raw_records, scoring, tasks, thresholds
+from lrhnet_jax import checkpoint, data, ecg, exported, inference, log, models, raw_records, scoring, tasks, thresholds
 from lrhnet_jax.errors import CheckpointError, DataError, UserError
 
 NOTICE = "This network was trained on SYNTHETIC ECGs. Its answers say nothing about patients."
@@ -30,9 +31,13 @@ CHUNK_RECORDS = 256
 CHUNK_SAMPLES = 2**20  # at 257 Hz: over an hour; what bounds the memory, with the longest record
 UNFITTED = 0.5
 
+Answer = Callable[[data.Records], np.ndarray]  # records -> probabilities, (n, classes)
+
 logger = logging.getLogger("lrhnet_jax.evaluate")  # not __name__, which is "__main__" on the command line
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A trained network: WORKDIR/networks/NAME.", required=True)
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "A trained network: WORKDIR/networks/NAME, or an exported file.", required=True
+)
 _RAW_DIR = flags.DEFINE_string("raw_dir", None, "A folder of WFDB records, at any depth.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Where metrics.json and predictions.csv go.", required=True)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Windows that the network sees at once.", lower_bound=1)
@@ -60,7 +65,7 @@ def evaluate(
     """Predicts and scores; writes predictions.csv and metrics.json below `output`.
 
     Args:
-      folder: WORKDIR/networks/NAME.
+      folder: WORKDIR/networks/NAME; or an exported network's file.
       raw_dir: a folder of WFDB records in any layout. They need to have the network's leads only.
       output: a folder; made if need be.
       batch_size: windows that the network sees at once.
@@ -72,7 +77,7 @@ def evaluate(
     Raises:
       UserError: if the network or the records are missing, or no record can be used.
     """
-    meta, variables = checkpoint.load_model(pathlib.Path(folder))
+    meta, answer = _load(pathlib.Path(folder), batch_size)
     task, options = raw_records.expected(folder, meta)
     paths = _find(raw_dir)
     label_of = raw_records.labels(task, raw_dir, ptbxl_database)
@@ -82,7 +87,7 @@ def evaluate(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"output {str(output)!r} cannot be made a folder ({error.strerror})") from error
-    headers, probabilities, rejected = _predict(meta, variables, task, paths, options, batch_size)
+    headers, probabilities, rejected = _predict(tuple(meta["leads"]), answer, task, paths, options)
     for reason in rejected:
         logger.warning("rejected %s", reason)
     if not headers:
@@ -168,17 +173,28 @@ def _find(raw_dir: str | os.PathLike[str]) -> list[pathlib.Path]:
     return paths
 
 
+def _load(path: pathlib.Path, batch_size: int) -> tuple[dict[str, Any], Answer]:
+    """Returns what is known of a network, and what gives its probabilities."""
+    if path.suffix in exported.READERS:
+        program = exported.load(path)
+        return program.meta, lambda records: program.probabilities(records, batch_size)
+    meta, variables = checkpoint.load_model(path)
+    leads, window = tuple(meta["leads"]), meta["window"]
+    task, _ = raw_records.expected(path, meta)
+    model = models.create(meta["model"], leads, num_classes=len(task.classes), **meta["options"])
+    return meta, lambda records: inference.probabilities(
+        model, variables, records, leads, window, batch_size, task.exclusive
+    )
+
+
 def _predict(
-    meta: Mapping[str, Any],
-    variables: Any,
+    leads: tuple[str, ...],
+    answer: Answer,
     task: tasks.Task,
     paths: list[pathlib.Path],
     options: preprocessing.Preprocess,
-    batch_size: int,
 ) -> tuple[list[wfdb_records.Header], np.ndarray, list[wfdb_records.RecordError]]:
     """Returns the headers and probabilities, (n, classes), of the usable records, and what is wrong with the others."""
-    leads = tuple(meta["leads"])
-    model = models.create(meta["model"], leads, num_classes=len(task.classes), **meta["options"])
     rejected: list[wfdb_records.RecordError] = []
     headers: list[wfdb_records.Header] = []
     parts = [np.zeros((0, len(task.classes)), np.float32)]
@@ -190,9 +206,7 @@ def _predict(
                 leads=leads,
                 classes=task.classes,
             )
-            parts.append(
-                inference.probabilities(model, variables, batch, leads, meta["window"], batch_size, task.exclusive)
-            )
+            parts.append(answer(batch))
             headers += [record.header for record in chunk]
             bar.update(len(headers) + len(rejected) - bar.n)
         bar.update(len(paths) - bar.n)

@@ -12,7 +12,7 @@ elementwise work that made them. On CPUs the first is therefore written as a pla
 second are kept from fusion. Elsewhere the gradients are XLA's own.
 
 On NVIDIA GPUs layers of few channels have kernels of ours (`gpu_kernels`), in programs that say where they run
-(`laid_out`); others stay portable.
+(`laid_out`); others stay portable. Programs for converters that know XLA's plain operations only have `plain` ones.
 """
 
 import contextlib
@@ -51,6 +51,7 @@ def keep_freed_memory() -> bool:
 
 Form = Callable[[jax.Array, jax.Array, int, tuple[int, int]], jax.Array]
 _layout: contextvars.ContextVar[gpu_kernels.Layout | None] = contextvars.ContextVar("layout", default=None)
+_plain_only: contextvars.ContextVar[bool] = contextvars.ContextVar("plain_only", default=False)
 
 
 @contextlib.contextmanager
@@ -61,6 +62,16 @@ def laid_out(layout: gpu_kernels.Layout | None) -> Iterator[None]:
         yield
     finally:
         _layout.reset(token)
+
+
+@contextlib.contextmanager
+def plain() -> Iterator[None]:
+    """While a program is traced: a convolution is one plain operation, with XLA's gradients, on every platform."""
+    token = _plain_only.set(True)
+    try:
+        yield
+    finally:
+        _plain_only.reset(token)
 
 
 def conv1d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: tuple[int, int] = (0, 0)) -> jax.Array:
@@ -75,6 +86,8 @@ def conv1d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: tuple[i
     Returns:
       (batch, (time + padding - taps) // stride + 1, out).
     """
+    if _plain_only.get():
+        return _plain(x, kernel, stride, padding)
     # Under shard_map the gradient of a replicated operand is a sum over devices, which this conversion's own adds.
     x_axes, kernel_axes = _varying_axes(x), _varying_axes(kernel)
     if kernel_axes - x_axes:

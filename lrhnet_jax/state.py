@@ -77,6 +77,7 @@ class TrainState(flax.struct.PyTreeNode):
         )
 
 
+@jax.jit  # one program, where every shape of a leaf would be one
 def _copy(tree: Any) -> Any:
     return jax.tree.map(jnp.copy, tree)
 
@@ -107,8 +108,18 @@ def create(
       metrics: names of what is summed over an epoch.
       auxiliary: the variables and the memory of the distillation method, from its `Method.init`.
     """
+    return _create(variables, auxiliary, optimizer, metrics)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _create(
+    variables: dict[str, Any],
+    auxiliary: tuple[dict[str, Any], Any],
+    optimizer: optax.GradientTransformation,
+    metrics: tuple[str, ...],
+) -> TrainState:
     params, batch_stats = _copy(variables["params"]), _copy(variables["batch_stats"])
-    own, memory = auxiliary
+    own, memory = _copy(auxiliary)
     own_params = own.get("params", {})
     return TrainState(
         step=jnp.int32(0),

@@ -9,8 +9,22 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
-from lrhnet_jax import batching, data, ecg, models, optim, state, steps, tasks, windows
+from lrhnet_jax import (
+    batching,
+    checkpoint,
+    data,
+    ecg,
+    graph,
+    models,
+    optim,
+    provenance,
+    state,
+    steps,
+    tasks,
+    windows,
+)
 
 
 def records(n: int = 40, seed: int = 0, shortest: int = 150, longest: int = 700) -> data.Records:
@@ -140,6 +154,27 @@ def variables(model: nn.Module, *inputs: jax.Array, seed: int = 0) -> dict[str, 
 
     shapes = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), *inputs)
     return jax.tree.map_with_path(draw, shapes)
+
+
+def network(
+    folder: pathlib.Path,
+    dataset: str,
+    leads: tuple[str, ...],
+    window: int,
+    model: str = "lrhnet",
+    options: dict[str, Any] | None = None,
+) -> pathlib.Path:
+    """Writes a network with random variables, and a threshold of a half where its task has some, as a run leaves it."""
+    task, chosen = tasks.of(dataset), options or {}
+    module = models.create(model, leads, num_classes=len(task.classes), **chosen)
+    drawn = variables(module, jnp.zeros((1, window, len(leads))), jnp.zeros((1, 5)))
+    node = graph.Network("student", model, leads, options=chosen)
+    config = ConfigDict({"window": window, "preprocess": "paper"})
+    checkpoint.save_model(folder, drawn, provenance.describe_model(config, node, of_task(dataset, 4), drawn))
+    if not task.exclusive:
+        limits = np.full(len(task.classes), 0.5).tolist()
+        checkpoint.write_json(folder / "thresholds.json", {"thresholds": limits})
+    return folder
 
 
 class Training(NamedTuple):

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 
 import numpy as np
@@ -13,13 +14,14 @@ def test_smoke(tmp_path, capsys):
     benchmark.main(["--smoke", "--models=lrhnet", "--leads=2", f"--output={path}"])
     (row,) = json.loads(path.read_text())["networks"]
     assert (row["model"], row["leads"], row["batch"]) == ("lrhnet", 2, 1)
-    assert list(row["forms"]) == ["jit", "aot", "constants", "folded", "no_norm", "eager", "fused"]
+    exported = ["onnx"] if importlib.util.find_spec("jax2onnx") else []
+    assert list(row["forms"]) == ["jit", "aot", "constants", "folded", "no_norm", *exported, "eager", "fused"]
     for form, found in row["forms"].items():
         assert len(found["seconds"]) == benchmark.TURNS_OF_ONE
         assert found["p95_ms"] >= found["median_ms"] > 0
         assert found["samples_per_second"] == pytest.approx(1e3 / found["median_ms"])
         assert ("ratio" in found) == (form not in ("eager", "fused"))
-    assert row["left_out"] == {"compiled": "not asked for"}
+    assert row["left_out"]["compiled"] == "not asked for" and ("onnx" in row["left_out"]) != bool(exported)
     printed = capsys.readouterr().out
     assert "no_norm" in printed and "lrhnet: no compiled: not asked for" in printed
 

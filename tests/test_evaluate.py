@@ -8,17 +8,14 @@ import jax
 import numpy as np
 import pytest
 import wfdb
-from ml_collections import ConfigDict
 
 from data_builders import preprocess, records
 from lrhnet_jax import (
     checkpoint,
     ecg,
     evaluate,
-    graph,
     inference,
     models,
-    provenance,
     scoring,
     state,
     tasks,
@@ -230,24 +227,8 @@ def test_a_network_of_another_preprocessing_or_classes_is_named(network, raw_dir
         evaluate.evaluate(tmp_path / "other", raw_dir, tmp_path / "out")
 
 
-def network_of(folder, name, leads):
-    """An untrained network of the task of a data set."""
-    task = tasks.of(name)
-    model = models.create("lrhnet", leads, num_classes=len(task.classes))
-    variables = state.init_variables(model, jax.random.key(0), len(leads), WINDOW)
-    records = fakes.of_task(name, 4)
-    network = graph.Network("student", "lrhnet", leads)
-    config = ConfigDict({"window": WINDOW, "preprocess": "paper"})
-    meta = provenance.describe_model(config, network, records, variables)
-    checkpoint.save_model(folder, variables, meta)
-    if not task.exclusive:
-        limits = np.full(len(task.classes), 0.5).tolist()
-        checkpoint.write_json(folder / "thresholds.json", {"thresholds": limits})
-    return folder
-
-
 def test_challenge_2017_records_are_labelled_by_their_table_and_read_at_300_hz(tmp_path):
-    folder = network_of(tmp_path / "run", "physionet2017", ("I",))
+    folder = fakes.network(tmp_path / "run", "physionet2017", ("I",), WINDOW)
     raw = tmp_path / "raw"
     for i, rate in enumerate((300, 300, 300, 500)):
         write(raw, f"A0000{i + 1}", leads=("ECG",), rate=rate, seed=i)
@@ -289,7 +270,7 @@ def test_challenge_2017_records_are_labelled_by_their_table_and_read_at_300_hz(t
 
 
 def test_ptbxl_superclasses_come_from_its_table(tmp_path, caplog):
-    folder = network_of(tmp_path / "run", "synthetic_ptbxl", ("I", "II"))
+    folder = fakes.network(tmp_path / "run", "synthetic_ptbxl", ("I", "II"), WINDOW)
     raw = tmp_path / "raw"
     for name in ("HR00001", "00002_hr", "00003_hr", "E00001"):
         write(raw, name, NSR)
@@ -317,7 +298,7 @@ def test_ptbxl_superclasses_come_from_its_table(tmp_path, caplog):
 
 
 def test_cpsc_2018_classes_come_from_the_headers(tmp_path):
-    folder = network_of(tmp_path / "run", "cpsc2018", ("II",))
+    folder = fakes.network(tmp_path / "run", "cpsc2018", ("II",), WINDOW)
     write(tmp_path / "raw", "A0001", "59118001,429622005")
     write(tmp_path / "raw", "A0002", UNSCORED)
     metrics = evaluate.evaluate(folder, tmp_path / "raw", tmp_path / "out")

@@ -1,0 +1,172 @@
+"""Writes a trained network as files that run without this project.
+
+    python -m lrhnet_jax.export --checkpoint=WORKDIR/networks/NAME --output=OUT [--formats=stablehlo,onnx]
+
+    OUT/model.stablehlo   jax.export: CPUs, NVIDIA GPUs and TPUs, with nothing but jax
+    OUT/model.onnx        ONNX: ONNX Runtime, and what else reads it
+    OUT/example.npz       inputs, and the network's answers to them, to check a port by
+    OUT/model.json        what goes in and what comes out, thresholds, checksums; written last
+
+Each program is read back and compared with the network before model.json is written. `python -m lrhnet_jax.evaluate
+--checkpoint=OUT/model.onnx` scores what was written. docs/deploy.md shows how to run it elsewhere.
+"""
+
+import argparse
+import dataclasses
+import functools
+import hashlib
+import logging
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lrhnet_jax import checkpoint, ecg, exported, log, models, ops, provenance, raw_records
+from lrhnet_jax.errors import ConfigError, UserError
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+OPSET = 17  # of 2022: edge runtimes lag behind
+EXAMPLES = 3  # windows in example.npz; one and three are answered, so that the batch is seen to be free
+TOLERANCE = 1e-4  # of a probability
+
+Answer = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def export(
+    folder: str | os.PathLike[str], output: str | os.PathLike[str], formats: Sequence[str] = ("stablehlo", "onnx")
+) -> dict[str, Any]:
+    """Writes a trained network below `output`.
+
+    Args:
+      folder: WORKDIR/networks/NAME.
+      output: a folder; files of an earlier export in it are replaced.
+      formats: of `WRITERS`.
+
+    Returns:
+      What model.json holds.
+
+    Raises:
+      UserError: if there is no such network or format, a package is missing, or a written program answers otherwise
+        than the network.
+    """
+    if unknown := [name for name in formats if name not in WRITERS] or not formats:
+        raise ConfigError(f"formats: unknown {unknown if formats else '(none)'}; choose among {', '.join(WRITERS)}")
+    meta, variables = checkpoint.load_model(pathlib.Path(folder))
+    task, options = raw_records.expected(folder, meta)
+    leads, window = tuple(meta["leads"]), meta["window"]
+    model = models.create(meta["model"], leads, num_classes=len(task.classes), **meta["options"])
+
+    def answer(signal: jax.Array, demographics: jax.Array) -> jax.Array:
+        output: Any = model.apply(variables, signal, demographics, train=False)
+        return jax.nn.softmax(output.logits) if task.exclusive else jax.nn.sigmoid(output.logits)
+
+    output = pathlib.Path(output)
+    description = output / exported.DESCRIPTION
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        description.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"output {str(output)!r} cannot be written ({error.strerror})") from error
+    example = _example(answer, window, len(leads))
+    _write(output / "example.npz", lambda path: np.savez_compressed(path, **example))
+    files = {}
+    for name in formats:
+        path = output / f"model.{name}"
+        content = WRITERS[name](answer, window, len(leads))
+        _write(path, functools.partial(pathlib.Path.write_bytes, data=content))
+        _check(path, example)
+        files[path.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    meta |= {
+        "task": task.name,
+        "rate": options.rate,
+        "preprocess_options": dataclasses.asdict(options),
+        "class_names": [task.description(code) for code in task.classes],
+        "decision": "the most probable class" if task.exclusive else "every class at or above its threshold",
+        "inputs": {
+            "signal": {"shape": ["batch", window, len(leads)], "dtype": "float32", "leads": list(leads)},
+            "demographics": {"shape": ["batch", 5], "dtype": "float32", "columns": list(ecg.DEMOGRAPHICS)},
+        },
+        "output": {"probabilities": {"shape": ["batch", len(task.classes)], "dtype": "float32"}},
+        "files": files,
+        "versions": provenance.versions(),
+    }
+    checkpoint.write_json(description, meta)
+    return meta
+
+
+def _example(answer: Answer, window: int, leads: int) -> dict[str, Any]:
+    """Smoothed noise, of one deviation as prepared signals are, three people, and the network's answers."""
+    rng = np.random.default_rng(0)
+    signal = np.cumsum(rng.normal(size=(EXAMPLES, window, leads)), axis=1)
+    signal = (signal - signal.mean(1, keepdims=True)) / signal.std(1, keepdims=True)
+    people = [ecg.demographics_vector(*person) for person in ((61, "female"), (34, "male"), (None, None))]
+    inputs = signal.astype(np.float32), np.stack(people)
+    return {**dict(zip(exported.INPUTS, inputs, strict=True)), exported.OUTPUT: np.asarray(jax.jit(answer)(*inputs))}
+
+
+def _write(path: pathlib.Path, write: Callable[[pathlib.Path], Any]) -> None:
+    """Whole or not at all."""
+    scratch = path.with_name(f"tmp-{path.name}")
+    write(scratch)
+    os.replace(scratch, path)
+
+
+def _check(path: pathlib.Path, example: Mapping[str, np.ndarray]) -> None:
+    run = exported.READERS[path.suffix](path)
+    for count in (1, EXAMPLES):
+        found = run(*(example[name][:count] for name in exported.INPUTS))
+        worst = np.abs(found - example[exported.OUTPUT][:count]).max()
+        if not worst <= TOLERANCE:  # nor NaN
+            raise UserError(f"{path}: its answers differ from the network's by up to {worst:.2g}; do not use it")
+
+
+def _stablehlo(answer: Answer, window: int, leads: int) -> bytes:
+    (batch,) = jax.export.symbolic_shape("batch")
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((batch, window, leads), (batch, 5))]
+    try:
+        return bytes(jax.export.export(jax.jit(answer), platforms=PLATFORMS)(*shapes).serialize())
+    except ImportError as error:
+        raise ConfigError(f"the format stablehlo needs flatbuffers: {exported.REMEDY}") from error
+
+
+def _onnx(answer: Answer, window: int, leads: int) -> bytes:
+    try:
+        import jax2onnx
+        import onnx
+        import onnxruntime  # noqa: F401  # what was written is run
+    except ImportError as error:
+        remedy = f"{exported.REMEDY}, or give --formats=stablehlo"
+        raise ConfigError(f"the format onnx needs {error.name}: {remedy}") from error
+    names = {"input_names": exported.INPUTS, "output_names": (exported.OUTPUT,)}
+    with ops.plain():
+        model = jax2onnx.to_onnx(answer, [("batch", window, leads), ("batch", 5)], opset=OPSET, **names)
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
+WRITERS: dict[str, Callable[[Answer, int, int], bytes]] = {"stablehlo": _stablehlo, "onnx": _onnx}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True, help="a trained network: WORKDIR/networks/NAME")
+    parser.add_argument("--output", required=True, type=pathlib.Path, help="a folder; made if need be")
+    parser.add_argument("--formats", default=",".join(WRITERS), help="which programs to write")
+    options = parser.parse_args(arguments)
+    log.configure(logging.WARNING)
+    try:
+        meta = export(options.checkpoint, options.output, options.formats.split(","))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    for name, file in meta["files"].items():
+        print(f"{options.output / name}: {file['bytes']:,} bytes, answers as the network does")
+    print(f"described in {options.output / exported.DESCRIPTION}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Networks that have left this project as one file, and how it runs them again: to check them, and to score them.
+
+A file is a program of two inputs and an output, with the network's weights in it; `model.json` beside it says the rest.
+
+    signal        (batch, window, leads) float32, prepared as `model.json` says
+    demographics  (batch, 5) float32, `ecg.DEMOGRAPHICS`
+    probabilities (batch, classes) float32
+"""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lrhnet_jax import checkpoint, data, inference, windows
+from lrhnet_jax.errors import CheckpointError
+
+DESCRIPTION = "model.json"
+INPUTS, OUTPUT = ("signal", "demographics"), "probabilities"
+REMEDY = "pip install 'lrhnet-jax[export]'"
+Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+class Program(NamedTuple):
+    """An exported network.
+
+    Attributes:
+      meta: what model.json holds.
+      run: (signal, demographics) -> probabilities, of any batch.
+    """
+
+    meta: dict[str, Any]
+    run: Run
+
+    def probabilities(self, records: data.Records, batch_size: int = 64) -> np.ndarray:
+        """Returns the class probabilities of every record, (n, classes) float32, averaged over covering windows.
+
+        Args:
+          records: with the network's leads.
+          batch_size: windows at a time; see `inference.windows_a_call`.
+        """
+        window, columns = self.meta["window"], records.columns(tuple(self.meta["leads"]))
+        row, shift = windows.covering_windows(records.lengths, window)
+        signals = windows.HostSignals(records.signals.view(np.ndarray), records.offsets, records.lengths)
+        size = inference.windows_a_call(batch_size, jax.local_devices())
+        sums = np.zeros((len(records), len(self.meta["classes"])))
+        for start in range(0, len(row), size):
+            rows = row[start : start + size]
+            signal = signals.cut(rows, shift[start : start + size], window, columns).astype(np.float32)
+            np.add.at(sums, rows, self.run(signal, records.demographics[rows]))
+        return (sums / np.bincount(row, minlength=len(records))[:, None]).astype(np.float32)
+
+
+def _stablehlo(path: pathlib.Path) -> Run:
+    try:
+        exported = jax.export.deserialize(bytearray(path.read_bytes()))
+    except ImportError as error:
+        raise CheckpointError(f"{path}: reading it needs flatbuffers ({REMEDY})") from error
+    call = jax.jit(exported.call)
+    return lambda signal, demographics: np.asarray(call(signal, demographics))
+
+
+def _onnx(path: pathlib.Path) -> Run:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise CheckpointError(f"{path}: running it needs onnxruntime ({REMEDY})") from error
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda *inputs: session.run([OUTPUT], dict(zip(INPUTS, inputs, strict=True)))[0]
+
+
+READERS: dict[str, Callable[[pathlib.Path], Run]] = {".stablehlo": _stablehlo, ".onnx": _onnx}
+
+
+def load(path: str | pathlib.Path) -> Program:
+    """Loads an exported network, OUT/model.stablehlo or OUT/model.onnx.
+
+    Raises:
+      CheckpointError: if it is missing or broken, or what runs it is not installed.
+    """
+    path = pathlib.Path(path).expanduser()
+    meta = checkpoint.read_json(path.with_name(DESCRIPTION))
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; python -m lrhnet_jax.export writes one")
+    try:
+        return Program(meta, READERS[path.suffix](path))
+    except CheckpointError:
+        raise
+    except Exception as error:  # each reader has kinds of its own
+        first = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path}: not an exported network, or of another version ({first})") from error
