@@ -142,6 +142,7 @@ def _onnx(answer: Answer, window: int, leads: int) -> bytes:
     except ImportError as error:
         remedy = f"{exported.REMEDY}, or give --formats=stablehlo"
         raise ConfigError(f"the format onnx needs {error.name}: {remedy}") from error
+    logging.getLogger("jax2onnx").setLevel(logging.ERROR)  # it tells of every example of its own that it cannot import
     names = {"input_names": exported.INPUTS, "output_names": (exported.OUTPUT,)}
     with ops.plain():
         model = jax2onnx.to_onnx(answer, [("batch", window, leads), ("batch", 5)], opset=OPSET, **names)

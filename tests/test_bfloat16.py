@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lrhnet_jax import models
-from lrhnet_jax.models import layers, seresnet
+from lrhnet_jax.models import layers, pooling, seresnet
 from tests import fakes
 
 
@@ -20,10 +20,10 @@ class SmallSEResNet(layers.Network):
     def __call__(self, signal, demographics, train=False):
         x = layers.Conv1D(16, 15, 2, (7, 7), weight_init="kaiming", name="conv1", **self.dtypes)(signal)
         x = nn.relu(layers.BatchNorm(name="bn1", **self.norm)(x, train))
-        x = layers.max_pool(x, window=3, stride=2, padding=1)
+        x = pooling.max_pool(x, window=3, stride=2, padding=1)
         x = seresnet.Block(16, dropout=0.0, name="layer1_0", **self.norm)(x, train)
         x = seresnet.Block(32, 2, dropout=0.0, name="layer2_0", **self.norm)(x, train)
-        x = layers.mean_over_time(x, self.param_dtype)
+        x = pooling.mean_over_time(x, self.param_dtype)
         logits = layers.Dense(self.num_classes, param_dtype=self.param_dtype, name="fc")(x)
         return layers.Output(logits, OrderedDict(pooled=x))
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from lrhnet_jax.errors import ConfigError
-from lrhnet_jax.models import layers
+from lrhnet_jax.models import dropout, layers, pooling
 
 SHORTEST, LONGEST = 2146, 6241  # windows that leave two or three samples, which the last average pool turns into one
 
@@ -25,7 +25,7 @@ class Stage(layers.Layer):
             self.features, self.taps, self.stride, (3, 3), weight_init="kaiming", name="conv1", **self.dtypes
         )(x)
         x = layers.BatchNorm(name="bn1", **self.norm)(x, train)
-        return nn.relu(layers.max_pool(x, window=4, stride=4))
+        return nn.relu(pooling.max_pool(x, window=4, stride=4))
 
 
 class CNN1D(layers.Network):
@@ -57,8 +57,8 @@ class CNN1D(layers.Network):
         for index, (taps, stride) in enumerate([(80, 8), (4, 1), (4, 1), (4, 1)], start=1):
             x = Stage(widths[index - 1], taps, stride, name=f"layer{index}_0", **self.norm)(x, train)
             features[f"layer{index}"] = x
-        features["pooled"] = x = layers.mean_over_time(x[:, :2], self.param_dtype)
+        features["pooled"] = x = pooling.mean_over_time(x[:, :2], self.param_dtype)
         person = layers.Dense(10, param_dtype=self.param_dtype, name="fc1")(demographics)
         x = jnp.concatenate([person, x], axis=1)
         logits = layers.Dense(self.num_classes, param_dtype=self.param_dtype, name="fc")(x)
-        return layers.Output(layers.Dropout(self.logit_dropout)(logits, train), features)
+        return layers.Output(dropout.Dropout(self.logit_dropout)(logits, train), features)

@@ -16,6 +16,7 @@ from jax import lax
 
 from lrhnet_jax import ops
 from lrhnet_jax.errors import ConfigError
+from lrhnet_jax.models import pooling
 
 Dtype = Any
 
@@ -222,43 +223,6 @@ class BatchNorm(nn.Module):
         return (x * scale[None, None, :] + bias[None, None, :]).astype(self.dtype)
 
 
-class Dropout(nn.Module):
-    """Sets a share `rate` of the values to zero while training, and scales the rest up to the same mean.
-
-    Which ones is a hash of their places under a key of `random_bits`: JAX's own generator takes some 75 integer
-    operations a value, which on a GPU last three times as long as to read and write it.
-    """
-
-    rate: float
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        if not train or self.rate == 0:
-            return x
-        if self.rate == 1:
-            return jnp.zeros_like(x)
-        keep = random_bits(self.make_rng("dropout"), x.shape) < jnp.uint32(min((1 - self.rate) * 2**32, 2**32 - 1))
-        return jnp.where(keep, x / (1 - self.rate), 0)
-
-
-def random_bits(key: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """uint32 values that look random, each a function of its place and the key: the same however they are shared out.
-
-    Two rounds of a bijective 32-bit mixing function, in the manner of MurmurHash3's finaliser, with half of the key
-    before each. Good enough to drop values; to draw anything else use jax.random.
-    """
-    seeds = jax.random.bits(key, (2,))
-    bits = jnp.zeros((), jnp.uint32)
-    for axis, size in enumerate(shape):
-        bits = bits * jnp.uint32(size) + lax.broadcasted_iota(jnp.uint32, shape, axis)
-    for seed in seeds:
-        bits = bits ^ seed
-        for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-            bits = (bits ^ (bits >> shift)) * jnp.uint32(factor)
-        bits = bits ^ (bits >> 16)
-    return bits
-
-
 class SqueezeExcite(nn.Module):
     """Scales every channel by a gate, which two dense layers compute from the means over time (Hu et al. 2018)."""
 
@@ -268,80 +232,9 @@ class SqueezeExcite(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         channels = x.shape[-1]
-        gate = mean_over_time(x, self.param_dtype)
+        gate = pooling.mean_over_time(x, self.param_dtype)
         gate = nn.relu(
             Dense(channels // self.reduction, use_bias=False, param_dtype=self.param_dtype, name="fc_0")(gate)
         )
         gate = nn.sigmoid(Dense(channels, use_bias=False, param_dtype=self.param_dtype, name="fc_2")(gate))
         return x * gate.astype(x.dtype)[:, None, :]
-
-
-def mean_over_time(x: jax.Array, dtype: Dtype) -> jax.Array:
-    """(batch, time, channels) -> (batch, channels), summed in `dtype`."""
-    return x.mean(1, dtype=dtype)
-
-
-def max_over_time(x: jax.Array) -> jax.Array:
-    """(batch, time, channels) -> (batch, channels). Of equal maxima, the first one gets the gradient.
-
-    The gradient of x.max compares the maximum with the samples. XLA may have computed those twice, differently rounded:
-    then none is equal, and the gradient is 0 / 0.
-    """
-    first = jnp.arange(x.shape[1])[None, :, None] == x.argmax(1)[:, None, :]
-    return jnp.where(first, x, 0).sum(1)
-
-
-def max_pool(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
-    """Maximum over `window` samples every `stride`; `padding` samples of -inf on either side; a short rest is left out.
-
-    Written as the maximum of shifted slices, which all platforms compute fast, and which is exported without loss to
-    ONNX. Of equal maxima, the first one gets the gradient, as in PyTorch.
-    """
-    if padding:
-        x = jnp.pad(x, ((0, 0), (padding, padding), (0, 0)), constant_values=-jnp.inf)
-    return _max_pool(x, window, stride, x.shape[1])
-
-
-def _shifts(x: jax.Array, window: int, stride: int) -> list[jax.Array]:
-    """The windows' samples: the first of all windows, the second, ..."""
-    end = (x.shape[1] - window) // stride * stride + 1
-    return [x[:, shift : shift + end : stride] for shift in range(window)]
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _max_pool(x: jax.Array, window: int, stride: int, time: int) -> jax.Array:
-    return functools.reduce(jnp.maximum, _shifts(x, window, stride))
-
-
-def _max_pool_forward(x: jax.Array, window: int, stride: int, time: int) -> tuple[jax.Array, jax.Array]:
-    first, *others = _shifts(x, window, stride)
-    pooled, place = first, jnp.zeros(first.shape, jnp.int8)
-    for shift, other in enumerate(others, start=1):
-        place = jnp.where(other > pooled, jnp.int8(shift), place)
-        pooled = jnp.maximum(pooled, other)
-    return pooled, place
-
-
-def _max_pool_backward(window: int, stride: int, time: int, place: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
-    """Every sample adds up what the windows over it give it: no window writes, so nothing is summed in memory.
-
-    Sample stride * m + phase is number stride * q + phase of window m - q.
-    """
-    steps = gradient.shape[1]
-    reach = -(-window // stride)  # windows over a sample, at most
-    edges = ((0, 0), (reach - 1, reach - 1), (0, 0))
-    place, gradient = jnp.pad(place, edges, constant_values=-1), jnp.pad(gradient, edges)
-    phases = []
-    for phase in range(stride):
-        terms = [
-            jnp.where(place == stride * q + phase, gradient, 0)[:, reach - 1 - q :][:, : steps + reach - 1]
-            for q in range(reach)
-            if stride * q + phase < window
-        ]
-        phases.append(sum(terms) if terms else jnp.zeros_like(gradient[:, : steps + reach - 1]))
-    found = jnp.stack(phases, axis=2)
-    found = found.reshape(found.shape[0], -1, found.shape[3])[:, :time]
-    return (jnp.pad(found, ((0, 0), (0, time - found.shape[1]), (0, 0))),)
-
-
-_max_pool.defvjp(_max_pool_forward, _max_pool_backward)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lrhnet_jax.models import layers
+from lrhnet_jax.models import layers, pooling
 
 TAPS = 8
 SAME = (3, 4)  # PyTorch's padding="same" for eight taps
@@ -59,7 +59,7 @@ class LRHNet(layers.Network):
         for index, (width, stride) in enumerate([(16, 1), (32, 2), (64, 2)], start=1):
             x = Block(width, stride, inner=inner[index - 1], name=f"layer{index}_0", **self.norm)(x, train)
             features[f"layer{index}"] = x
-        features["pooled"] = x = layers.mean_over_time(x, self.param_dtype)
+        features["pooled"] = x = pooling.mean_over_time(x, self.param_dtype)
         person = layers.Dense(10, param_dtype=self.param_dtype, name="fc")(demographics)
         x = layers.Dense(128, param_dtype=self.param_dtype, name="fc1")(jnp.concatenate([person, x], axis=1))
         if self.head_relu:

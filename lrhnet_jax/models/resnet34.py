@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from lrhnet_jax.errors import ConfigError
-from lrhnet_jax.models import layers
+from lrhnet_jax.models import dropout, layers, pooling
 
 STAGES, BLOCKS = 4, 4  # stages of one width, and blocks in each; every second block halves the length
 STEP = 2 ** (STAGES * BLOCKS // 2)  # samples from one step of the output to the next
@@ -45,14 +45,14 @@ class Block(layers.Layer):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         conv = {"use_bias": True, "weight_init": "he_normal", **self.dtypes}
-        shortcut = x if self.stride == 1 else layers.max_pool(x, window=self.stride, stride=self.stride)
+        shortcut = x if self.stride == 1 else pooling.max_pool(x, window=self.stride, stride=self.stride)
         shortcut = jnp.pad(shortcut, ((0, 0), (0, 0), (0, self.features - x.shape[-1])))
         if not self.first:
             x = nn.relu(layers.BatchNorm(name="bn1", **self.norm)(x, train))
         padding = (7, 8) if self.stride == 1 else (7, 7)
         x = layers.Conv1D(self.inner or self.features, 16, self.stride, padding, name="conv1", **conv)(x)
         x = nn.relu(layers.BatchNorm(name="bn2", **self.norm)(x, train))
-        x = layers.Dropout(self.dropout)(x, train)
+        x = dropout.Dropout(self.dropout)(x, train)
         x = layers.Conv1D(self.features, 16, 1, (7, 8), name="conv2", **conv)(x)
         return x + shortcut
 
@@ -111,7 +111,7 @@ class ResNet34(layers.Network):
                 )(x, train)
             features[f"layer{stage + 1}"] = x
         x = nn.relu(layers.BatchNorm(name="bn2", **self.norm)(x, train))
-        features["pooled"] = pooled = layers.mean_over_time(x, self.param_dtype)
+        features["pooled"] = pooled = pooling.mean_over_time(x, self.param_dtype)
         # The dense layer is linear: the mean of its outputs is its output for the mean.
         x = x.astype(self.param_dtype) if self.sequence else pooled[:, None]
         if self.use_demographics:

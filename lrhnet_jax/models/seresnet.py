@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lrhnet_jax.models import layers
+from lrhnet_jax.models import dropout, layers, pooling
 
 
 class Block(layers.Layer):
@@ -23,7 +23,7 @@ class Block(layers.Layer):
         shortcut = x
         x = layers.Conv1D(self.inner or self.features, 7, self.stride, (3, 3), name="conv1", **conv)(x)
         x = nn.relu(layers.BatchNorm(name="bn1", **self.norm)(x, train))
-        x = layers.Dropout(self.dropout)(x, train)
+        x = dropout.Dropout(self.dropout)(x, train)
         x = layers.Conv1D(self.features, 7, 1, (3, 3), name="conv2", **conv)(x)
         x = layers.BatchNorm(name="bn2", **self.norm)(x, train)
         x = layers.SqueezeExcite(reduction=16, param_dtype=self.param_dtype, name="se")(x)
@@ -54,7 +54,7 @@ class SEResNet(layers.Network):
         x = layers.Conv1D(64, 15, 2, (7, 7), weight_init="kaiming", name="conv1", **self.dtypes)(signal)
         x = nn.relu(layers.BatchNorm(name="bn1", **self.norm)(x, train))
         features["stem"] = x
-        features["stem_pooled"] = x = layers.max_pool(x, window=3, stride=2, padding=1)
+        features["stem_pooled"] = x = pooling.max_pool(x, window=3, stride=2, padding=1)
         inner = iter(layers.inner_widths(self.inner, (64, 64, 128, 128, 256, 256, 512, 512)))
         for index, (width, stride) in enumerate([(64, 1), (128, 2), (256, 2), (512, 2)], start=1):
             for place in range(2):
@@ -67,7 +67,7 @@ class SEResNet(layers.Network):
                     **self.norm,
                 )(x, train)
             features[f"layer{index}"] = x
-        features["pooled"] = x = layers.mean_over_time(x, self.param_dtype)
+        features["pooled"] = x = pooling.mean_over_time(x, self.param_dtype)
         person = layers.Dense(10, param_dtype=self.param_dtype, name="fc1")(demographics)
         x = jnp.concatenate([person, x], axis=1)
         logits = layers.Dense(self.num_classes, param_dtype=self.param_dtype, name="fc")(x)

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from lrhnet_jax.errors import ConfigError
-from lrhnet_jax.models import layers
+from lrhnet_jax.models import dropout, layers, pooling
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # of each stage, by depth
 BOTTLENECK_FROM = 50  # depth
@@ -98,7 +98,7 @@ class XResNet1D(layers.Network):
             x = _convolve(self, x, width, self.taps, 2 if index == 1 else 1, f"conv{index}")
             x = nn.relu(layers.BatchNorm(name=f"bn{index}", **self.norm)(x, train))
         features["stem"] = x
-        x = layers.max_pool(x, window=3, stride=2, padding=1)
+        x = pooling.max_pool(x, window=3, stride=2, padding=1)
         for stage, blocks in enumerate(BLOCKS[self.depth]):
             for index in range(blocks):
                 x = Block(
@@ -110,9 +110,9 @@ class XResNet1D(layers.Network):
                     **self.norm,
                 )(x, train)
             features[f"layer{stage + 1}"] = x
-        maxima, means = layers.max_over_time(x).astype(self.param_dtype), layers.mean_over_time(x, self.param_dtype)
+        maxima, means = pooling.max_over_time(x).astype(self.param_dtype), pooling.mean_over_time(x, self.param_dtype)
         features["pooled"] = x = jnp.concatenate([maxima, means], axis=1)
-        x = layers.Dropout(self.dropout)(x, train)
+        x = dropout.Dropout(self.dropout)(x, train)
         if self.use_demographics:
             person = layers.Dense(10, param_dtype=self.param_dtype, name="fc1")(demographics)
             x = jnp.concatenate([person, x], axis=1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lrhnet_jax.models import layers
+from lrhnet_jax.models import dropout, pooling
 
 
 @pytest.mark.parametrize(("window", "stride", "padding"), [(3, 2, 1), (4, 4, 0), (5, 2, 2), (2, 3, 0)])
@@ -19,7 +19,7 @@ def test_max_pool(window, stride, padding, time):
     padded = np.pad(x, ((0, 0), (padding, padding), (0, 0)), constant_values=-np.inf)
     starts = range(0, padded.shape[1] - window + 1, stride)
     expected = np.stack([padded[:, start : start + window].max(1) for start in starts], 1)
-    pool = functools.partial(layers.max_pool, window=window, stride=stride, padding=padding)
+    pool = functools.partial(pooling.max_pool, window=window, stride=stride, padding=padding)
     output, gradient_of = jax.vjp(pool, jnp.asarray(x))
     np.testing.assert_array_equal(output, expected)
 
@@ -34,15 +34,15 @@ def test_max_pool(window, stride, padding, time):
 def test_max_over_time():
     x = np.random.default_rng(0).normal(size=(2, 7, 3)).astype(np.float32)
     x[1, 2] = x[1, 5] = 9  # equal maxima
-    np.testing.assert_array_equal(layers.max_over_time(jnp.asarray(x)), x.max(1))
-    gradient = jax.grad(lambda x: (layers.max_over_time(x) * jnp.arange(1.0, 4)[None]).sum())(jnp.asarray(x))
+    np.testing.assert_array_equal(pooling.max_over_time(jnp.asarray(x)), x.max(1))
+    gradient = jax.grad(lambda x: (pooling.max_over_time(x) * jnp.arange(1.0, 4)[None]).sum())(jnp.asarray(x))
     first = np.arange(7)[None, :, None] == x.argmax(1)[:, None]
     np.testing.assert_array_equal(gradient, first * np.arange(1, 4))
-    assert np.isnan(layers.max_over_time(jnp.full((1, 3, 1), jnp.nan)))
+    assert np.isnan(pooling.max_over_time(jnp.full((1, 3, 1), jnp.nan)))
 
 
 def dropped(x, rate=0.2, key=0, train=True):
-    return layers.Dropout(rate).apply({}, x, train, rngs={"dropout": jax.random.key(key)})
+    return dropout.Dropout(rate).apply({}, x, train, rngs={"dropout": jax.random.key(key)})
 
 
 def test_dropout_keeps_the_mean_and_scales_what_it_keeps():
@@ -70,7 +70,7 @@ def test_dropout_masks_are_independent():
 
 
 def test_random_bits_are_even():
-    bits = np.asarray(layers.random_bits(jax.random.key(5), (256, 256)))
+    bits = np.asarray(dropout.random_bits(jax.random.key(5), (256, 256)))
     assert len(np.unique(bits)) == bits.size  # places are told apart, and not two of them alike
     ones = np.unpackbits(bits.view(np.uint8).reshape(-1, 4), axis=1).mean(0)
     assert np.abs(ones - 0.5).max() < 5 * 0.5 / bits.size**0.5
