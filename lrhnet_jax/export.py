@@ -62,7 +62,8 @@ def export(
     model = models.create(meta["model"], leads, num_classes=len(task.classes), **meta["options"])
 
     def answer(signal: jax.Array, demographics: jax.Array) -> jax.Array:
-        output: Any = model.apply(variables, signal, demographics, train=False)
+        with jax.default_matmul_precision("highest"):  # the same answers everywhere: accelerators would round products
+            output: Any = model.apply(variables, signal, demographics, train=False)
         return jax.nn.softmax(output.logits) if task.exclusive else jax.nn.sigmoid(output.logits)
 
     output = pathlib.Path(output)

@@ -7,6 +7,7 @@ A file is a program of two inputs and an output, with the network's weights in i
     probabilities (batch, classes) float32
 """
 
+import hashlib
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -84,6 +85,9 @@ def load(path: str | pathlib.Path) -> Program:
     meta = checkpoint.read_json(path.with_name(DESCRIPTION))
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; python -m lrhnet_jax.export writes one")
+    known = meta.get("files", {}).get(path.name, {}).get("sha256")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != known:
+        raise CheckpointError(f"{path}: not the file that {DESCRIPTION} beside it describes; export the network again")
     try:
         return Program(meta, READERS[path.suffix](path))
     except CheckpointError:

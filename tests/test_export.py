@@ -1,5 +1,6 @@
 """Exported networks: what they answer, what is said of them, and that evaluation and a port see the same."""
 
+import hashlib
 import json
 import pathlib
 import re
@@ -153,6 +154,10 @@ def test_bad_input_is_named(network, student, tmp_path, monkeypatch):
         with pytest.raises(CheckpointError, match=r"no such file; python -m lrhnet_jax\.export writes one"):
             exported.load(tmp_path / name)
         (tmp_path / name).write_bytes(b"nothing")
+        with pytest.raises(CheckpointError, match=r"not the file that model\.json beside it describes; export"):
+            exported.load(tmp_path / name)
+        files = {name: {"sha256": hashlib.sha256(b"nothing").hexdigest()}}
+        (tmp_path / "model.json").write_text(json.dumps({"files": files}))
         with pytest.raises(CheckpointError, match="not an exported network, or of another version"):
             exported.load(tmp_path / name)
     with monkeypatch.context() as patch, pytest.raises(ConfigError, match=r"onnx needs jax2onnx: pip install"):
