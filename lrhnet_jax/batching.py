@@ -156,9 +156,24 @@ def make_batch(
     return Batch(signal, demographics, store.labels[index], lax.stop_gradient(logits)), taught
 
 
-def epoch_order(key: jax.Array, epoch: jax.Array, n: int) -> jax.Array:
-    """Returns the order of the n training records in an epoch, (n,) int32: a function of the key and the epoch."""
-    return jax.random.permutation(jax.random.fold_in(key, epoch), n).astype(jnp.int32)
+def epoch_order(key: jax.Array, epoch: jax.Array, n: int, count: int | None = None) -> jax.Array:
+    """Returns the first `count` of n training records, or all, in the order of an epoch, (count,) int32.
+
+    A function of the key and the epoch.
+    """
+    return jax.random.permutation(jax.random.fold_in(key, epoch), n)[:count].astype(jnp.int32)
+
+
+def fill_up(inputs: Inputs, rows: int) -> Inputs:
+    """Returns inputs with `rows` records, of which those behind the present ones are not to be drawn."""
+
+    def longer(leaf: jax.Array) -> jax.Array:
+        return jnp.pad(leaf, ((0, rows - len(leaf)), *((0, 0),) * (leaf.ndim - 1)))
+
+    if rows == len(inputs.records):
+        return inputs
+    fields = ("records", "shifts", "teacher_logits")
+    return inputs.replace(**{field: longer(getattr(inputs, field)) for field in fields})
 
 
 def step_keys(key: jax.Array, step: jax.Array) -> tuple[jax.Array, ...]:

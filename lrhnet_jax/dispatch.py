@@ -47,7 +47,7 @@ class Alone:
             self.stride = stream.steps_per_chunk(self.stride, job.batch_size, job.window, len(self._columns))
         self._job = job
         self._programs: dict[int, Any] = {} if job.programs is None else job.programs
-        self._order_of = jax.jit(batching.epoch_order, static_argnums=2)
+        self._order_of = jax.jit(batching.epoch_order, static_argnums=(2, 3))
         self._order_epoch = -1
         self._order: Any = None
 
@@ -77,7 +77,7 @@ class Alone:
             self._feed.close()
 
     def _epoch_order(self, epoch: int) -> jax.Array:
-        return self._order_of(self._job.keys[1], epoch, len(self._job.inputs.records))
+        return self._order_of(self._job.keys[1], epoch, self._job.record_count, self._job.records_an_epoch)
 
     def _signals(self, plan: Any) -> Generator[jax.Array | None]:
         """Yields what each dispatch gets from the host: windows of the leads `columns`, or nothing."""
@@ -113,6 +113,6 @@ class Alone:
             job.parallel.share,
             job.parallel.axis_name,
         )
-        compiled = job.parallel.compile(function, now, self._inputs, len(job.inputs.records), signals)
+        compiled = job.parallel.compile(function, now, self._inputs, job.records_an_epoch, signals)
         logger.info("%s: compiled %d step(s) a dispatch in %.1f s", job.name, count, time.monotonic() - started)
         return compiled

@@ -78,11 +78,14 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     results = provenance.describe(config, networks, records)
     programs: dict[Any, dict[Any, Any]] = {}
 
+    numbers = list(range(splits.NUM_FOLDS)) if config.fold == "all" else [int(config.fold)]
+    protocol, parts = config.evaluation.protocol, config.evaluation.validation_parts
+    parted = {number: splits.make(records, number, protocol, parts) for number in numbers}
+
     def make_fold(number: int) -> Fold:
         folder = workdir / f"fold{number}" if config.fold == "all" else workdir
-        return Fold(config, networks, records, store, parallel, number, folder, programs)
+        return Fold(config, networks, records, store, parallel, number, parted, folder, programs)
 
-    numbers = list(range(splits.NUM_FOLDS)) if config.fold == "all" else [int(config.fold)]
     together: dict[int, Fold] = {}
     if config.population > 1:
         if reason := _one_at_a_time(parallel, store):
@@ -138,7 +141,7 @@ def _chunks(
         for network in networks:
             # Teachers that run in the step, and what a method remembers of records, belong to one fold.
             own = fold.fold if in_graph or method else None
-            like = (fold.steps_per_epoch(network), own, tuple(sorted(network.teachers)) if in_graph else ())
+            like = (own, tuple(sorted(network.teachers)) if in_graph else ())
             sets.setdefault(like, []).append((fold, network))
     chunks = []
     for members in sets.values():

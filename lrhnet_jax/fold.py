@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import pathlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -41,6 +41,8 @@ class Fold:
     """The graph on one fold: which records train, validate and are scored, and the networks trained so far.
 
     Attributes:
+      splits: of the folds that are run, by their numbers. An epoch has as many steps in each of them, and as many rows
+        of inputs: their networks share compiled steps.
       folder: holds networks/NAME.
       programs: compiled steps of alike networks, of all folds; see `train.Job.programs`.
     """
@@ -51,12 +53,12 @@ class Fold:
     store: windows.Store
     parallel: sharding.Parallel
     fold: int
+    splits: Mapping[int, splits.Split]
     folder: pathlib.Path
     programs: dict[Any, dict[Any, Any]]
 
     def __post_init__(self) -> None:
-        evaluation = self.config.evaluation
-        self.split = splits.make(self.records, self.fold, evaluation.protocol, evaluation.validation_parts)
+        self.split = self.splits[self.fold]
         self.key = jax.random.fold_in(jax.random.key(self.config.seed), self.fold)
         count = self.config.windows_per_record
         # One draw for all networks: teacher and student see the same windows.
@@ -167,14 +169,14 @@ class Fold:
         return np.asarray(self.split.train, np.int32)
 
     def steps_per_epoch(self, network: graph.Network) -> int:
-        return len(self._train_records) // network.train["batch_size"]
+        return min(len(split.train) for split in self.splits.values()) // network.train["batch_size"]
 
     def inputs(self, networks: Sequence[graph.Network]) -> batching.Inputs:
         """Returns what alike networks read in training, with the teachers of any of them (`graph.teachers_of`)."""
         # A teacher whose features are read runs in every step, and its logits come with them.
         method = teaching.distillation(networks[0], self.parallel.kind).method
         features = method is not None and method.needs_teacher
-        return teaching.make_inputs(
+        inputs = teaching.make_inputs(
             self.store,
             self._train_records,
             self.shifts,
@@ -185,6 +187,9 @@ class Fold:
             cache=self.folder / "teacher_logits",
             parallel=self.parallel,
         )
+        if method is not None:  # which may look at all of its records
+            return inputs
+        return batching.fill_up(inputs, max(len(split.train) for split in self.splits.values()))
 
     def job(
         self,
@@ -225,6 +230,8 @@ class Fold:
             score_name=assess.epoch_score_name(self.records.task),
             folder=self.folder_of(network),
             steps_per_dispatch=self.config.steps_per_dispatch,
+            records=len(self._train_records),
+            epoch_steps=self.steps_per_epoch(network),
             parallel=self.parallel,
             programs=self.programs.setdefault(program, {}),
             rate=fields["learning_rate"],

@@ -35,9 +35,9 @@ def run(jobs: Sequence[train.Job], folder: pathlib.Path) -> list[train.Result]:
     Each ends as `train.run` alone would end it, up to rounding, and writes the same metrics.jsonl.
 
     Args:
-      jobs: that share compiled steps (see `train.Job.programs`) and the store; their other inputs may differ in values
-        and in the number of records, as those of several folds do, if an epoch has as many steps, and are taken once
-        where they are the same object. Only a method without a memory suits several such inputs.
+      jobs: that share compiled steps (see `train.Job.programs`), the store and the steps of an epoch; their other
+        inputs may differ in values, as those of several folds do, and are taken once where they are the same object.
+        Only a method without a memory suits several such inputs.
       folder: of the progress that they make together; removed by the caller, when the networks are saved.
 
     Raises:
@@ -101,7 +101,7 @@ class Together:
         self._padding = -self.networks % devices
         self._programs: dict[Any, Any] = {} if self._job.programs is None else self._job.programs
         self._steps: dict[int, Any] = {}
-        self._order_of = jax.jit(batching.epoch_order, static_argnums=2)
+        self._order_of = jax.jit(batching.epoch_order, static_argnums=(2, 3))
         self._order_epoch = -1
         self._order: Any = None
 
@@ -150,11 +150,9 @@ class Together:
 
     def _orders(self, epoch: int) -> Any:
         """Each network's own order of its own records, (networks, records of whole batches)."""
-        job = self._job
-        used = job.steps_per_epoch * job.batch_size
         return self._spread(
             [
-                np.asarray(self._order_of(one.keys[1], epoch, len(one.inputs.records)))[:used] + begin
+                np.asarray(self._order_of(one.keys[1], epoch, one.record_count, one.records_an_epoch)) + begin
                 for one, begin in zip(self._jobs, self._begins, strict=True)
             ]
         )

@@ -46,6 +46,9 @@ class Job:
       folder: WORKDIR/networks/NAME.
       steps_per_dispatch: 0: one on a CPU, a whole epoch elsewhere.
       parallel: the devices that share a batch.
+      records: how many of `inputs.records` are trained on; those behind fill the arrays up, so that folds of several
+        sizes share compiled steps. 0: all.
+      epoch_steps: of an epoch; 0: as many as there are whole batches.
       stop: stop and save after so many steps; 0: at the end of the last epoch.
       programs: compiled steps by their number, for jobs that differ only in where they start, in their folder, key and
         score, in the rate and in the numbers of the distillation: a job takes what is there, and adds what it
@@ -69,13 +72,23 @@ class Job:
     folder: pathlib.Path
     steps_per_dispatch: int = 0
     parallel: sharding.Parallel = dataclasses.field(default_factory=sharding.one)
+    records: int = 0
+    epoch_steps: int = 0
     stop: int = 0
     programs: dict[int, Any] | None = None
     rate: float = 1.0
 
     @property
+    def record_count(self) -> int:
+        return self.records or len(self.inputs.records)
+
+    @property
     def steps_per_epoch(self) -> int:
-        return len(self.inputs.records) // self.batch_size
+        return self.epoch_steps or self.record_count // self.batch_size
+
+    @property
+    def records_an_epoch(self) -> int:
+        return self.steps_per_epoch * self.batch_size
 
     @property
     def steps(self) -> int:
@@ -164,7 +177,7 @@ def check(job: Job) -> None:
         raise ConfigError(f"{job.name}: needs at least 1 epoch and a batch of 2, got {job.epochs} and {job.batch_size}")
     if job.steps_per_epoch < 1:
         raise DataError(
-            f"{job.name}: {len(job.inputs.records)} training records do not fill a batch of {job.batch_size}; "
+            f"{job.name}: {job.record_count} training records do not fill a batch of {job.batch_size}; "
             "lower config.train.batch_size"
         )
 

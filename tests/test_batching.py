@@ -12,6 +12,7 @@ def test_every_epoch_has_every_record_once_in_another_order():
         assert sorted(order) == list(range(50))
     assert not (orders[0] == orders[1]).all() and not (orders[1] == orders[2]).all()
     np.testing.assert_array_equal(orders[1], batching.epoch_order(jax.random.key(0), 1, 50))
+    np.testing.assert_array_equal(orders[1][:32], batching.epoch_order(jax.random.key(0), 1, 50, 32))
 
 
 def test_a_network_sees_its_own_leads_in_order():

@@ -144,15 +144,20 @@ def test_sigterm_saves_and_exits_with_zero(data_dir, tmp_path, compilation_cache
 
 
 @pytest.mark.slow
-def test_every_fold_is_trained_scored_and_averaged(data_dir, tmp_path):
+def test_every_fold_is_trained_scored_and_averaged(data_dir, tmp_path, caplog):
     networks = {"lrhnet": common.network("lrhnet", ("I", "II"), epochs=1, batch_size=16)}
     config = config_of(data_dir, networks, fold="all")
     config.evaluation.resamples = 20
-    experiment.run(config, tmp_path)
+    with caplog.at_level("INFO"):
+        experiment.run(config, tmp_path)
+    assert caplog.text.count("compiled 1 step(s) a dispatch") == 1  # though the folds are of several sizes
     results = json.loads((tmp_path / "results.json").read_text())
     assert list(results["folds"]) == ["0", "1", "2", "3", "4"]
     scored = [fold["records"]["test"] for fold in results["folds"].values()]
     assert sum(scored) == results["dataset"]["records"]
+    trained = [fold["records"]["train"] for fold in results["folds"].values()]
+    steps = {fold["networks"]["lrhnet"]["history"][-1]["step"] for fold in results["folds"].values()}
+    assert len(set(trained)) > 1 and steps == {min(trained) // 16}
     metric = results["summary"]["lrhnet"]["challenge_metric"]
     values = [
         f["networks"]["lrhnet"]["test"]["headline"]["challenge_metric"]["value"] for f in results["folds"].values()

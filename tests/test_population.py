@@ -25,6 +25,7 @@ from lrhnet_jax import (
     optim,
     population,
     sharding,
+    splits,
     steps,
     teachers,
     train,
@@ -262,12 +263,14 @@ def tiny_graph(monkeypatch):
     store = windows.make_store(records, WINDOW)
 
     programs = PROGRAMS[2]
+    parted = {i: splits.make(records, i, config.evaluation.protocol, 10) for i in (0, 1)}
 
     def make_folds(workdir, devices=1):
         parallel = sharding.make("jit", devices)
         placed = parallel.place(store)
         return config, [
-            fold.Fold(config, networks, records, placed, parallel, i, workdir / f"fold{i}", programs) for i in (0, 1)
+            fold.Fold(config, networks, records, placed, parallel, i, parted, workdir / f"fold{i}", programs)
+            for i in (0, 1)
         ]
 
     return make_folds

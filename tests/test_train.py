@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lrhnet_jax import checkpoint, inference, interrupt, optim, sharding, state, steps, train, windows
+from lrhnet_jax import batching, checkpoint, inference, interrupt, optim, sharding, state, steps, train, windows
 from lrhnet_jax.errors import ConfigError, DataError
 from tests import fakes
 
@@ -51,6 +51,18 @@ def assert_same(a, b):
 
 def without_rates(history):
     return [{key: value for key, value in row.items() if key != "samples_per_second"} for row in history]
+
+
+def test_rows_that_fill_the_inputs_up_are_not_trained_on(tmp_path):
+    plain = make_job(tmp_path / "plain", epochs=2)
+    expected = train.run(plain)
+    filled = batching.fill_up(plain.inputs, 45)
+    assert len(filled.records) == len(filled.shifts) == len(filled.teacher_logits) == 45
+    found = train.run(dataclasses.replace(plain, folder=tmp_path / "filled", inputs=filled, records=32))
+    assert_same(found.variables, expected.variables)
+    # Fewer steps an epoch than the records fill.
+    shorter = train.run(dataclasses.replace(plain, folder=tmp_path / "shorter", epoch_steps=2))
+    assert [row["step"] for row in shorter.history] == [2, 4]
 
 
 @pytest.mark.parametrize("after", [1, 4, 6, 11])
