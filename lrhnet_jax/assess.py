@@ -133,14 +133,14 @@ class Assessor:
                 folder / "thresholds.json",
                 {"thresholds": chosen.tolist(), "protocol": protocol, "fitted_on": "validation"},
             )
-        inference = {
+        measured = {
             "seconds": seconds,
             "records": len(parts["validation"]),
-            "batch_size": self.config.evaluation.batch_size,
+            "batch_size": inference.windows_a_call(self.config.evaluation.batch_size, self.parallel.devices),
             "device": provenance.device(),
         }
         scores = self._scores(parts, found, chosen)
-        checkpoint.write_json(folder / "evaluation.json", {**scores, "inference": inference})
+        checkpoint.write_json(folder / "evaluation.json", {**scores, "inference": measured})
 
     def _save_predictions(
         self, folder: pathlib.Path, parts: dict[str, np.ndarray], found: dict[str, np.ndarray]
