@@ -34,11 +34,12 @@ def make(config: Mapping[str, Any], steps_per_epoch: int) -> optax.GradientTrans
     if optimizer not in OPTIMIZERS:
         raise ConfigError(f"unknown optimizer {optimizer!r}; choose one of {', '.join(OPTIMIZERS)}")
     weight_decay = _number(config, "weight_decay", at_least=0)
-    return optax.chain(
+    chain = optax.chain(
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
         optax.scale_by_learning_rate(schedule(config, steps_per_epoch)),
     )
+    return chain._replace(init=jax.jit(chain.init))  # one program, where every shape of a moment would be one
 
 
 def schedule(config: Mapping[str, Any], steps_per_epoch: int) -> Schedule:

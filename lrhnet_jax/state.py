@@ -69,9 +69,10 @@ class TrainState(flax.struct.PyTreeNode):
         if not score > float(self.best_score):
             return self
         # Copies, since the next step donates the present ones.
+        best_params, best_batch_stats = _copy((self.params, self.batch_stats))
         return self.replace(
-            best_params=_copy(self.params),
-            best_batch_stats=_copy(self.batch_stats),
+            best_params=best_params,
+            best_batch_stats=best_batch_stats,
             best_score=jnp.float32(score),
             best_epoch=jnp.int32(epoch),
         )
@@ -108,18 +109,9 @@ def create(
       metrics: names of what is summed over an epoch.
       auxiliary: the variables and the memory of the distillation method, from its `Method.init`.
     """
-    return _create(variables, auxiliary, optimizer, metrics)
-
-
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _create(
-    variables: dict[str, Any],
-    auxiliary: tuple[dict[str, Any], Any],
-    optimizer: optax.GradientTransformation,
-    metrics: tuple[str, ...],
-) -> TrainState:
-    params, batch_stats = _copy(variables["params"]), _copy(variables["batch_stats"])
-    own, memory = _copy(auxiliary)
+    params, batch_stats = _copy((variables["params"], variables["batch_stats"]))
+    best_params, best_batch_stats = _copy((params, batch_stats))
+    own, memory = auxiliary
     own_params = own.get("params", {})
     return TrainState(
         step=jnp.int32(0),
@@ -127,8 +119,8 @@ def _create(
         batch_stats=batch_stats,
         opt_state=optimizer.init(params),
         totals={name: jnp.float32(0) for name in metrics},
-        best_params=_copy(params),
-        best_batch_stats=_copy(batch_stats),
+        best_params=best_params,
+        best_batch_stats=best_batch_stats,
         best_score=jnp.float32(-1),
         best_epoch=jnp.int32(0),
         auxiliary=Auxiliary(own_params, own.get("batch_stats", {}), optimizer.init(own_params), memory),
