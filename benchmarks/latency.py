@@ -22,8 +22,6 @@ form is faster. Batch 1 has ten times as many turns. Measure on an idle machine:
 """
 
 import os
-import pathlib
-import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -85,11 +83,7 @@ def onnx_form(name: str, variables: Any, signal: np.ndarray, person: np.ndarray)
         output: Any = model.apply(folded, signal, person, train=False)
         return output.logits
 
-    content = export.WRITERS["onnx"](logits, *signal.shape[1:])
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder, "model.onnx")
-        path.write_bytes(content)
-        run = exported.READERS[path.suffix](path)
+    run = exported.READERS[".onnx"](export.WRITERS["onnx"](logits, *signal.shape[1:]))
     return lambda: run(signal, person)
 
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from benchmarks import environment, measure
-from lrhnet_jax import batching, checkpoint, formats, models, scoring, tasks
+from lrhnet_jax import batching, checkpoint, formats, scoring, tasks
 from lrhnet_jax.report_pruning import PAPER_COMPRESSION
 
 DENSE = "dense"
@@ -25,7 +25,7 @@ DENSE = "dense"
 def infer(folder: pathlib.Path, batch: int, seed: int = 0) -> measure.Task:
     """Returns a task that runs a trained network on `batch` windows of noise and waits for the answer."""
     meta, variables = checkpoint.load_model(folder)
-    model = models.create(meta["model"], meta["leads"], num_classes=len(meta["classes"]), **meta["options"])
+    model = checkpoint.create_model(meta)
     reader = batching.Reader(model, tuple(range(len(meta["leads"]))))
     rng = np.random.default_rng(seed)
     signal = rng.normal(size=(batch, meta["window"], len(meta["leads"]))).astype(np.float32)

@@ -8,7 +8,6 @@ thresholds.json if there are any, and evaluation.json (written last: a resumed r
 
 import functools
 import logging
-import os
 import pathlib
 import time
 from typing import Any
@@ -147,9 +146,10 @@ class Assessor:
     ) -> None:
         """Writes predictions.npz: for each part NAME and NAME_records, the probabilities and whose they are."""
         arrays: dict[str, Any] = {f"{part}_records": self.records.record_ids[rows] for part, rows in parts.items()}
-        scratch = folder / "predictions.tmp.npz"
-        np.savez(scratch, allow_pickle=False, **arrays, **found)
-        os.replace(scratch, folder / "predictions.npz")
+        arrays |= found
+        checkpoint.write_whole(
+            folder / "predictions.npz", lambda scratch: np.savez(scratch, allow_pickle=False, **arrays)
+        )
 
     def _scores(
         self, parts: dict[str, np.ndarray], found: dict[str, np.ndarray], chosen: np.ndarray | None

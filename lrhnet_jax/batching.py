@@ -4,6 +4,7 @@ All of it is pure: what a step draws is a function of the run's key and the step
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -156,6 +157,7 @@ def make_batch(
     return Batch(signal, demographics, store.labels[index], lax.stop_gradient(logits)), taught
 
 
+@functools.partial(jax.jit, static_argnums=(2, 3))
 def epoch_order(key: jax.Array, epoch: jax.Array, n: int, count: int | None = None) -> jax.Array:
     """Returns the first `count` of n training records, or all, in the order of an epoch, (count,) int32.
 

@@ -11,8 +11,10 @@ import json
 import os
 import pathlib
 import shutil
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -22,14 +24,23 @@ from lrhnet_jax.errors import CheckpointError
 from lrhnet_jax.state import TrainState, variable_shapes
 
 
+def write_whole(path: pathlib.Path, write: Callable[[pathlib.Path], Any]) -> None:
+    """Has `write` write a file so that a kill leaves the old one or the new one, never half of one.
+
+    Args:
+      write: is given another path with the same ending, which NumPy looks at.
+    """
+    scratch = path.with_name(f"tmp-{path.name}")
+    write(scratch)
+    os.replace(scratch, path)
+
+
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file so that a kill leaves the old one or the new one, never half of one; on the first process."""
+    """Writes a file, whole or not at all; on the first process."""
     if not processes.is_first():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(path.name + ".tmp")
-    scratch.write_text(text)
-    os.replace(scratch, path)
+    write_whole(path, lambda scratch: scratch.write_text(text))
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -162,6 +173,11 @@ def save_model(folder: pathlib.Path, variables: dict[str, Any], meta: dict[str, 
     shutil.rmtree(folder / "progress", ignore_errors=True)
 
 
+def create_model(meta: Mapping[str, Any]) -> nn.Module:
+    """Returns the module of a network that network.json describes."""
+    return models.create(meta["model"], meta["leads"], num_classes=len(meta["classes"]), **meta["options"])
+
+
 def load_model(folder: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Loads a finished network.
 
@@ -184,7 +200,7 @@ def load_model(folder: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, An
         raise CheckpointError(f"{folder}: no trained network here{hint}")
     meta = read_json(folder / "network.json")
     try:
-        model = models.create(meta["model"], meta["leads"], num_classes=len(meta["classes"]), **meta["options"])
+        model = create_model(meta)
         template = variable_shapes(model, len(meta["leads"]), meta["window"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'network.json'}: does not describe a network ({error!r})") from error

@@ -47,7 +47,6 @@ class Alone:
             self.stride = stream.steps_per_chunk(self.stride, job.batch_size, job.window, len(self._columns))
         self._job = job
         self._programs: dict[int, Any] = {} if job.programs is None else job.programs
-        self._order_of = jax.jit(batching.epoch_order, static_argnums=(2, 3))
         self._order_epoch = -1
         self._order: Any = None
 
@@ -63,7 +62,7 @@ class Alone:
 
     def take(self, now: TrainState, planned: stream.Dispatch) -> TrainState:
         if planned.epoch != self._order_epoch:
-            self._order, self._order_epoch = self._job.parallel.place(self._epoch_order(planned.epoch)), planned.epoch
+            self._order, self._order_epoch = self._job.parallel.place(self._job.order(planned.epoch)), planned.epoch
         return self._programs[planned.size](now, self._inputs, self._order, next(self._feed))
 
     def gather(self, now: TrainState) -> TrainState:
@@ -76,9 +75,6 @@ class Alone:
         if hasattr(self, "_feed"):
             self._feed.close()
 
-    def _epoch_order(self, epoch: int) -> jax.Array:
-        return self._order_of(self._job.keys[1], epoch, self._job.record_count, self._job.records_an_epoch)
-
     def _signals(self, plan: Any) -> Generator[jax.Array | None]:
         """Yields what each dispatch gets from the host: windows of the leads `columns`, or nothing."""
         job = self._job
@@ -89,7 +85,7 @@ class Alone:
         draw = jax.jit(functools.partial(batching.draw_epoch, batch_size=job.batch_size, window=job.window))
 
         def draw_epoch(epoch: int) -> batching.Draw:
-            return draw(inputs, self._epoch_order(epoch), epoch, job.keys[0])
+            return draw(inputs, job.order(epoch), epoch, job.keys[0])
 
         yield from stream.feed(inputs, self._columns, job.window, draw_epoch, plan, job.parallel.scatter)
 

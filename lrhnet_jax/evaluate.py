@@ -23,7 +23,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from data_builders import preprocess as preprocessing
 from data_builders import records as wfdb_records
-from lrhnet_jax import checkpoint, data, ecg, exported, inference, log, models, raw_records, scoring, tasks, thresholds
+from lrhnet_jax import checkpoint, data, ecg, exported, inference, log, raw_records, scoring, tasks, thresholds
 from lrhnet_jax.errors import CheckpointError, DataError, UserError
 
 NOTICE = "This network was trained on SYNTHETIC ECGs. Its answers say nothing about patients."
@@ -77,8 +77,7 @@ def evaluate(
     Raises:
       UserError: if the network or the records are missing, or no record can be used.
     """
-    meta, answer = _load(pathlib.Path(folder), batch_size)
-    task, options = raw_records.expected(folder, meta)
+    meta, task, options, answer = _load(pathlib.Path(folder), batch_size)
     paths = _find(raw_dir)
     label_of = raw_records.labels(task, raw_dir, ptbxl_database)
     patient_of = raw_records.patients(ptbxl_database)
@@ -173,18 +172,23 @@ def _find(raw_dir: str | os.PathLike[str]) -> list[pathlib.Path]:
     return paths
 
 
-def _load(path: pathlib.Path, batch_size: int) -> tuple[dict[str, Any], Answer]:
-    """Returns what is known of a network, and what gives its probabilities."""
+def _load(path: pathlib.Path, batch_size: int) -> tuple[dict[str, Any], tasks.Task, preprocessing.Preprocess, Answer]:
+    """Returns what is known of a network, its task, how signals are prepared, and what gives its probabilities."""
     if path.suffix in exported.READERS:
         program = exported.load(path)
-        return program.meta, lambda records: program.probabilities(records, batch_size)
+        return (
+            program.meta,
+            *raw_records.expected(path, program.meta),
+            lambda records: program.probabilities(records, batch_size),
+        )
     meta, variables = checkpoint.load_model(path)
-    leads, window = tuple(meta["leads"]), meta["window"]
-    task, _ = raw_records.expected(path, meta)
-    model = models.create(meta["model"], leads, num_classes=len(task.classes), **meta["options"])
-    return meta, lambda records: inference.probabilities(
-        model, variables, records, leads, window, batch_size, task.exclusive
-    )
+    task, options = raw_records.expected(path, meta)
+    model, leads, window = checkpoint.create_model(meta), tuple(meta["leads"]), meta["window"]
+
+    def answer(records: data.Records) -> np.ndarray:
+        return inference.probabilities(model, variables, records, leads, window, batch_size, task.exclusive)
+
+    return meta, task, options, answer
 
 
 def _predict(
@@ -264,17 +268,19 @@ def _write_predictions(
 ) -> None:
     names = task.abbreviations
     decisions = thresholds.decide(probabilities, limits).astype(int)
-    scratch = path.with_name(path.name + ".tmp")
-    with scratch.open("w", newline="") as file:
-        writer = csv.writer(file)
-        prefixed = [f"{prefix}_{name}" for prefix in ("probability", "decision") for name in names]
-        writer.writerow(["record", "path", "labels", "top1", *prefixed])
-        for i, header in enumerate(headers):
-            own = ";".join(name for name, positive in zip(names, labels[i], strict=True) if positive)
-            top1 = names[probabilities[i].argmax()]
-            values = [f"{probability:.6g}" for probability in probabilities[i]]
-            writer.writerow([header.record_id, places[i], own, top1, *values, *decisions[i]])
-    os.replace(scratch, path)
+    prefixed = [f"{prefix}_{name}" for prefix in ("probability", "decision") for name in names]
+    rows: list[list[Any]] = [["record", "path", "labels", "top1", *prefixed]]
+    for i, header in enumerate(headers):
+        own = ";".join(name for name, positive in zip(names, labels[i], strict=True) if positive)
+        top1 = names[probabilities[i].argmax()]
+        values = [f"{probability:.6g}" for probability in probabilities[i]]
+        rows.append([header.record_id, places[i], own, top1, *values, *decisions[i]])
+
+    def write(scratch: pathlib.Path) -> None:
+        with scratch.open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+
+    checkpoint.write_whole(path, write)
 
 
 def main(argv: list[str]) -> None:

@@ -81,10 +81,11 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     numbers = list(range(splits.NUM_FOLDS)) if config.fold == "all" else [int(config.fold)]
     protocol, parts = config.evaluation.protocol, config.evaluation.validation_parts
     parted = {number: splits.make(records, number, protocol, parts) for number in numbers}
+    sizes = [len(split.train) for split in parted.values()]
 
     def make_fold(number: int) -> Fold:
         folder = workdir / f"fold{number}" if config.fold == "all" else workdir
-        return Fold(config, networks, records, store, parallel, number, parted, folder, programs)
+        return Fold(config, networks, records, store, parallel, number, parted[number], sizes, folder, programs)
 
     together: dict[int, Fold] = {}
     if config.population > 1:

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrhnet_jax import checkpoint, ecg, exported, log, models, ops, provenance, raw_records
+from lrhnet_jax import checkpoint, ecg, exported, inference, log, ops, provenance, raw_records
 from lrhnet_jax.errors import ConfigError, UserError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -59,12 +59,12 @@ def export(
     meta, variables = checkpoint.load_model(pathlib.Path(folder))
     task, options = raw_records.expected(folder, meta)
     leads, window = tuple(meta["leads"]), meta["window"]
-    model = models.create(meta["model"], leads, num_classes=len(task.classes), **meta["options"])
+    model = checkpoint.create_model(meta)
 
     def answer(signal: jax.Array, demographics: jax.Array) -> jax.Array:
         with jax.default_matmul_precision("highest"):  # the same answers everywhere: accelerators would round products
             output: Any = model.apply(variables, signal, demographics, train=False)
-        return jax.nn.softmax(output.logits) if task.exclusive else jax.nn.sigmoid(output.logits)
+        return inference.activate(output.logits, task.exclusive)
 
     output = pathlib.Path(output)
     description = output / exported.DESCRIPTION
@@ -74,12 +74,12 @@ def export(
     except OSError as error:
         raise UserError(f"output {str(output)!r} cannot be written ({error.strerror})") from error
     example = _example(answer, window, len(leads))
-    _write(output / "example.npz", lambda path: np.savez_compressed(path, **example))
+    checkpoint.write_whole(output / "example.npz", lambda scratch: np.savez_compressed(scratch, **example))
     files = {}
     for name in formats:
         path = output / f"model.{name}"
         content = WRITERS[name](answer, window, len(leads))
-        _write(path, functools.partial(pathlib.Path.write_bytes, data=content))
+        checkpoint.write_whole(path, functools.partial(pathlib.Path.write_bytes, data=content))
         _check(path, example)
         files[path.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     meta |= {
@@ -110,15 +110,8 @@ def _example(answer: Answer, window: int, leads: int) -> dict[str, Any]:
     return {**dict(zip(exported.INPUTS, inputs, strict=True)), exported.OUTPUT: np.asarray(jax.jit(answer)(*inputs))}
 
 
-def _write(path: pathlib.Path, write: Callable[[pathlib.Path], Any]) -> None:
-    """Whole or not at all."""
-    scratch = path.with_name(f"tmp-{path.name}")
-    write(scratch)
-    os.replace(scratch, path)
-
-
 def _check(path: pathlib.Path, example: Mapping[str, np.ndarray]) -> None:
-    run = exported.READERS[path.suffix](path)
+    run = exported.READERS[path.suffix](path.read_bytes())
     for count in (1, EXAMPLES):
         found = run(*(example[name][:count] for name in exported.INPUTS))
         worst = np.abs(found - example[exported.OUTPUT][:count]).max()

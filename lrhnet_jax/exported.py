@@ -46,33 +46,28 @@ class Program(NamedTuple):
         row, shift = windows.covering_windows(records.lengths, window)
         signals = windows.HostSignals(records.signals.view(np.ndarray), records.offsets, records.lengths)
         size = inference.windows_a_call(batch_size, jax.local_devices())
-        sums = np.zeros((len(records), len(self.meta["classes"])))
+        parts = []
         for start in range(0, len(row), size):
             rows = row[start : start + size]
             signal = signals.cut(rows, shift[start : start + size], window, columns).astype(np.float32)
-            np.add.at(sums, rows, self.run(signal, records.demographics[rows]))
-        return (sums / np.bincount(row, minlength=len(records))[:, None]).astype(np.float32)
+            parts.append(self.run(signal, records.demographics[rows]))
+        return inference.average(np.concatenate(parts), row, len(records))
 
 
-def _stablehlo(path: pathlib.Path) -> Run:
-    try:
-        exported = jax.export.deserialize(bytearray(path.read_bytes()))
-    except ImportError as error:
-        raise CheckpointError(f"{path}: reading it needs flatbuffers ({REMEDY})") from error
-    call = jax.jit(exported.call)
+def _stablehlo(content: bytes) -> Run:
+    call = jax.jit(jax.export.deserialize(bytearray(content)).call)
     return lambda signal, demographics: np.asarray(call(signal, demographics))
 
 
-def _onnx(path: pathlib.Path) -> Run:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise CheckpointError(f"{path}: running it needs onnxruntime ({REMEDY})") from error
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+def _onnx(content: bytes) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return lambda *inputs: session.run([OUTPUT], dict(zip(INPUTS, inputs, strict=True)))[0]
 
 
-READERS: dict[str, Callable[[pathlib.Path], Run]] = {".stablehlo": _stablehlo, ".onnx": _onnx}
+# What makes a file's content run; ImportError: what it takes is not installed.
+READERS: dict[str, Callable[[bytes], Run]] = {".stablehlo": _stablehlo, ".onnx": _onnx}
 
 
 def load(path: str | pathlib.Path) -> Program:
@@ -85,13 +80,13 @@ def load(path: str | pathlib.Path) -> Program:
     meta = checkpoint.read_json(path.with_name(DESCRIPTION))
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; python -m lrhnet_jax.export writes one")
-    known = meta.get("files", {}).get(path.name, {}).get("sha256")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != known:
+    content, known = path.read_bytes(), meta.get("files", {}).get(path.name, {}).get("sha256")
+    if hashlib.sha256(content).hexdigest() != known:
         raise CheckpointError(f"{path}: not the file that {DESCRIPTION} beside it describes; export the network again")
     try:
-        return Program(meta, READERS[path.suffix](path))
-    except CheckpointError:
-        raise
+        return Program(meta, READERS[path.suffix](content))
+    except ImportError as error:
+        raise CheckpointError(f"{path}: what runs it is not installed ({error}): {REMEDY}") from error
     except Exception as error:  # each reader has kinds of its own
         first = str(error).partition("\n")[0]
         raise CheckpointError(f"{path}: not an exported network, or of another version ({first})") from error

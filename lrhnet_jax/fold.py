@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import pathlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -41,8 +41,8 @@ class Fold:
     """The graph on one fold: which records train, validate and are scored, and the networks trained so far.
 
     Attributes:
-      splits: of the folds that are run, by their numbers. An epoch has as many steps in each of them, and as many rows
-        of inputs: their networks share compiled steps.
+      sizes: training records of every fold that is run. An epoch has as many steps in each of them, and as many rows of
+        inputs: their networks share compiled steps.
       folder: holds networks/NAME.
       programs: compiled steps of alike networks, of all folds; see `train.Job.programs`.
     """
@@ -53,12 +53,12 @@ class Fold:
     store: windows.Store
     parallel: sharding.Parallel
     fold: int
-    splits: Mapping[int, splits.Split]
+    split: splits.Split
+    sizes: Sequence[int]
     folder: pathlib.Path
     programs: dict[Any, dict[Any, Any]]
 
     def __post_init__(self) -> None:
-        self.split = self.splits[self.fold]
         self.key = jax.random.fold_in(jax.random.key(self.config.seed), self.fold)
         count = self.config.windows_per_record
         # One draw for all networks: teacher and student see the same windows.
@@ -169,7 +169,7 @@ class Fold:
         return np.asarray(self.split.train, np.int32)
 
     def steps_per_epoch(self, network: graph.Network) -> int:
-        return min(len(split.train) for split in self.splits.values()) // network.train["batch_size"]
+        return min(self.sizes) // network.train["batch_size"]
 
     def inputs(self, networks: Sequence[graph.Network]) -> batching.Inputs:
         """Returns what alike networks read in training, with the teachers of any of them (`graph.teachers_of`)."""
@@ -189,7 +189,7 @@ class Fold:
         )
         if method is not None:  # which may look at all of its records
             return inputs
-        return batching.fill_up(inputs, max(len(split.train) for split in self.splits.values()))
+        return batching.fill_up(inputs, max(self.sizes))
 
     def job(
         self,

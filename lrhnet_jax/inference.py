@@ -96,9 +96,26 @@ def logits(
     return np.concatenate(results)[:n]
 
 
-def to_probabilities(logits: np.ndarray | jax.Array, exclusive: bool) -> np.ndarray:
+def activate(logits: np.ndarray | jax.Array, exclusive: bool) -> jax.Array:
     """Returns the probabilities of logits (n, classes): their softmax if the classes exclude each other, or sigmoid."""
-    return np.asarray(jax.nn.softmax(logits) if exclusive else jax.nn.sigmoid(logits))
+    return jax.nn.softmax(logits) if exclusive else jax.nn.sigmoid(logits)
+
+
+def to_probabilities(logits: np.ndarray | jax.Array, exclusive: bool) -> np.ndarray:
+    """Returns what `activate` does, on the host."""
+    return np.asarray(activate(logits, exclusive))
+
+
+def average(per_window: np.ndarray, record: np.ndarray, count: int) -> np.ndarray:
+    """Returns each record's mean over its windows, (count, classes) float32.
+
+    Args:
+      per_window: (windows, classes) probabilities.
+      record: (windows,) which of the `count` records; each has a window.
+    """
+    sums = np.zeros((count, per_window.shape[1]))
+    np.add.at(sums, record, per_window)
+    return (sums / np.bincount(record, minlength=count)[:, None]).astype(np.float32)
 
 
 def store_probabilities(
@@ -127,10 +144,7 @@ def store_probabilities(
     row, shift = windows.covering_windows(lengths, window)
     index = np.asarray(records, np.int32)[row]
     found = logits(reader, variables, store, index, shift, window, batch_size, progress, parallel)
-    per_window = to_probabilities(found, exclusive)
-    sums = np.zeros((len(records), per_window.shape[1]))
-    np.add.at(sums, row, per_window)
-    return (sums / np.bincount(row, minlength=len(records))[:, None]).astype(np.float32)
+    return average(to_probabilities(found, exclusive), row, len(records))
 
 
 def probabilities(

@@ -21,6 +21,7 @@ import ctypes
 import functools
 import sys
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -49,29 +50,29 @@ def keep_freed_memory() -> bool:
     return mallopt is not None and all(mallopt(option, value) == 1 for option, value in GLIBC_OPTIONS.items())
 
 
+Value = TypeVar("Value")
 Form = Callable[[jax.Array, jax.Array, int, tuple[int, int]], jax.Array]
 _layout: contextvars.ContextVar[gpu_kernels.Layout | None] = contextvars.ContextVar("layout", default=None)
 _plain_only: contextvars.ContextVar[bool] = contextvars.ContextVar("plain_only", default=False)
 
 
 @contextlib.contextmanager
-def laid_out(layout: gpu_kernels.Layout | None) -> Iterator[None]:
+def _set(variable: contextvars.ContextVar[Value], value: Value) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def laid_out(layout: gpu_kernels.Layout | None) -> contextlib.AbstractContextManager[None]:
     """While a program is traced: it will run where `layout` says, and may use the GPU kernels; None: it may not."""
-    token = _layout.set(layout)
-    try:
-        yield
-    finally:
-        _layout.reset(token)
+    return _set(_layout, layout)
 
 
-@contextlib.contextmanager
-def plain() -> Iterator[None]:
+def plain() -> contextlib.AbstractContextManager[None]:
     """While a program is traced: a convolution is one plain operation, with XLA's gradients, on every platform."""
-    token = _plain_only.set(True)
-    try:
-        yield
-    finally:
-        _plain_only.reset(token)
+    return _set(_plain_only, True)
 
 
 def conv1d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: tuple[int, int] = (0, 0)) -> jax.Array:

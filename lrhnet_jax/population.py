@@ -101,7 +101,6 @@ class Together:
         self._padding = -self.networks % devices
         self._programs: dict[Any, Any] = {} if self._job.programs is None else self._job.programs
         self._steps: dict[int, Any] = {}
-        self._order_of = jax.jit(batching.epoch_order, static_argnums=(2, 3))
         self._order_epoch = -1
         self._order: Any = None
 
@@ -151,10 +150,7 @@ class Together:
     def _orders(self, epoch: int) -> Any:
         """Each network's own order of its own records, (networks, records of whole batches)."""
         return self._spread(
-            [
-                np.asarray(self._order_of(one.keys[1], epoch, one.record_count, one.records_an_epoch)) + begin
-                for one, begin in zip(self._jobs, self._begins, strict=True)
-            ]
+            [np.asarray(job.order(epoch)) + begin for job, begin in zip(self._jobs, self._begins, strict=True)]
         )
 
     def program(self, count: int) -> Any:

@@ -8,7 +8,6 @@ Zeros in a kernel make a network smaller to store. They do not make it faster: d
 other numbers, on accelerators as on microcontrollers. What makes it faster is removing channels: see `structured`.
 """
 
-import os
 import pathlib
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from lrhnet_jax import checkpoint
 from lrhnet_jax.errors import CheckpointError
 
 Masks = Any
@@ -133,9 +133,7 @@ def save(path: pathlib.Path, masks: Masks) -> None:
     for key, mask in jax.tree_util.tree_leaves_with_path(masks):
         name = jax.tree_util.keystr(key, simple=True, separator="/")
         arrays[name], arrays[f"{name}:shape"] = np.packbits(mask), np.array(mask.shape, np.int64)
-    scratch = path.with_suffix(".tmp.npz")
-    np.savez(scratch, allow_pickle=False, **arrays)
-    os.replace(scratch, path)
+    checkpoint.write_whole(path, lambda scratch: np.savez(scratch, allow_pickle=False, **arrays))
 
 
 def load(path: pathlib.Path, like: Masks) -> Masks:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -192,6 +191,4 @@ def _cached(path: pathlib.Path) -> np.ndarray | None:
 def _save(path: pathlib.Path, logits: np.ndarray) -> None:
     if processes.is_first():
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_suffix(".tmp.npy")
-        np.save(scratch, logits)
-        os.replace(scratch, path)
+        checkpoint.write_whole(path, lambda scratch: np.save(scratch, logits))

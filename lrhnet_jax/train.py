@@ -101,6 +101,10 @@ class Job:
         window_key, order_key = jax.random.split(self.key)
         return window_key, order_key
 
+    def order(self, epoch: int) -> jax.Array:
+        """Returns the rows of `inputs` that an epoch trains on, in its order, (records_an_epoch,) int32."""
+        return batching.epoch_order(self.keys[1], epoch, self.record_count, self.records_an_epoch)
+
     @property
     def member(self) -> batching.Member:
         """What the compiled step is told of this job."""

@@ -264,12 +264,13 @@ def tiny_graph(monkeypatch):
 
     programs = PROGRAMS[2]
     parted = {i: splits.make(records, i, config.evaluation.protocol, 10) for i in (0, 1)}
+    sizes = [len(split.train) for split in parted.values()]
 
     def make_folds(workdir, devices=1):
         parallel = sharding.make("jit", devices)
         placed = parallel.place(store)
         return config, [
-            fold.Fold(config, networks, records, placed, parallel, i, parted, workdir / f"fold{i}", programs)
+            fold.Fold(config, networks, records, placed, parallel, i, parted[i], sizes, workdir / f"fold{i}", programs)
             for i in (0, 1)
         ]
 
