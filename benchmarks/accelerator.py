@@ -46,7 +46,7 @@ from typing import Any, NamedTuple
 import jax
 
 from benchmarks import cases, ceilings, environment, measure, torch_worker
-from lrhnet_jax import sharding
+from lrhnet_jax.runtime.devices import one_device
 
 BATCHES = (64, 256, 1024, 4096)
 DTYPES = ("float32", "bfloat16")
@@ -101,7 +101,7 @@ class Program(NamedTuple):
 
 def lower(plan: Plan, submit: Callable[[str, Any], Future[Any]], options: argparse.Namespace) -> Program:
     """Traces a row's program, and has it compiled; an error is that of the program."""
-    case, parallel = cases.CASES[plan.network], sharding.one()
+    case, parallel = cases.CASES[plan.network], one_device()
     dispatch = cases.per_dispatch(options.steps)
     try:
         lowered, now, inputs = cases.lower_steps(case, parallel, plan.batch, options.window, plan.dtype, dispatch)
@@ -155,7 +155,7 @@ def compare(
         cost = program.turn.result().cost_analysis() or {}  # empty where the backend counts nothing
         row |= {"xla_operations": cost.get("flops"), "xla_bytes": cost.get("bytes accessed")}
         tasks: dict[str, measure.Task] = {
-            "jax": cases.runner(sharding.one(), (program.turn.result(), *program.arguments), dispatches)
+            "jax": cases.runner(one_device(), (program.turn.result(), *program.arguments), dispatches)
         }
         tasks["jax"]()
         for loop, task in plan.theirs.items():

@@ -23,15 +23,18 @@ import wfdb
 from tensorflow_datasets.core import example_serializer
 
 from benchmarks import environment, measure
-from data_builders import preprocess, records, shards, synthetic
+from data_builders import shards, synthetic
 from data_builders.entries import Entry
-from lrhnet_jax import ecg
+from lrhnet_jax.ecg import preprocess as preprocessing
+from lrhnet_jax.ecg.leads import LEADS, SAMPLE_RATE
+from lrhnet_jax.ecg.wfdb import find_headers, read_header
+from lrhnet_jax.tasks import physionet2020
 
 # Of the builder's stages, the functions that do the work.
 STAGES: dict[str, list[tuple[Any, str]]] = {
-    "read": [(records, "read_signal")],
-    "resample": [(preprocess, "resample")],
-    "z-score": [(preprocess, "zscore")],
+    "read": [(shards, "read_signal")],
+    "resample": [(preprocessing, "resample")],
+    "z-score": [(preprocessing, "zscore")],
     "encode": [
         (tfds.features.FeaturesDict, "encode_example"),
         (example_serializer.ExampleSerializer, "get_tf_example"),
@@ -42,15 +45,15 @@ REST = "write, checks"
 
 def find(raw_dir: pathlib.Path, count: int) -> list[Entry]:
     """Returns up to `count` records, spread over all that lie below `raw_dir`."""
-    paths = records.find_headers(raw_dir)
+    paths = find_headers(raw_dir)
     chosen = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
-    headers = [records.read_header(paths[i]) for i in chosen]
-    return [Entry(h, h.source, h.record_id, 0, tuple(ecg.encode_labels(h.codes).tolist())) for h in headers]
+    headers = [read_header(paths[i]) for i in chosen]
+    return [Entry(h, h.source, h.record_id, 0, tuple(physionet2020.encode_labels(h.codes).tolist())) for h in headers]
 
 
 def build(entries: Sequence[Entry], folder: pathlib.Path) -> int:
     """Writes the records as the data builder does, in this process; returns how many."""
-    shard = shards.Shard(str(folder / "one.array_record"), tuple(entries), preprocess.PAPER)
+    shard = shards.Shard(str(folder / "one.array_record"), tuple(entries), preprocessing.PAPER)
     return len(shards.write(shard).written)
 
 
@@ -58,8 +61,8 @@ def build_plainly(entries: Sequence[Entry], folder: pathlib.Path) -> int:
     """Writes the records as .npy files; returns how many."""
     for entry in entries:
         signal, fields = wfdb.rdsamp(str(entry.header.path.with_suffix("")))
-        signal = signal[:, [fields["sig_name"].index(lead) for lead in ecg.LEADS]]
-        signal = scipy.signal.resample_poly(signal, ecg.SAMPLE_RATE, int(fields["fs"]), axis=0)
+        signal = signal[:, [fields["sig_name"].index(lead) for lead in LEADS]]
+        signal = scipy.signal.resample_poly(signal, SAMPLE_RATE, int(fields["fs"]), axis=0)
         deviation = signal.std(axis=0)
         signal = (signal - signal.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
         np.save(folder / f"{entry.header.record_id}.npy", signal.astype(np.float16))

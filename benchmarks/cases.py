@@ -9,7 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import recipe
-from lrhnet_jax import batching, data, ecg, models, optim, sharding, state, steps, windows
+from lrhnet_jax import models
+from lrhnet_jax.data.batch import Inputs, Reader
+from lrhnet_jax.data.dataset import Dataset
+from lrhnet_jax.data.store import Store, make_store
+from lrhnet_jax.ecg.leads import LEADS
+from lrhnet_jax.runtime.devices import Parallel
+from lrhnet_jax.tasks import physionet2020
+from lrhnet_jax.training import optim, steps
+from lrhnet_jax.training.state import TrainState, create_state, init_variables
 
 SAMPLES = 2570  # of a record: ten seconds at 257 Hz
 
@@ -38,18 +46,18 @@ CASES = {
 
 
 @functools.cache
-def noise(records: int, window: int, seed: int = 0) -> windows.Store:
+def noise(records: int, window: int, seed: int = 0) -> Store:
     """Returns a store of random records with random labels; networks and dtypes share it."""
     rng = np.random.default_rng(seed)
-    signals = [rng.normal(size=(SAMPLES, len(ecg.LEADS))).astype(np.float16) for _ in range(records)]
-    labels = rng.random((records, len(ecg.CLASSES))) < 0.1
-    return windows.make_store(data.Records.from_arrays(signals, labels), window)
+    signals = [rng.normal(size=(SAMPLES, len(LEADS))).astype(np.float16) for _ in range(records)]
+    labels = rng.random((records, len(physionet2020.CLASSES))) < 0.1
+    return make_store(Dataset.from_arrays(signals, labels), window)
 
 
 @functools.cache
 def initial(model: str, leads: int, window: int, seed: int) -> dict[str, Any]:
     """Returns fresh variables; all settings of a network start from the same."""
-    return state.init_variables(models.create(model, leads), jax.random.key(seed), leads, window)
+    return init_variables(models.create(model, leads), jax.random.key(seed), leads, window)
 
 
 def operations(case: Case, window: int) -> float:
@@ -63,20 +71,20 @@ def operations(case: Case, window: int) -> float:
 
 
 # Training steps, as a function, lowered or compiled; the state before the first one; inputs and order.
-Prepared = tuple[Any, state.TrainState, tuple[batching.Inputs, jax.Array]]
+Prepared = tuple[Any, TrainState, tuple[Inputs, jax.Array]]
 
 
-def _steps(case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, dispatch: int) -> Prepared:
-    def reader(model: str, leads: int) -> batching.Reader:
+def _steps(case: Case, parallel: Parallel, batch: int, window: int, dtype: str, dispatch: int) -> Prepared:
+    def reader(model: str, leads: int) -> Reader:
         network = models.create(model, leads, dtype=dtype, axis_name=parallel.axis_name)
-        return batching.Reader(network, tuple(range(leads)))
+        return Reader(network, tuple(range(leads)))
 
     in_step = () if case.precomputed else case.teachers
     optimizer = optim.make(recipe.OPTIMIZER, steps_per_epoch=1)
     distillation = steps.Distillation(weights=(1 / len(case.teachers),) * len(case.teachers) if case.teachers else ())
     store, fixed = noise(batch, window), int(case.precomputed)
     inputs = parallel.place(
-        batching.Inputs(
+        Inputs(
             store=store,
             records=jnp.arange(batch, dtype=jnp.int32),
             shifts=jnp.zeros((batch, fixed), jnp.int32),
@@ -86,7 +94,7 @@ def _steps(case: Case, parallel: sharding.Parallel, batch: int, window: int, dty
         )
     )
     order = parallel.place(jnp.arange(batch, dtype=jnp.int32))
-    now = parallel.spread(state.create(initial(case.model, case.leads, window, 0), optimizer, steps.METRICS))
+    now = parallel.spread(create_state(initial(case.model, case.leads, window, 0), optimizer, steps.METRICS))
     function = steps.make_steps(
         batch,
         window,
@@ -101,17 +109,13 @@ def _steps(case: Case, parallel: sharding.Parallel, batch: int, window: int, dty
     return function, now, (inputs, order)
 
 
-def lower_steps(
-    case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, dispatch: int
-) -> Prepared:
+def lower_steps(case: Case, parallel: Parallel, batch: int, window: int, dtype: str, dispatch: int) -> Prepared:
     """Traces `dispatch` training steps, for what compiles them elsewhere."""
     function, now, inputs = _steps(case, parallel, batch, window, dtype, dispatch)
     return parallel.transform(function).lower(now, *inputs, None), now, inputs
 
 
-def compile_steps(
-    case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, dispatch: int
-) -> Prepared:
+def compile_steps(case: Case, parallel: Parallel, batch: int, window: int, dtype: str, dispatch: int) -> Prepared:
     """Compiles `dispatch` training steps."""
     function, now, inputs = _steps(case, parallel, batch, window, dtype, dispatch)
     return parallel.compile(function, now, inputs[0], batch), now, inputs
@@ -122,15 +126,13 @@ def per_dispatch(count: int) -> int:
     return 1 if jax.default_backend() == "cpu" else count
 
 
-def make_run(
-    case: Case, parallel: sharding.Parallel, batch: int, window: int, dtype: str, count: int
-) -> Callable[[], float]:
+def make_run(case: Case, parallel: Parallel, batch: int, window: int, dtype: str, count: int) -> Callable[[], float]:
     """Returns a function that takes `count` steps, in one dispatch but on CPUs, and returns the last one's loss."""
     dispatch = per_dispatch(count)
     return runner(parallel, compile_steps(case, parallel, batch, window, dtype, dispatch), count // dispatch)
 
 
-def runner(parallel: sharding.Parallel, compiled: Prepared, dispatches: int) -> Callable[[], float]:
+def runner(parallel: Parallel, compiled: Prepared, dispatches: int) -> Callable[[], float]:
     """Returns a function that runs compiled steps so many times, and returns the last one's loss."""
     function, now, inputs = compiled
 

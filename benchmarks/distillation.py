@@ -14,8 +14,12 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrhnet_jax import checkpoint, provenance, recipes, report, report_recipes, score_tables, scoring
 from lrhnet_jax.errors import ConfigError, UserError
+from lrhnet_jax.experiment import provenance
+from lrhnet_jax.report import page, recipes, score_tables
+from lrhnet_jax.runtime.files import read_json, write_json, write_text
+from lrhnet_jax.scoring import seed_groups
+from lrhnet_jax.scoring.score import headline
 
 
 def merge(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -55,7 +59,7 @@ def collect(results: Mapping[str, Any]) -> dict[str, Any]:
         fold: {
             "records": entry["records"],
             "networks": {
-                name: {**scoring.headline(row["test"], decision), "inference": row.get("inference")}
+                name: {**headline(row["test"], decision), "inference": row.get("inference")}
                 for name, row in entry["networks"].items()
             },
             "comparisons": entry["comparisons"],
@@ -64,11 +68,11 @@ def collect(results: Mapping[str, Any]) -> dict[str, Any]:
     }
     summary = {
         group: {
-            "title": report_recipes.title(results, group, row["networks"]),
+            "title": recipes.title(results, group, row["networks"]),
             "paper": score_tables.published(results, row["networks"][0]),
             **row,
         }
-        for group, row in recipes.summarize(results).items()
+        for group, row in seed_groups.summarize(results).items()
     }
     epochs = {row["epochs"] for entry in results["folds"].values() for row in entry["networks"].values()}
     return {
@@ -93,15 +97,15 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--output", type=pathlib.Path, help="where the JSON goes; the tables go beside it, as .md")
     options = parser.parse_args(arguments)
     try:
-        results = merge({str(path): checkpoint.read_json(path) for path in options.results})
+        results = merge({str(path): read_json(path) for path in options.results})
     except UserError as error:
         parser.error(str(error))
     collected = collect(results)
-    tables = "\n\n".join(filter(None, (report.banner(results), report_recipes.tables(results))))
+    tables = "\n\n".join(filter(None, (page.banner(results), recipes.tables(results))))
     print(tables)
     if options.output:
-        checkpoint.write_json(options.output, collected)
-        checkpoint.write_text(options.output.with_suffix(".md"), tables + "\n")
+        write_json(options.output, collected)
+        write_text(options.output.with_suffix(".md"), tables + "\n")
     return collected
 
 

@@ -32,7 +32,16 @@ import numpy as np
 
 from benchmarks import environment, measure, recipe
 from data_builders import build, shards
-from lrhnet_jax import batching, data, ecg, models, optim, reading, sharding, state, steps, stream, windows
+from lrhnet_jax import models
+from lrhnet_jax.data import dataset, stream, tfds_reader
+from lrhnet_jax.data.batch import Inputs, Reader, draw_epoch, epoch_order
+from lrhnet_jax.data.dataset import Dataset
+from lrhnet_jax.data.store import Store, cut_windows, make_store, random_shifts
+from lrhnet_jax.ecg.leads import parse_leads
+from lrhnet_jax.runtime.devices import make_parallel
+from lrhnet_jax.tasks import physionet2020
+from lrhnet_jax.training import optim, steps
+from lrhnet_jax.training.state import create_state, init_variables
 
 WINDOWS_PER_TURN = 2048  # at least; and at least four batches
 STEPS_PER_TURN = 4
@@ -69,13 +78,13 @@ def peak_memory() -> int:
 def measure_load(path: pathlib.Path, window: int) -> dict[str, Any]:
     """Loads a set and makes its store, for a process of its own; seconds, records/s and peak memory of both."""
     jnp.zeros(1).block_until_ready()  # starts the backend
-    reading.open_set(path)  # imports
+    tfds_reader.open_set(path)  # imports
     result: dict[str, Any] = {"peak_bytes_before": peak_memory()}
     start = time.perf_counter()
-    records = data.load(path, memory_map=False)
+    records = dataset.load(path, memory_map=False)
     loaded = time.perf_counter()
     result |= {"records": len(records), "signal_bytes": records.signals.nbytes, "peak_bytes_loaded": peak_memory()}
-    jax.block_until_ready(windows.make_store(records, window))
+    jax.block_until_ready(make_store(records, window))
     stored = time.perf_counter()
     return result | {
         "load_seconds": loaded - start,
@@ -87,19 +96,19 @@ def measure_load(path: pathlib.Path, window: int) -> dict[str, Any]:
 
 
 def window_tasks(
-    records: data.Records, batch: int, window: int, columns: tuple[int, ...], count: int
+    records: Dataset, batch: int, window: int, columns: tuple[int, ...], count: int
 ) -> dict[str, measure.Task]:
     """Returns tasks that make `count` batches of random windows: resident and streamed."""
-    resident, streamed = (windows.make_store(records, window, resident=flag) for flag in (True, False))
+    resident, streamed = (make_store(records, window, resident=flag) for flag in (True, False))
     rng = np.random.default_rng(0)
     n = len(records)
 
     @jax.jit
-    def cut(store: windows.Store, key: jax.Array) -> jax.Array:
+    def cut(store: Store, key: jax.Array) -> jax.Array:
         index_key, shift_key = jax.random.split(key)
         index = jax.random.randint(index_key, (batch,), 0, n)
-        shift = windows.random_shifts(shift_key, store.lengths[index], window, 1)[:, 0]
-        signal = windows.cut_windows(store, index, shift, window)
+        shift = random_shifts(shift_key, store.lengths[index], window, 1)[:, 0]
+        signal = cut_windows(store, index, shift, window)
         return signal[..., np.array(columns)].astype(jnp.float32)
 
     def from_device() -> None:
@@ -118,9 +127,7 @@ def window_tasks(
     return {"resident": from_device, "streamed": from_host}
 
 
-def torch_task(
-    records: data.Records, file: pathlib.Path, batch: int, window: int, count: int, workers: int
-) -> measure.Task:
+def torch_task(records: Dataset, file: pathlib.Path, batch: int, window: int, count: int, workers: int) -> measure.Task:
     """Returns the same of a PyTorch DataLoader, over the same samples in `file`, all leads."""
     from benchmarks import torch_windows
 
@@ -139,7 +146,7 @@ def torch_task(
 
 
 def measure_windows(
-    records: data.Records,
+    records: Dataset,
     file: pathlib.Path,
     batch: int,
     window: int,
@@ -160,32 +167,30 @@ def measure_windows(
     return result
 
 
-def step_tasks(
-    records: data.Records, name: str, leads: tuple[str, ...], batch: int, window: int
-) -> dict[str, measure.Task]:
+def step_tasks(records: Dataset, name: str, leads: tuple[str, ...], batch: int, window: int) -> dict[str, measure.Task]:
     """Returns tasks of `STEPS_PER_TURN` training steps: their windows given, cut from the store, or streamed."""
-    columns, parallel = records.columns(leads), sharding.make("jit", 1)
-    reader = batching.Reader(models.create(name, leads), columns)
+    columns, parallel = records.columns(leads), make_parallel("jit", 1)
+    reader = Reader(models.create(name, leads), columns)
     optimizer, key, order_key = optim.make(recipe.OPTIMIZER, 1), jax.random.key(1), jax.random.key(2)
     distillation = steps.Distillation()
-    variables = state.init_variables(reader.model, jax.random.key(0), len(leads), window)
+    variables = init_variables(reader.model, jax.random.key(0), len(leads), window)
     per_epoch = len(records) // batch
-    order = parallel.place(batching.epoch_order(order_key, jnp.int32(0), len(records)))
+    order = parallel.place(epoch_order(order_key, jnp.int32(0), len(records)))
     stride = 1 if jax.default_backend() == "cpu" else STEPS_PER_TURN
 
-    def inputs_of(resident: bool) -> batching.Inputs:
-        store = windows.make_store(records, window, resident=resident)
-        return batching.Inputs(
+    def inputs_of(resident: bool) -> Inputs:
+        store = make_store(records, window, resident=resident)
+        return Inputs(
             store=store,
             records=jnp.arange(len(records), dtype=jnp.int32),
             shifts=jnp.zeros((len(records), 0), jnp.int32),
-            teacher_logits=jnp.zeros((len(records), 0, 0, len(ecg.CLASSES))),
+            teacher_logits=jnp.zeros((len(records), 0, 0, len(physionet2020.CLASSES))),
             member=distillation.member(key),
         )
 
-    def task(inputs: batching.Inputs, reader: batching.Reader, next_signals: Callable[[], Any]) -> measure.Task:
+    def task(inputs: Inputs, reader: Reader, next_signals: Callable[[], Any]) -> measure.Task:
         function = steps.make_steps(batch, window, stride, reader, (), optimizer, distillation)
-        now = parallel.spread(state.create(variables, optimizer, steps.METRICS))
+        now = parallel.spread(create_state(variables, optimizer, steps.METRICS))
         placed = parallel.place(inputs)
         compiled = parallel.compile(function, now, placed, len(records), next_signals())
 
@@ -198,7 +203,7 @@ def step_tasks(
         return train
 
     streamed = inputs_of(resident=False)
-    draw = jax.jit(functools.partial(batching.draw_epoch, batch_size=batch, window=window))
+    draw = jax.jit(functools.partial(draw_epoch, batch_size=batch, window=window))
     sent, (packed,) = stream.pack([reader])
     feed = stream.feed(
         streamed,
@@ -218,7 +223,7 @@ def step_tasks(
 
 
 def measure_steps(
-    records: data.Records, name: str, leads: tuple[str, ...], batch: int, window: int, repeats: int
+    records: Dataset, name: str, leads: tuple[str, ...], batch: int, window: int, repeats: int
 ) -> dict[str, Any]:
     """Returns samples/s of each task of `step_tasks`, and the share of a step that input takes."""
     timings = measure.interleave(step_tasks(records, name, leads, batch, window), repeats)
@@ -267,9 +272,9 @@ def run(path: pathlib.Path, options: Any, batches: list[int]) -> dict[str, Any]:
     described = environment.describe()
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         load = pool.apply(measure_load, (path, options.window))
-    records = data.load(path, memory_map=True)
+    records = dataset.load(path, memory_map=True)
     (file,) = path.glob("memory_map-*/signals.f16")
-    leads = ecg.parse_leads(options.leads)
+    leads = parse_leads(options.leads)
     return {
         "benchmark": "input",
         **described,

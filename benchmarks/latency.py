@@ -7,7 +7,7 @@ Ours:
   jit        a jitted call that is handed the variables
   aot        the same, compiled ahead of time
   constants  compiled ahead of time, the variables built in
-  folded     as constants, with BatchNorm folded into convolutions where it goes (`folding.fold`)
+  folded     as constants, with BatchNorm folded into convolutions where it goes (`fold_batchnorm.fold`)
   no_norm    as constants, with no BatchNorm at all: other numbers, and as fast as folding could ever make it
   onnx       exported to ONNX with BatchNorm folded, and run by ONNX Runtime, where both are installed
 
@@ -35,9 +35,11 @@ from torch.fx.experimental import optimization
 from benchmarks import environment, measure
 from benchmarks.measure import Task
 from benchmarks.step import TORCH_MODELS, make_batch
-from lrhnet_jax import ecg, export, exported, folding, models, torch_weights
+from lrhnet_jax import export, models
+from lrhnet_jax.deploy import exported, fold_batchnorm
 from lrhnet_jax.errors import UserError
-from lrhnet_jax.models import layers
+from lrhnet_jax.models import layers, torch_weights
+from lrhnet_jax.tasks import physionet2020
 
 TURNS_OF_ONE = 10  # times as many at batch 1
 
@@ -59,7 +61,7 @@ def jax_forms(name: str, variables: Any, signal: np.ndarray, person: np.ndarray)
         return jax.jit(lambda signal, person: function(variables, signal, person)).lower(*inputs).compile()
 
     jitted, ahead = jax.jit(logits), jax.jit(logits).lower(variables, *inputs).compile()
-    folded = jax.tree.map(jnp.asarray, folding.fold(name, variables))
+    folded = jax.tree.map(jnp.asarray, fold_batchnorm.fold(name, variables))
     constants, of_folded = built_in(logits, variables), built_in(logits, folded)
     no_norm = built_in(without_norm, variables)
     return {
@@ -77,7 +79,7 @@ def onnx_form(name: str, variables: Any, signal: np.ndarray, person: np.ndarray)
     Raises:
       UserError: if what exports or runs it is not installed.
     """
-    model, folded = models.create(name, signal.shape[2]), folding.fold(name, variables)
+    model, folded = models.create(name, signal.shape[2]), fold_batchnorm.fold(name, variables)
 
     def logits(signal: jax.Array, person: jax.Array) -> jax.Array:
         output: Any = model.apply(folded, signal, person, train=False)
@@ -203,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         **environment.describe(),
         "torch_threads": torch.get_num_threads(),
         "window": options.window,
-        "classes": len(ecg.CLASSES),
+        "classes": len(physionet2020.CLASSES),
         "networks": [
             compare(
                 name,

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from lrhnet_jax import checkpoint, report_pruning, tasks
+from lrhnet_jax import tasks
+from lrhnet_jax.report import pruning as report_pruning
+from lrhnet_jax.runtime.files import read_json
 
 USUAL, BEST = "#9db4d6", "#1f4e8c"
 WIDTH = 8.6  # inches
@@ -63,7 +65,7 @@ def speed(results: pathlib.Path) -> Figure | None:
         row
         for kind, read in READERS.items()
         for path in sorted(results.glob(f"{kind}-*.json"))
-        for row in read(checkpoint.read_json(path))
+        for row in read(read_json(path))
     ]
     if not rows:
         return None
@@ -93,7 +95,7 @@ def speed(results: pathlib.Path) -> Figure | None:
 
 def pruning(results: pathlib.Path) -> Figure | None:
     """Returns each search's rounds, and the finished networks' scores on the test fold; None if there is no search."""
-    found = [checkpoint.read_json(path) for path in sorted(results.glob("pruning-*.json"))]
+    found = [read_json(path) for path in sorted(results.glob("pruning-*.json"))]
     if not found:
         return None
     figure = Figure(figsize=(WIDTH, 3.4 * len(found)), layout="constrained")

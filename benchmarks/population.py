@@ -24,28 +24,34 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import cases, environment, measure, recipe
-from lrhnet_jax import batching, dispatch, models, optim, population, sharding, state, steps, stream, train, windows
+from lrhnet_jax import models
+from lrhnet_jax.data import stream
+from lrhnet_jax.data.batch import Inputs, Reader
+from lrhnet_jax.data.store import random_shifts
+from lrhnet_jax.runtime.devices import Parallel, make_parallel
+from lrhnet_jax.training import many_networks, optim, steps
+from lrhnet_jax.training.job import Dispatcher, Job, first_state
+from lrhnet_jax.training.one_network import OneNetwork
+from lrhnet_jax.training.state import init_variables
 
 KINDS = ("in turn", "at once")
 
 
-def make_jobs(options: Any, parallel: sharding.Parallel) -> list[train.Job]:
+def make_jobs(options: Any, parallel: Parallel) -> list[Job]:
     """Returns students that share data, teachers' logits and compiled steps."""
     count = options.batch * options.steps
     store = parallel.place(cases.noise(options.batch, options.window))
     classes = store.labels.shape[1]
     rows = jnp.arange(count, dtype=jnp.int32) % options.batch
-    inputs = batching.Inputs(
+    inputs = Inputs(
         store=store,
         records=rows,
-        shifts=windows.random_shifts(jax.random.key(1), store.lengths[rows], options.window, 2),
+        shifts=random_shifts(jax.random.key(1), store.lengths[rows], options.window, 2),
         teacher_logits=jax.random.normal(jax.random.key(2), (count, 2, 2, classes)),
     )
     fields = {**recipe.OPTIMIZER, "learning_rate": 1.0}
-    reader = batching.Reader(
-        models.create(options.model, options.leads, dtype=options.dtype), tuple(range(options.leads))
-    )
-    job = train.Job(
+    reader = Reader(models.create(options.model, options.leads, dtype=options.dtype), tuple(range(options.leads)))
+    job = Job(
         name="student",
         reader=reader,
         variables={},
@@ -67,24 +73,22 @@ def make_jobs(options: Any, parallel: sharding.Parallel) -> list[train.Job]:
     )
     keys = [jax.random.fold_in(job.key, i) for i in range(options.networks)]
     shape = (options.leads, options.window)
-    return [
-        dataclasses.replace(job, key=key, variables=state.init_variables(reader.model, key, *shape)) for key in keys
-    ]
+    return [dataclasses.replace(job, key=key, variables=init_variables(reader.model, key, *shape)) for key in keys]
 
 
 class Case:
     """Networks that are ready to train, and what their program took to compile and needs of memory (bytes)."""
 
-    def __init__(self, kind: str, jobs: Sequence[train.Job]):
+    def __init__(self, kind: str, jobs: Sequence[Job]):
         programs: dict[Any, Any] = {}
         jobs = [dataclasses.replace(job, programs=programs) for job in jobs]
-        states = [train.first_state(job) for job in jobs]
+        states = [first_state(job) for job in jobs]
         self._count = jobs[0].steps_per_epoch
-        self._dispatchers: list[train.Dispatcher]
+        self._dispatchers: list[Dispatcher]
         if kind == "at once":
-            self._dispatchers, states = [population.Together(jobs)], [population.stack(states)]
+            self._dispatchers, states = [many_networks.Together(jobs)], [many_networks.stack(states)]
         else:
-            self._dispatchers = [dispatch.Alone(job, train.end_epoch) for job in jobs]
+            self._dispatchers = [OneNetwork(job) for job in jobs]
         self._states: list[Any] = []
         self.compile_seconds = 0.0
         for dispatcher, now in zip(self._dispatchers, states, strict=True):
@@ -107,7 +111,7 @@ class Case:
 
 def compare(options: Any) -> dict[str, Any]:
     """Returns speed, compile time and memory of both, and how many times faster at once is."""
-    parallel = sharding.make("jit", options.devices)
+    parallel = make_parallel("jit", options.devices)
     jobs = make_jobs(options, parallel)
     cases = {kind: Case(kind, jobs) for kind in KINDS}
     tasks: dict[str, Callable[[], Any]] = {kind: case.run for kind, case in cases.items()}

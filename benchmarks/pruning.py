@@ -16,8 +16,13 @@ import jax
 import numpy as np
 
 from benchmarks import environment, measure
-from lrhnet_jax import batching, checkpoint, formats, scoring, tasks
-from lrhnet_jax.report_pruning import PAPER_COMPRESSION
+from lrhnet_jax import tasks
+from lrhnet_jax.data.batch import Reader, predict_logits
+from lrhnet_jax.report import formats
+from lrhnet_jax.report.pruning import PAPER_COMPRESSION
+from lrhnet_jax.runtime.files import read_json, write_text
+from lrhnet_jax.scoring.score import headline
+from lrhnet_jax.training import checkpoint
 
 DENSE = "dense"
 
@@ -26,18 +31,18 @@ def infer(folder: pathlib.Path, batch: int, seed: int = 0) -> measure.Task:
     """Returns a task that runs a trained network on `batch` windows of noise and waits for the answer."""
     meta, variables = checkpoint.load_model(folder)
     model = checkpoint.create_model(meta)
-    reader = batching.Reader(model, tuple(range(len(meta["leads"]))))
+    reader = Reader(model, tuple(range(len(meta["leads"]))))
     rng = np.random.default_rng(seed)
     signal = rng.normal(size=(batch, meta["window"], len(meta["leads"]))).astype(np.float32)
     demographics = rng.random((batch, 5), dtype=np.float32)
     placed = jax.device_put((variables, signal, demographics))
-    run = jax.jit(lambda variables, signal, person: batching.predict_logits(reader, variables, signal, person))
+    run = jax.jit(lambda variables, signal, person: predict_logits(reader, variables, signal, person))
     return lambda: np.asarray(run(*placed))
 
 
 def collect(workdir: pathlib.Path, fold: str) -> dict[str, Any]:
     """Returns what a run found on a fold."""
-    results = checkpoint.read_json(workdir / "results.json")
+    results = read_json(workdir / "results.json")
     entry, task = results["folds"][fold], tasks.of(results["dataset"]["name"])
     decision = results["config"]["evaluation"]["decision"]
     metric = task.metrics[0]
@@ -54,7 +59,7 @@ def collect(workdir: pathlib.Path, fold: str) -> dict[str, Any]:
             "epochs": row["epochs"],
             "parameters": results["networks"][name]["parameters"],
             "macs": results["networks"][name]["macs"],
-            "metrics": scoring.headline(row["test"], decision),
+            "metrics": headline(row["test"], decision),
             "lost": lost.get(name),
             **row.get("pruning", {}),
         }
@@ -151,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     print(table(found))
     measure.write(found, options.output)
     if options.output:
-        checkpoint.write_text(options.output.with_suffix(".md"), table(found) + "\n")
+        write_text(options.output.with_suffix(".md"), table(found) + "\n")
     return found
 
 

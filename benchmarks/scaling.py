@@ -27,7 +27,8 @@ from typing import Any, NamedTuple
 import jax
 
 from benchmarks import cases, environment
-from lrhnet_jax import processes, sharding
+from lrhnet_jax.runtime import processes
+from lrhnet_jax.runtime.devices import PARALLEL_KINDS, Parallel
 
 
 class Setting(NamedTuple):
@@ -109,7 +110,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=pathlib.Path, help="JSON file to write")
     parser.add_argument("--networks", default="lrhnet,seresnet,pmlkd", help=f"of {', '.join(cases.CASES)}")
-    parser.add_argument("--parallel", default=",".join(sharding.KINDS))
+    parser.add_argument("--parallel", default=",".join(PARALLEL_KINDS))
     parser.add_argument("--devices", help="numbers of devices, by default 1, 2, 4, ... and all")
     parser.add_argument("--batch", type=int, default=64, help="of a device, in weak scaling")
     parser.add_argument("--strong_batch", type=int, default=512, help="of all devices together, in strong scaling")
@@ -123,7 +124,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--num_processes", type=int)
     parser.add_argument("--process_id", type=int)
     options = parser.parse_args(arguments)
-    for name, valid in (("networks", cases.CASES), ("parallel", sharding.KINDS)):
+    for name, valid in (("networks", cases.CASES), ("parallel", PARALLEL_KINDS)):
         chosen = getattr(options, name).split(",")
         if unknown := [value for value in chosen if value not in valid]:
             parser.error(f"--{name}: unknown {', '.join(unknown)}; choose of {', '.join(valid)}")
@@ -151,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for setting in dict.fromkeys(itertools.chain(*planned.values())):
             devices = tuple(jax.devices()[: setting.devices])
             here = any(device.process_index == jax.process_index() for device in devices)
-            parallel = sharding.Parallel(kind, devices)
+            parallel = Parallel(kind, devices)
             what = (cases.CASES[network], parallel, setting.batch, options.window, options.dtype, options.steps)
             runs[setting] = cases.make_run(*what) if here else None
         measured = rows(planned, measure(runs, options.repeats), options.steps)

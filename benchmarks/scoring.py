@@ -19,7 +19,10 @@ from scipy.optimize import differential_evolution
 
 from benchmarks import measure
 from benchmarks.measure import Task
-from lrhnet_jax import challenge, ecg, scoring, thresholds
+from lrhnet_jax.scoring import challenge2020, thresholds
+from lrhnet_jax.scoring import score as scoring
+from lrhnet_jax.scoring.score import paired_difference
+from lrhnet_jax.tasks import physionet2020
 
 Matrix = Sequence[Sequence[bool]] | np.ndarray
 
@@ -27,15 +30,15 @@ Matrix = Sequence[Sequence[bool]] | np.ndarray
 def simulate(records: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Returns labels, as common and as rare as those of Challenge 2020, and probabilities: (records, 24) each."""
     rng = np.random.default_rng(seed)
-    prevalence = rng.permutation(np.geomspace(0.5, 0.008, len(ecg.CLASSES)))
-    labels = rng.random((records, len(ecg.CLASSES))) < prevalence
+    prevalence = rng.permutation(np.geomspace(0.5, 0.008, len(physionet2020.CLASSES)))
+    labels = rng.random((records, len(physionet2020.CLASSES))) < prevalence
     logits = 1.5 * rng.normal(size=labels.shape) + 3 * labels + np.log(prevalence / (1 - prevalence))
     return labels, (1 / (1 + np.exp(-logits))).astype(np.float32)
 
 
 def plain_metric(labels: Matrix, outputs: Matrix) -> float:
     """The Challenge metric by its definition: a loop over records, labelled classes and predicted classes."""
-    weights = challenge.WEIGHTS
+    weights = challenge2020.WEIGHTS
     classes = len(weights)
 
     def score(outputs: Matrix) -> float:
@@ -50,16 +53,16 @@ def plain_metric(labels: Matrix, outputs: Matrix) -> float:
         return float(np.sum(weights * confusion))
 
     inactive = np.zeros((len(labels), classes), bool)
-    inactive[:, challenge.NORMAL] = True
+    inactive[:, challenge2020.NORMAL] = True
     observed, correct, none = score(outputs), score(labels), score(inactive)
     return (observed - none) / (correct - none) if correct != none else 0.0
 
 
 def plain_metric_of_lists(labels: list[list[bool]], outputs: list[list[bool]]) -> float:
     """The same loops over Python lists, which they run through faster than through arrays."""
-    weights = challenge.WEIGHTS.tolist()
+    weights = challenge2020.WEIGHTS.tolist()
     classes = range(len(weights))
-    normal = [k == challenge.NORMAL for k in classes]
+    normal = [k == challenge2020.NORMAL for k in classes]
 
     def score(outputs: list[list[bool]]) -> float:
         result = 0.0
@@ -90,7 +93,7 @@ def benchmark_metric(labels: np.ndarray, probabilities: np.ndarray, repeats: int
     label_lists, output_lists = labels.tolist(), outputs.tolist()
     calls = 20  # one takes well below a millisecond
     answers = {
-        challenge.challenge_metric(labels, outputs),
+        challenge2020.challenge_metric(labels, outputs),
         plain_metric(labels, outputs),
         plain_metric_of_lists(label_lists, output_lists),
     }
@@ -99,7 +102,7 @@ def benchmark_metric(labels: np.ndarray, probabilities: np.ndarray, repeats: int
     seconds = interleave(
         {
             f"challenge_metric, {calls} calls": lambda: [
-                challenge.challenge_metric(labels, outputs) for _ in range(calls)
+                challenge2020.challenge_metric(labels, outputs) for _ in range(calls)
             ],
             "plain triple loop": lambda: plain_metric(labels, outputs),
             "plain triple loop over lists": lambda: plain_metric_of_lists(label_lists, output_lists),
@@ -134,7 +137,7 @@ def benchmark_thresholds(
 
     def plain() -> None:
         result = differential_evolution(
-            lambda candidate: -challenge.challenge_metric(labels, probabilities >= candidate),
+            lambda candidate: -challenge2020.challenge_metric(labels, probabilities >= candidate),
             [(0.0, 1.0)] * size,
             popsize=5,
             maxiter=plain_generations,
@@ -145,7 +148,7 @@ def benchmark_thresholds(
         evaluations["plain"] = result.nfev
 
     def value(chosen: np.ndarray) -> float:
-        return challenge.challenge_metric(labels, thresholds.decide(probabilities, chosen))
+        return challenge2020.challenge_metric(labels, thresholds.decide(probabilities, chosen))
 
     with mock.patch.object(thresholds, "objective", counting):
         chosen = thresholds.fit(labels, probabilities, maxiter=maxiter)
@@ -174,7 +177,7 @@ def benchmark_bootstrap(labels: np.ndarray, probabilities: np.ndarray, repeats: 
     other = np.clip(probabilities + 0.05, 0, 1)
     tasks = {
         f"score, {resamples} resamples": lambda: scoring.score(labels, probabilities, half, resamples=resamples),
-        f"paired_difference, {resamples} resamples": lambda: scoring.paired_difference(
+        f"paired_difference, {resamples} resamples": lambda: paired_difference(
             labels, probabilities, half, other, half, resamples=resamples
         ),
     }
@@ -194,7 +197,7 @@ def run(records: int, repeats: int, maxiter: int, plain_generations: int, resamp
             "scipy": scipy.__version__,
         },
         "records": records,
-        "classes": len(ecg.CLASSES),
+        "classes": len(physionet2020.CLASSES),
         "repeats": repeats,
         "metric": benchmark_metric(labels, probabilities, repeats),
         "thresholds": benchmark_thresholds(labels, probabilities, repeats, maxiter, plain_generations),

@@ -45,18 +45,26 @@ def first_step(clock: Clock, options: Any) -> None:
     import jax
     import jax.numpy as jnp
 
-    from lrhnet_jax import batching, data, ecg, models, ops, optim, sharding, state, steps, windows
+    from lrhnet_jax import models
+    from lrhnet_jax.data import dataset
+    from lrhnet_jax.data.batch import Inputs, Reader, epoch_order
+    from lrhnet_jax.data.store import make_store
+    from lrhnet_jax.ecg.leads import parse_leads
+    from lrhnet_jax.runtime import host
+    from lrhnet_jax.runtime.devices import make_parallel
+    from lrhnet_jax.training import optim, steps
+    from lrhnet_jax.training.state import create_state, init_variables
 
-    ops.keep_freed_memory()
+    host.keep_freed_memory()
     if options.cache:
         jax.config.update("jax_compilation_cache_dir", options.cache)
-    parallel = sharding.make("jit", 1)
+    parallel = make_parallel("jit", 1)
     clock.lap("import")
 
-    records = data.load(options.data)
+    records = dataset.load(options.data)
     n, key, distillation = len(records), jax.random.key(0), steps.Distillation()
-    inputs = batching.Inputs(
-        store=windows.make_store(records, options.window),
+    inputs = Inputs(
+        store=make_store(records, options.window),
         records=jnp.arange(n, dtype=jnp.int32),
         shifts=jnp.zeros((n, 0), jnp.int32),
         teacher_logits=jnp.zeros((n, 0, 0, len(records.classes))),
@@ -65,14 +73,14 @@ def first_step(clock: Clock, options: Any) -> None:
     inputs = jax.block_until_ready(parallel.place(inputs))
     clock.lap("data")
 
-    leads = ecg.parse_leads(options.leads)
-    reader = batching.Reader(models.create(options.model, leads), records.columns(leads))
+    leads = parse_leads(options.leads)
+    reader = Reader(models.create(options.model, leads), records.columns(leads))
     optimizer = optim.make(recipe.OPTIMIZER, 1)
-    variables = state.init_variables(reader.model, key, len(leads), options.window)
-    now = parallel.spread(state.create(variables, optimizer, steps.METRICS))
+    variables = init_variables(reader.model, key, len(leads), options.window)
+    now = parallel.spread(create_state(variables, optimizer, steps.METRICS))
     function = steps.make_steps(options.batch, options.window, 1, reader, (), optimizer, distillation)
     compiled = parallel.compile(function, now, inputs, n)
-    order = parallel.place(batching.epoch_order(key, jnp.int32(0), n))
+    order = parallel.place(epoch_order(key, jnp.int32(0), n))
     clock.lap("compile")
 
     float(compiled(now, inputs, order, None).totals["loss"])
@@ -84,16 +92,15 @@ def torch_first_step(clock: Clock, options: Any) -> None:
     import numpy as np
     import torch
 
-    from benchmarks import torch_windows
-    from lrhnet_jax import ecg  # knows no JAX
-    from tests.parity import torch_models
+    from benchmarks import torch_models, torch_windows
+    from lrhnet_jax.ecg.leads import LEADS  # knows no JAX
 
     clock.lap("import")
 
     with np.load(options.data / "fields.npz") as stored:
         fields = {name: stored[name] for name in stored.files}
     columns = [int(column) for column in options.columns.split(",")]
-    file, leads = options.data / "signals.f16", len(ecg.LEADS)
+    file, leads = options.data / "signals.f16", len(LEADS)
     source = torch_windows.Windows(file, **fields, leads=leads, window=options.window, size=options.batch)
     signal, demographics, labels = next(iter(torch_windows.loader(source, options.batch, 0)))
     signal = signal[:, columns]
@@ -136,18 +143,19 @@ def run(options: Any) -> dict[str, Any]:
 
     from benchmarks import environment
     from data_builders import build
-    from lrhnet_jax import data, ecg
+    from lrhnet_jax.data import dataset
+    from lrhnet_jax.ecg.leads import parse_leads
 
     described = environment.describe()
     with tempfile.TemporaryDirectory(prefix="lrhnet-startup-") as scratch:
         folders = {name: pathlib.Path(scratch, name) for name in ("torch", "cache")}
         folders["torch"].mkdir()
         folders["ours"] = build.build_synthetic(scratch, options.records)
-        records = data.load(folders["ours"])
+        records = dataset.load(folders["ours"])
         records.signals.tofile(folders["torch"] / "signals.f16")
         fields = {name: getattr(records, name) for name in ("offsets", "lengths", "labels", "demographics")}
         np.savez(folders["torch"] / "fields.npz", allow_pickle=False, **fields)
-        columns = records.columns(ecg.parse_leads(options.leads))
+        columns = records.columns(parse_leads(options.leads))
         filled = start("cache", options, folders, columns)
         turns: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
         for _ in range(options.repeats):

@@ -4,7 +4,7 @@
         [--window=4096] [--repeats=9] [--keep_freed_memory] [--smoke]
 
 One training step is forward, backward, L2 and Adam; its loss is fetched every time. Both frameworks run in this
-process, in turns, with all cores; PyTorch is eager, as its users run it. Ours infers as `inference.logits` does, in
+process, in turns, with all cores; PyTorch is eager, as its users run it. Ours infers as `predict.logits` does, in
 calls of 16 windows on CPUs; PyTorch is given the batch, and half of it twice, and the faster counts. A ratio above 1
 means that this project is faster. GFLOP/s count two operations a multiplication, and three forward passes a training
 step.
@@ -12,7 +12,7 @@ step.
 Measure on an idle machine: PyTorch's threads wait for each other and lose more by other programs than XLA's. "CPU" is
 the same ratio in processor time, which others hardly change; set OMP_WAIT_POLICY=passive so that it counts no waiting.
 
---keep_freed_memory starts as the training program does (`ops.keep_freed_memory`); PyTorch then gains by it, too.
+--keep_freed_memory starts as the training program does (`host.keep_freed_memory`); PyTorch then gains by it, too.
 """
 
 import os
@@ -24,10 +24,15 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from benchmarks import ceilings, environment, measure, recipe, torch_training
+from benchmarks import ceilings, environment, measure, recipe, torch_models, torch_training
 from benchmarks.measure import Task, Timing
-from lrhnet_jax import batching, ecg, inference, models, ops, optim, state, steps
-from tests.parity import torch_models
+from lrhnet_jax import models
+from lrhnet_jax.data.batch import Batch, Reader, predict_logits
+from lrhnet_jax.runtime import host
+from lrhnet_jax.scoring import predict as inference
+from lrhnet_jax.tasks import physionet2020
+from lrhnet_jax.training import optim, steps
+from lrhnet_jax.training.state import TrainState, create_state, init_variables
 
 TORCH_MODELS: dict[str, Callable[..., torch.nn.Module]] = {
     name: torch_models.MODELS[name] for name in ("lrhnet", "seresnet", "cnn1d")
@@ -39,25 +44,25 @@ def make_batch(leads: int, batch: int, window: int, seed: int = 0) -> tuple[np.n
     rng = np.random.default_rng(seed)
     signal = rng.normal(size=(batch, window, leads)).astype(np.float32)
     demographics = rng.random((batch, 5), dtype=np.float32)
-    labels = (rng.random((batch, len(ecg.CLASSES))) < 0.1).astype(np.float32)
+    labels = (rng.random((batch, len(physionet2020.CLASSES))) < 0.1).astype(np.float32)
     return signal, demographics, labels
 
 
 def jax_tasks(name: str, leads: int, batch: int, window: int) -> tuple[Task, Task]:
     """Returns a training step and an inference of this project, each waiting for its result."""
     signal, demographics, labels = map(jnp.asarray, make_batch(leads, batch, window))
-    reader = batching.Reader(models.create(name, leads), tuple(range(leads)))
-    variables = state.init_variables(reader.model, jax.random.key(0), leads, window)
+    reader = Reader(models.create(name, leads), tuple(range(leads)))
+    variables = init_variables(reader.model, jax.random.key(0), leads, window)
     optimizer = optim.make(recipe.OPTIMIZER, steps_per_epoch=1)
-    current = state.create(variables, optimizer, steps.METRICS)
-    inputs = batching.Batch(signal, demographics, labels, jnp.zeros((0, *labels.shape)))
+    current = create_state(variables, optimizer, steps.METRICS)
+    inputs = Batch(signal, demographics, labels, jnp.zeros((0, *labels.shape)))
     key = jax.random.key(1)
 
     @jax.jit
     def infer(variables: Any, signal: jax.Array, demographics: jax.Array) -> jax.Array:
-        return batching.predict_logits(reader, variables, signal, demographics)
+        return predict_logits(reader, variables, signal, demographics)
 
-    def step(current: state.TrainState, inputs: batching.Batch) -> state.TrainState:
+    def step(current: TrainState, inputs: Batch) -> TrainState:
         dropout_key = jax.random.fold_in(key, current.step)
         current = current.replace(totals={name: jnp.float32(0) for name in steps.METRICS})
         return steps.train_step(
@@ -166,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.smoke:
         options.batch, options.window, options.repeats = 2, 256, 2
 
-    kept = options.keep_freed_memory and ops.keep_freed_memory()
+    kept = options.keep_freed_memory and host.keep_freed_memory()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     result = {
         **environment.describe(),

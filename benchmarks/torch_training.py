@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import torch_windows
+from benchmarks import torch_models, torch_windows
 from benchmarks.recipe import LEARNING_RATE, WEIGHT_DECAY
-from tests.parity import torch_models
 
 ALPHA, TEMPERATURE = 0.3, 7.0
 GRAPHED = 256  # up to this batch the compiled loop uses CUDA graphs

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import measure
-from lrhnet_jax import ecg
+from lrhnet_jax.ecg.leads import DEMOGRAPHICS, LEADS
+from lrhnet_jax.tasks import physionet2020
 
 TRIES, PAUSE = 4, 5.0  # to prepare, while other children take memory; seconds between
 REFERENCE_WINDOWS = 8192  # of a turn: the DataLoader would take long over twenty large batches
@@ -165,9 +166,9 @@ def build(task: Task, folder: pathlib.Path) -> Callable[[], float]:
     from benchmarks import torch_training
 
     rng = np.random.default_rng(0)
-    records, leads = task.batch, len(ecg.LEADS)
-    persons = rng.random((records, len(ecg.DEMOGRAPHICS)), dtype=np.float32)
-    labels = (rng.random((records, len(ecg.CLASSES))) < 0.1).astype(np.float32)
+    records, leads = task.batch, len(LEADS)
+    persons = rng.random((records, len(DEMOGRAPHICS)), dtype=np.float32)
+    labels = (rng.random((records, len(physionet2020.CLASSES))) < 0.1).astype(np.float32)
 
     def signals(*shape: int) -> np.ndarray:
         return rng.standard_normal(shape, dtype=np.float32).astype(np.float16)

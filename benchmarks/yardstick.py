@@ -24,23 +24,19 @@ import numpy as np
 
 from benchmarks import environment
 from data_builders import build
-from lrhnet_jax import (
-    batching,
-    checkpoint,
-    data,
-    ecg,
-    inference,
-    interrupt,
-    log,
-    metrics,
-    models,
-    ops,
-    optim,
-    state,
-    steps,
-    train,
-    windows,
-)
+from lrhnet_jax import models
+from lrhnet_jax.data import dataset
+from lrhnet_jax.data.batch import Inputs, Reader
+from lrhnet_jax.data.dataset import Dataset
+from lrhnet_jax.data.store import make_store
+from lrhnet_jax.ecg.leads import parse_leads
+from lrhnet_jax.runtime import host, interrupt, log
+from lrhnet_jax.runtime.files import write_json
+from lrhnet_jax.scoring import metrics, predict
+from lrhnet_jax.tasks import physionet2020
+from lrhnet_jax.training import loop, optim, steps
+from lrhnet_jax.training.job import Job
+from lrhnet_jax.training.state import init_variables
 
 TRAIN_FOLDS, TEST_FOLD = tuple(range(1, 8)), 8
 BATCH = 64
@@ -71,16 +67,16 @@ def strat_folds(database: str) -> dict[str, int]:
         return {f"HR{int(row['ecg_id']):05d}": int(row["strat_fold"]) for row in csv.DictReader(file)}
 
 
-def run(entry: Entry, records: data.Records, folds: np.ndarray, folder: pathlib.Path, window: int, seed: int) -> dict:
+def run(entry: Entry, records: Dataset, folds: np.ndarray, folder: pathlib.Path, window: int, seed: int) -> dict:
     """Trains one entry, or goes on with it; returns its scores."""
-    leads = ecg.parse_leads(entry.leads)
-    reader = batching.Reader(models.create(entry.model, leads), records.columns(leads))
-    store = windows.make_store(records, window)
+    leads = parse_leads(entry.leads)
+    reader = Reader(models.create(entry.model, leads), records.columns(leads))
+    store = make_store(records, window)
     rows = np.flatnonzero(np.isin(folds, TRAIN_FOLDS))
     test = np.flatnonzero(folds == TEST_FOLD)
 
     def score(variables) -> float:
-        found = inference.store_probabilities(reader, variables, store, test, records.lengths[test], window, BATCH)
+        found = predict.store_probabilities(reader, variables, store, test, records.lengths[test], window, BATCH)
         return float(metrics.macro(metrics.average_precision(records.labels[test], found)))
 
     fields = {
@@ -93,16 +89,16 @@ def run(entry: Entry, records: data.Records, folds: np.ndarray, folder: pathlib.
     per_epoch = len(rows) // BATCH
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(folder.name.encode()))
     init_key, train_key = jax.random.split(key)
-    inputs = batching.Inputs(
+    inputs = Inputs(
         store=store,
         records=jnp.asarray(rows, jnp.int32),
         shifts=jnp.zeros((len(rows), 0), jnp.int32),
-        teacher_logits=jnp.zeros((len(rows), 0, 0, len(ecg.CLASSES))),
+        teacher_logits=jnp.zeros((len(rows), 0, 0, len(physionet2020.CLASSES))),
     )
-    job = train.Job(
+    job = Job(
         name=folder.name,
         reader=reader,
-        variables=state.init_variables(reader.model, init_key, len(leads), window),
+        variables=init_variables(reader.model, init_key, len(leads), window),
         teachers=(),
         inputs=inputs,
         optimizer=optim.make(fields, per_epoch),
@@ -116,7 +112,7 @@ def run(entry: Entry, records: data.Records, folds: np.ndarray, folder: pathlib.
         score_name="test_macro_average_precision",
         folder=folder,
     )
-    result = train.run(job)
+    result = loop.run(job)
     scores = [row["test_macro_average_precision"] for row in result.history]
     return {
         **dataclasses.asdict(entry),
@@ -146,12 +142,12 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     parser.add_argument("--seed", type=int, default=0, help="of initialisation, order, windows and dropout")
     options = parser.parse_args(arguments)
 
-    path = data.find("physionet2020", str(options.workdir / "data"))
+    path = dataset.find("physionet2020", str(options.workdir / "data"))
     if path is None:
         path = build.build(
             "physionet2020", options.raw_dir, options.workdir / "data", ptbxl_database=options.ptbxl_database
         )
-    records = data.load(path)
+    records = dataset.load(path)
     records = records.select(records.sources == "ptb-xl")
     of_record = strat_folds(options.ptbxl_database)
     folds = np.array([of_record.get(record, 0) for record in records.record_ids.tolist()])
@@ -167,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
         entry = dataclasses.replace(ENTRIES[name], epochs=options.epochs or ENTRIES[name].epochs)
         folder = options.workdir / f"networks-seed{options.seed}" / name
         results["networks"][name] = run(entry, records, folds, folder, options.window, options.seed)
-        checkpoint.write_json(options.output or options.workdir / "yardstick.json", results)
+        write_json(options.output or options.workdir / "yardstick.json", results)
     print(f"{'network':<12}{'epochs':>7}{'best AP':>9}{'reference':>11}{'ratio':>7}{'samples/s':>11}")
     for name, row in results["networks"].items():
         print(
@@ -180,6 +176,6 @@ def main(arguments: Sequence[str] | None = None) -> dict:
 if __name__ == "__main__":
     log.configure()
     interrupt.install()
-    ops.keep_freed_memory()
+    host.keep_freed_memory()
     jax.config.update("jax_compilation_cache_dir", str(pathlib.Path("~/.cache/lrhnet_jax").expanduser()))
     main()

@@ -7,7 +7,7 @@ changes what it reads).
 """
 
 from configs import common
-from lrhnet_jax import ecg
+from lrhnet_jax.ecg.leads import LEAD_SETS
 
 LEVELS = ("12", "6", "3", "2")
 
@@ -17,7 +17,7 @@ def get_config(arg: str | None = None):
     networks = {}
     above: list[str] = []
     for level in LEVELS:
-        networks[f"teacher{level}"] = common.network("seresnet", ecg.LEAD_SETS[level], teachers=_evenly(above))
+        networks[f"teacher{level}"] = common.network("seresnet", LEAD_SETS[level], teachers=_evenly(above))
         above.append(f"teacher{level}")
     networks["student"] = common.network("lrhnet", options.leads, teachers=_evenly(above))
     return common.experiment("chain", options, networks)

@@ -16,7 +16,9 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from lrhnet_jax import ecg, losses, search, tasks
+from lrhnet_jax import losses, tasks
+from lrhnet_jax.compress import search
+from lrhnet_jax.ecg.leads import LEADS, LeadError, parse_leads
 from lrhnet_jax.errors import ConfigError
 
 PRESETS = ("paper", "reference", "demo")
@@ -76,8 +78,8 @@ def parse(
     }
     chosen = {key: _some(key, values[key], valid) for key, valid in words.items()}
     try:
-        leads_read = () if leads is None else ecg.parse_leads(values["leads"])
-    except ecg.LeadError as error:
+        leads_read = () if leads is None else parse_leads(values["leads"])
+    except LeadError as error:
         raise ConfigError(f"config string: leads={values['leads']}: {error}") from error
     return Options(leads_read, values["data"], values["preset"], values["fold"], datasets, given, chosen)
 
@@ -114,7 +116,7 @@ def network(
     prune: Mapping[str, Any] | None = None,
     **train: Any,
 ) -> ConfigDict:
-    """Returns a node of the graph; see `lrhnet_jax.graph.Network`. Further arguments override `config.train`.
+    """Returns a node of the graph; see `experiment.graph.Network`. Further arguments override `config.train`.
 
     Args:
       prune: from `pruning`; None: the network is not pruned.
@@ -146,7 +148,7 @@ def method(name: str, teacher: str = "", **changes: Any) -> dict[str, Any]:
 
 
 def pruning(**changes: Any) -> dict[str, Any]:
-    """Returns how a network is pruned, for `network(..., prune=...)`: the defaults of `lrhnet_jax.search.Settings`."""
+    """Returns how a network is pruned, for `network(..., prune=...)`: the defaults of `compress.search.Settings`."""
     return dataclasses.asdict(search.Settings()) | changes
 
 
@@ -156,7 +158,7 @@ def own_teacher(options: Options) -> str:
     Raises:
       ConfigError: on 12 leads, where both levels would be the same network.
     """
-    if options.leads == ecg.LEADS:
+    if options.leads == LEADS:
         raise ConfigError("config string: leads=12 leaves no second level; use configs/vanilla_kd.py, or fewer leads")
     return f"teacher{len(options.leads)}"
 

@@ -12,7 +12,7 @@ trains on random, untrained maps instead of hints, which preset=reference does, 
 from typing import Any
 
 from configs import common
-from lrhnet_jax import ecg
+from lrhnet_jax.ecg.leads import LEADS
 
 
 def get_config(arg: str | None = None):
@@ -21,7 +21,7 @@ def get_config(arg: str | None = None):
         "fitnet",
         options,
         {
-            "teacher12": common.network("seresnet", ecg.LEADS),
+            "teacher12": common.network("seresnet", LEADS),
             "student": common.network("lrhnet", options.leads, teachers={"teacher12": 1.0}, **recipe(options)),
         },
     )

@@ -10,7 +10,7 @@ channels, as a loss of 1 % of validation score allows. No publication reports th
 import functools
 
 from configs import common
-from lrhnet_jax import ecg
+from lrhnet_jax.ecg.leads import LEADS
 
 
 def get_config(arg: str | None = None):
@@ -21,7 +21,7 @@ def get_config(arg: str | None = None):
         "lth_lrhnet",
         options,
         {
-            "teacher12": common.network("seresnet", ecg.LEADS),
+            "teacher12": common.network("seresnet", LEADS),
             "student": student(),
             "ticket": student(prune=common.pruning(**rounds)),
             "channels": student(prune=common.pruning(unit="channel", **rounds)),

@@ -16,7 +16,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import common
-from lrhnet_jax import ecg
+from lrhnet_jax.ecg.leads import LEADS
 
 DATASETS = ("ptbxl", "cpsc2018")
 MKD = {"alpha": 1.0, "kl_weight": 1.0, "logit_kl": "sigmoid", "temperature": 1.0, "t_squared": True}
@@ -30,7 +30,7 @@ def get_config(arg: str | None = None):
 
 def teacher(options: common.Options) -> ConfigDict:
     """Returns the node of the teacher, which reads twelve leads."""
-    return common.network("xresnet1d", ecg.LEADS, options=_size(options))
+    return common.network("xresnet1d", LEADS, options=_size(options))
 
 
 def student(options: common.Options, **train: Any) -> ConfigDict:

@@ -10,7 +10,7 @@ Challenge 2020. LRH-Net's paper reports as "cross-layer", on one fold, a Challen
 from typing import Any
 
 from configs import common
-from lrhnet_jax import ecg
+from lrhnet_jax.ecg.leads import LEADS
 
 
 def get_config(arg: str | None = None):
@@ -19,7 +19,7 @@ def get_config(arg: str | None = None):
         "semckd",
         options,
         {
-            "teacher12": common.network("seresnet", ecg.LEADS),
+            "teacher12": common.network("seresnet", LEADS),
             "student": common.network("lrhnet", options.leads, teachers={"teacher12": 1.0}, **recipe()),
         },
     )

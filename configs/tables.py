@@ -20,7 +20,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import common, fitnet, pskd, semckd
-from lrhnet_jax import ecg
+from lrhnet_jax.ecg.leads import LEAD_SETS, LEADS
 from lrhnet_jax.errors import ConfigError
 
 METHODS = ("seresnet", "cnn1d", "alone", "vanilla", "fitnet", "semckd", "pskd", "smlkd", "pmlkd")
@@ -53,10 +53,10 @@ def get_config(arg: str | None = None):
 def _once(options: common.Options) -> dict[str, ConfigDict]:
     """Returns the SE-ResNets on 12 leads and on every chosen set, and those that the 12-lead one teaches."""
     train = _given(epochs=options.numbers["teacher_epochs"])
-    networks = {"teacher12": common.network("seresnet", ecg.LEADS, **train)}
+    networks = {"teacher12": common.network("seresnet", LEADS, **train)}
     for count in options.words["sets"]:
         if count != "12":
-            leads = ecg.LEAD_SETS[count]
+            leads = LEAD_SETS[count]
             networks[f"teacher{count}"] = common.network("seresnet", leads, **train)
             networks[f"teacher{count}_taught"] = common.network("seresnet", leads, {"teacher12": 1.0}, **train)
     return networks
@@ -76,7 +76,7 @@ def _run(options: common.Options, method: str, count: str) -> ConfigDict:
         "pmlkd": ({"teacher12": 0.6, f"teacher{count}": 0.4}, {}),
     }[method]
     model = "cnn1d" if method == "cnn1d" else "lrhnet"
-    return common.network(model, ecg.LEAD_SETS[count], teachers, **fields, **train)
+    return common.network(model, LEAD_SETS[count], teachers, **fields, **train)
 
 
 def _given(**fields: Any) -> dict[str, Any]:

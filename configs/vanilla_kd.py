@@ -7,7 +7,7 @@ Data: Challenge 2020. The paper reports, on one fold, a Challenge metric (micro-
 """
 
 from configs import common
-from lrhnet_jax import ecg
+from lrhnet_jax.ecg.leads import LEADS
 
 
 def get_config(arg: str | None = None):
@@ -16,7 +16,7 @@ def get_config(arg: str | None = None):
         "vanilla_kd",
         options,
         {
-            "teacher12": common.network("seresnet", ecg.LEADS),
+            "teacher12": common.network("seresnet", LEADS),
             "student": common.network("lrhnet", options.leads, teachers={"teacher12": 1.0}),
         },
     )

@@ -29,8 +29,8 @@ from data_builders.cpsc2018 import Cpsc2018
 from data_builders.physionet2017 import Physionet2017, SyntheticPhysionet2017
 from data_builders.physionet2020 import Physionet2020, Synthetic
 from data_builders.ptbxl import Ptbxl, SyntheticPtbxl
-from lrhnet_jax import ecg
 from lrhnet_jax.errors import DataError, UserError
+from lrhnet_jax.tasks import physionet2020
 
 BUILDERS: dict[str, type[WfdbBuilder]] = {
     builder.name: builder
@@ -204,7 +204,9 @@ def summary(folder: pathlib.Path) -> str:
     report = json.loads((folder / "report.json").read_text())
     rejected = report["rejected"]
     sources = ", ".join(f"{source} {n}" for source, n in report["per_source"].items())
-    classes = ", ".join(f"{ecg.DIAGNOSES.get(code, (code,))[0]} {n}" for code, n in report["per_class"].items())
+    classes = ", ".join(
+        f"{physionet2020.DIAGNOSES.get(code, (code,))[0]} {n}" for code, n in report["per_class"].items()
+    )
     duplicates = [" = ".join(group["records"]) for group in report.get("duplicates", ())]
     lines = [
         f"{folder}",

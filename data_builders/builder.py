@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder, splits
 
-from data_builders import preprocess, shards
+from data_builders import shards
 from data_builders.entries import Catalogue, Entry
+from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.errors import DataError
 
 SYNTHETIC_NOTICE = "These ECGs are generated: nobody was recorded, and what is measured on them holds for no patient."
@@ -24,10 +25,10 @@ SYNTHETIC_NOTICE = "These ECGs are generated: nobody was recorded, and what is m
 class Config(tfds.core.BuilderConfig):
     """A way to prepare the signals, under its name."""
 
-    options: preprocess.Preprocess = preprocess.PAPER
+    options: preprocessing.Preprocess = preprocessing.PAPER
 
 
-def configs(options: dict[str, preprocess.Preprocess]) -> tuple[Config, ...]:
+def configs(options: dict[str, preprocessing.Preprocess]) -> tuple[Config, ...]:
     """Returns a builder's configs of named ways to prepare the signals; the first is the default."""
     return tuple(Config(name=name, description=f"signals prepared as {o}", options=o) for name, o in options.items())
 

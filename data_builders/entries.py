@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tqdm
 
-from data_builders import records
+from lrhnet_jax.ecg import wfdb
+from lrhnet_jax.ecg.wfdb import Header, RecordError, read_header
 from lrhnet_jax.errors import DataError
 
 
@@ -26,7 +27,7 @@ class Entry:
       published_fold: of the split that the set's authors publish, from 1; None in sets without one.
     """
 
-    header: records.Header
+    header: Header
     source: str
     patient: str
     fold: int
@@ -61,7 +62,7 @@ class Labelled(NamedTuple):
       rejected: paths of headers that cannot be used, and why.
     """
 
-    headers: list[records.Header]
+    headers: list[Header]
     labels: np.ndarray
     left_out: int
     rejected: list[tuple[str, str]]
@@ -75,15 +76,13 @@ def find_headers(raw_dir: str | os.PathLike[str] | None, remedy: str) -> list[pa
     """
     if raw_dir is None or not pathlib.Path(raw_dir).is_dir():
         raise DataError(f"raw_dir {'' if raw_dir is None else str(raw_dir)!r} is no folder; {remedy}")
-    paths = records.find_headers(raw_dir)
+    paths = wfdb.find_headers(raw_dir)
     if not paths:
         raise DataError(f"raw_dir {str(raw_dir)!r} holds no WFDB header (*.hea) at any depth; {remedy}")
     return paths
 
 
-def read_labelled(
-    paths: Iterable[pathlib.Path], classes: int, encode: Callable[[records.Header], np.ndarray]
-) -> Labelled:
+def read_labelled(paths: Iterable[pathlib.Path], classes: int, encode: Callable[[Header], np.ndarray]) -> Labelled:
     """Reads headers and labels them. Of two records of the same source and name, the second is rejected.
 
     Args:
@@ -91,17 +90,17 @@ def read_labelled(
       classes: how many there are.
       encode: header -> (classes,) bool; a RecordError of it rejects the record.
     """
-    found: dict[tuple[str, str], tuple[records.Header, np.ndarray]] = {}
+    found: dict[tuple[str, str], tuple[Header, np.ndarray]] = {}
     rejected: list[tuple[str, str]] = []
     left_out = 0
     for path in tqdm.tqdm(paths, desc="read headers", unit="record", disable=None):
         try:
-            header = records.read_header(path)
+            header = read_header(path)
             key = header.source, header.record_id
             if key in found:
-                raise records.RecordError(path, f"the same record as {found[key][0].path}")
+                raise RecordError(path, f"the same record as {found[key][0].path}")
             labels = encode(header)
-        except records.RecordError as error:
+        except RecordError as error:
             rejected.append((error.path, error.reason))
             continue
         if labels.any():

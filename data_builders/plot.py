@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import app
 
-from data_builders import records
-from lrhnet_jax import ecg
+from lrhnet_jax.ecg.leads import LEADS
+from lrhnet_jax.ecg.wfdb import read_header, read_signal
+from lrhnet_jax.tasks import physionet2020
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ def page(signal: np.ndarray, rate: float, title: str = "", start: float = 0.0) -
     """Draws ten seconds of a 12-lead ECG.
 
     Args:
-      signal: (samples, 12), mV, leads in the order of `ecg.LEADS`.
+      signal: (samples, 12), mV, leads in the order of `leads.LEADS`.
       rate: samples a second.
       title: written above.
       start: seconds into the record.
@@ -40,7 +41,7 @@ def page(signal: np.ndarray, rate: float, title: str = "", start: float = 0.0) -
     from matplotlib.figure import Figure  # late: nothing else here needs it
 
     signal = np.asarray(signal)
-    if signal.ndim != 2 or signal.shape[1] != len(ecg.LEADS):
+    if signal.ndim != 2 or signal.shape[1] != len(LEADS):
         raise ValueError(f"a page needs a signal of shape (samples, 12); got {signal.shape}")
     signal = signal[max(round(start * rate), 0) :][: round(SECONDS * rate)]
     if len(signal) < 2:
@@ -58,8 +59,8 @@ def page(signal: np.ndarray, rate: float, title: str = "", start: float = 0.0) -
     for row, names in enumerate(ROWS):
         for i, name in enumerate(names):
             inside = (time >= i * column) & (time < (i + 1) * column)
-            _strip(axes, time[inside], signal[inside, ecg.LEADS.index(name)], row, name, i * column)
-    _strip(axes, time, signal[:, ecg.LEADS.index("II")], len(ROWS), "II", 0.0)
+            _strip(axes, time[inside], signal[inside, LEADS.index(name)], row, name, i * column)
+    _strip(axes, time, signal[:, LEADS.index("II")], len(ROWS), "II", 0.0)
     figure.text(0.01, 0.995, title, va="top", fontsize=9)
     return figure
 
@@ -83,11 +84,11 @@ def draw_record(header: str | os.PathLike[str], output: str | os.PathLike[str]) 
     Raises:
       records.RecordError: if the record cannot be read.
     """
-    head = records.read_header(Path(header))
-    names = [ecg.DIAGNOSES.get(ecg.EQUIVALENT.get(code, code), (code,))[0] for code in head.codes]
+    head = read_header(Path(header))
+    names = [physionet2020.DIAGNOSES.get(physionet2020.EQUIVALENT.get(code, code), (code,))[0] for code in head.codes]
     age = "?" if head.age is None else f"{head.age:.0f}"
     title = f"{head.record_id}   age {age}, sex {head.sex or '?'}   {', '.join(names) or 'no diagnosis'}"
-    page(records.read_signal(head), head.rate, title).savefig(output, dpi=130)
+    page(read_signal(head), head.rate, title).savefig(output, dpi=130)
 
 
 def main(argv: Sequence[str]) -> None:

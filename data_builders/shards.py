@@ -23,9 +23,10 @@ import tqdm
 from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.core import writer as tfds_writer
 
-from data_builders import preprocess, records
 from data_builders.entries import Entry
-from lrhnet_jax import ecg
+from lrhnet_jax.ecg import preprocess as preprocessing
+from lrhnet_jax.ecg.leads import DEMOGRAPHICS, LEADS, demographics_vector
+from lrhnet_jax.ecg.wfdb import RecordError, read_signal
 from lrhnet_jax.errors import DataError
 
 RECORDS_PER_SHARD = 256  # 15 MB of 10 s records
@@ -43,8 +44,8 @@ class Shard:
 
     path: str
     entries: tuple[Entry, ...]
-    options: preprocess.Preprocess
-    leads: tuple[str, ...] = ecg.LEADS
+    options: preprocessing.Preprocess
+    leads: tuple[str, ...] = LEADS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +65,7 @@ def features(leads: int, classes: int, published_folds: bool = False) -> tfds.fe
         {
             "signal": tfds.features.Tensor(shape=(None, leads), dtype=np.float16, encoding="bytes"),
             "labels": tfds.features.Tensor(shape=(classes,), dtype=np.bool_),
-            "demographics": tfds.features.Tensor(shape=(len(ecg.DEMOGRAPHICS),), dtype=np.float32),
+            "demographics": tfds.features.Tensor(shape=(len(DEMOGRAPHICS),), dtype=np.float32),
             "record_id": tfds.features.Text(),
             "source": tfds.features.Text(),
             "patient": tfds.features.Text(),
@@ -76,20 +77,20 @@ def features(leads: int, classes: int, published_folds: bool = False) -> tfds.fe
     )
 
 
-def example(entry: Entry, options: preprocess.Preprocess, leads: Sequence[str] = ecg.LEADS) -> dict[str, Any]:
+def example(entry: Entry, options: preprocessing.Preprocess, leads: Sequence[str] = LEADS) -> dict[str, Any]:
     """Reads and prepares a record.
 
     Raises:
       RecordError: if it cannot be used.
     """
     header = entry.header
-    signal = preprocess.preprocess(records.read_signal(header, leads), header.rate, options)
+    signal = preprocessing.preprocess(read_signal(header, leads), header.rate, options)
     if not np.isfinite(signal).all():
-        raise records.RecordError(header.path, "non-finite samples after preprocessing")
+        raise RecordError(header.path, "non-finite samples after preprocessing")
     return {
         "signal": signal,
         "labels": np.array(entry.labels),
-        "demographics": ecg.demographics_vector(header.age, header.sex),
+        "demographics": demographics_vector(header.age, header.sex),
         "record_id": header.record_id,
         "source": entry.source,
         "patient": entry.patient,
@@ -121,7 +122,7 @@ def write(shard: Shard, progress: Callable[[int], Any] = lambda n: None) -> Writ
                 encoded = form.encode_example(example(entry, shard.options, shard.leads))
                 # Otherwise the order of a record's fields would differ from process to process.
                 data = serializer.get_tf_example(encoded).SerializeToString(deterministic=True)
-            except records.RecordError as error:
+            except RecordError as error:
                 rejected.append((error.path, error.reason))
             except Exception as error:  # one record, however strange, does not stop a build of thousands
                 logging.exception("%s", entry.header.path)

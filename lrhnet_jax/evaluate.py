@@ -21,17 +21,26 @@ import tqdm
 from absl import app, flags
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from data_builders import preprocess as preprocessing
-from data_builders import records as wfdb_records
-from lrhnet_jax import checkpoint, data, ecg, exported, inference, log, raw_records, scoring, tasks, thresholds
+from lrhnet_jax import tasks
+from lrhnet_jax.data.dataset import Dataset
+from lrhnet_jax.deploy import exported
+from lrhnet_jax.ecg import preprocess as preprocessing
+from lrhnet_jax.ecg.leads import demographics_vector
+from lrhnet_jax.ecg.wfdb import Header, RecordError, find_headers, read_header, read_signal
 from lrhnet_jax.errors import CheckpointError, DataError, UserError
+from lrhnet_jax.runtime import log
+from lrhnet_jax.runtime.files import write_json, write_whole
+from lrhnet_jax.scoring import predict, thresholds
+from lrhnet_jax.scoring import score as scoring
+from lrhnet_jax.tasks import raw_labels
+from lrhnet_jax.training import checkpoint
 
 NOTICE = "This network was trained on SYNTHETIC ECGs. Its answers say nothing about patients."
 CHUNK_RECORDS = 256
 CHUNK_SAMPLES = 2**20  # at 257 Hz: over an hour; what bounds the memory, with the longest record
 UNFITTED = 0.5
 
-Answer = Callable[[data.Records], np.ndarray]  # records -> probabilities, (n, classes)
+Answer = Callable[[Dataset], np.ndarray]  # records -> probabilities, (n, classes)
 
 logger = logging.getLogger("lrhnet_jax.evaluate")  # not __name__, which is "__main__" on the command line
 
@@ -50,7 +59,7 @@ _PTBXL = flags.DEFINE_string(
 class Record:
     """A record that was read: its header, and its signal as the network wants it, (time, leads) float16."""
 
-    header: wfdb_records.Header
+    header: Header
     signal: np.ndarray
 
 
@@ -79,8 +88,8 @@ def evaluate(
     """
     meta, task, options, answer = _load(pathlib.Path(folder), batch_size)
     paths = _find(raw_dir)
-    label_of = raw_records.labels(task, raw_dir, ptbxl_database)
-    patient_of = raw_records.patients(ptbxl_database)
+    label_of = raw_labels.labels(task, raw_dir, ptbxl_database)
+    patient_of = raw_labels.patients(ptbxl_database)
     output = pathlib.Path(output)
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -124,7 +133,7 @@ def evaluate(
         },
         "score": score,
     }
-    checkpoint.write_json(output / "metrics.json", metrics)
+    write_json(output / "metrics.json", metrics)
     return metrics
 
 
@@ -166,7 +175,7 @@ def _find(raw_dir: str | os.PathLike[str]) -> list[pathlib.Path]:
         raise DataError(
             f"raw_dir {str(raw_dir)!r} is no folder; give one that holds WFDB records (NAME.hea and its signal)"
         )
-    paths = wfdb_records.find_headers(raw_dir)
+    paths = find_headers(raw_dir)
     if not paths:
         raise DataError(f"raw_dir {str(raw_dir)!r} holds no WFDB header (*.hea) at any depth")
     return paths
@@ -178,15 +187,15 @@ def _load(path: pathlib.Path, batch_size: int) -> tuple[dict[str, Any], tasks.Ta
         program = exported.load(path)
         return (
             program.meta,
-            *raw_records.expected(path, program.meta),
+            *raw_labels.expected(path, program.meta),
             lambda records: program.probabilities(records, batch_size),
         )
     meta, variables = checkpoint.load_model(path)
-    task, options = raw_records.expected(path, meta)
+    task, options = raw_labels.expected(path, meta)
     model, leads, window = checkpoint.create_model(meta), tuple(meta["leads"]), meta["window"]
 
-    def answer(records: data.Records) -> np.ndarray:
-        return inference.probabilities(model, variables, records, leads, window, batch_size, task.exclusive)
+    def answer(records: Dataset) -> np.ndarray:
+        return predict.probabilities(model, variables, records, leads, window, batch_size, task.exclusive)
 
     return meta, task, options, answer
 
@@ -197,16 +206,16 @@ def _predict(
     task: tasks.Task,
     paths: list[pathlib.Path],
     options: preprocessing.Preprocess,
-) -> tuple[list[wfdb_records.Header], np.ndarray, list[wfdb_records.RecordError]]:
+) -> tuple[list[Header], np.ndarray, list[RecordError]]:
     """Returns the headers and probabilities, (n, classes), of the usable records, and what is wrong with the others."""
-    rejected: list[wfdb_records.RecordError] = []
-    headers: list[wfdb_records.Header] = []
+    rejected: list[RecordError] = []
+    headers: list[Header] = []
     parts = [np.zeros((0, len(task.classes)), np.float32)]
     with tqdm.tqdm(total=len(paths), desc="evaluate", unit="record", disable=None) as bar:
         for chunk in _chunks(_read(paths, task, leads, options, rejected)):
-            batch = data.Records.from_arrays(
+            batch = Dataset.from_arrays(
                 [record.signal for record in chunk],
-                demographics=np.stack([ecg.demographics_vector(r.header.age, r.header.sex) for r in chunk]),
+                demographics=np.stack([demographics_vector(r.header.age, r.header.sex) for r in chunk]),
                 leads=leads,
                 classes=task.classes,
             )
@@ -222,17 +231,17 @@ def _read(
     task: tasks.Task,
     leads: tuple[str, ...],
     options: preprocessing.Preprocess,
-    rejected: list[wfdb_records.RecordError],
+    rejected: list[RecordError],
 ) -> Iterator[Record]:
     """Yields the records that can be used; appends an error for each of the others."""
     for path in paths:
         try:
-            header = wfdb_records.read_header(path)
-            signal = wfdb_records.read_signal(header, raw_records.lead_names(task, header, leads))
+            header = read_header(path)
+            signal = read_signal(header, raw_labels.lead_names(task, header, leads))
             signal = preprocessing.preprocess(signal, header.rate, options)
             if not np.isfinite(signal).all():
-                raise wfdb_records.RecordError(path, "non-finite samples after preprocessing")
-        except wfdb_records.RecordError as error:
+                raise RecordError(path, "non-finite samples after preprocessing")
+        except RecordError as error:
             rejected.append(error)
         else:
             yield Record(header, signal)
@@ -260,7 +269,7 @@ def _threshold_source(meta: Mapping[str, Any], task: tasks.Task) -> str:
 def _write_predictions(
     path: pathlib.Path,
     task: tasks.Task,
-    headers: list[wfdb_records.Header],
+    headers: list[Header],
     places: list[str],
     labels: np.ndarray,
     probabilities: np.ndarray,
@@ -280,7 +289,7 @@ def _write_predictions(
         with scratch.open("w", newline="") as file:
             csv.writer(file).writerows(rows)
 
-    checkpoint.write_whole(path, write)
+    write_whole(path, write)
 
 
 def main(argv: list[str]) -> None:

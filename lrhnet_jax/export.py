@@ -26,8 +26,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrhnet_jax import checkpoint, ecg, exported, inference, log, ops, provenance, raw_records
+from lrhnet_jax.deploy import exported
+from lrhnet_jax.ecg.leads import DEMOGRAPHICS, demographics_vector
 from lrhnet_jax.errors import ConfigError, UserError
+from lrhnet_jax.experiment import provenance
+from lrhnet_jax.kernels.conv1d import plain
+from lrhnet_jax.runtime import log
+from lrhnet_jax.runtime.files import write_json, write_whole
+from lrhnet_jax.scoring import predict
+from lrhnet_jax.tasks import raw_labels
+from lrhnet_jax.training import checkpoint
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 OPSET = 17  # of 2022: edge runtimes lag behind
@@ -57,14 +65,14 @@ def export(
     if unknown := [name for name in formats if name not in WRITERS] or not formats:
         raise ConfigError(f"formats: unknown {unknown if formats else '(none)'}; choose among {', '.join(WRITERS)}")
     meta, variables = checkpoint.load_model(pathlib.Path(folder))
-    task, options = raw_records.expected(folder, meta)
+    task, options = raw_labels.expected(folder, meta)
     leads, window = tuple(meta["leads"]), meta["window"]
     model = checkpoint.create_model(meta)
 
     def answer(signal: jax.Array, demographics: jax.Array) -> jax.Array:
         with jax.default_matmul_precision("highest"):  # the same answers everywhere: accelerators would round products
             output: Any = model.apply(variables, signal, demographics, train=False)
-        return inference.activate(output.logits, task.exclusive)
+        return predict.activate(output.logits, task.exclusive)
 
     output = pathlib.Path(output)
     description = output / exported.DESCRIPTION
@@ -74,12 +82,12 @@ def export(
     except OSError as error:
         raise UserError(f"output {str(output)!r} cannot be written ({error.strerror})") from error
     example = _example(answer, window, len(leads))
-    checkpoint.write_whole(output / "example.npz", lambda scratch: np.savez_compressed(scratch, **example))
+    write_whole(output / "example.npz", lambda scratch: np.savez_compressed(scratch, **example))
     files = {}
     for name in formats:
         path = output / f"model.{name}"
         content = WRITERS[name](answer, window, len(leads))
-        checkpoint.write_whole(path, functools.partial(pathlib.Path.write_bytes, data=content))
+        write_whole(path, functools.partial(pathlib.Path.write_bytes, data=content))
         _check(path, example)
         files[path.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     meta |= {
@@ -90,13 +98,13 @@ def export(
         "decision": "the most probable class" if task.exclusive else "every class at or above its threshold",
         "inputs": {
             "signal": {"shape": ["batch", window, len(leads)], "dtype": "float32", "leads": list(leads)},
-            "demographics": {"shape": ["batch", 5], "dtype": "float32", "columns": list(ecg.DEMOGRAPHICS)},
+            "demographics": {"shape": ["batch", 5], "dtype": "float32", "columns": list(DEMOGRAPHICS)},
         },
         "output": {"probabilities": {"shape": ["batch", len(task.classes)], "dtype": "float32"}},
         "files": files,
         "versions": provenance.versions(),
     }
-    checkpoint.write_json(description, meta)
+    write_json(description, meta)
     return meta
 
 
@@ -105,7 +113,7 @@ def _example(answer: Answer, window: int, leads: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     signal = np.cumsum(rng.normal(size=(EXAMPLES, window, leads)), axis=1)
     signal = (signal - signal.mean(1, keepdims=True)) / signal.std(1, keepdims=True)
-    people = [ecg.demographics_vector(*person) for person in ((61, "female"), (34, "male"), (None, None))]
+    people = [demographics_vector(*person) for person in ((61, "female"), (34, "male"), (None, None))]
     inputs = signal.astype(np.float32), np.stack(people)
     return {**dict(zip(exported.INPUTS, inputs, strict=True)), exported.OUTPUT: np.asarray(jax.jit(answer)(*inputs))}
 
@@ -138,7 +146,7 @@ def _onnx(answer: Answer, window: int, leads: int) -> bytes:
         raise ConfigError(f"the format onnx needs {error.name}: {remedy}") from error
     logging.getLogger("jax2onnx").setLevel(logging.ERROR)  # it tells of every example of its own that it cannot import
     names = {"input_names": exported.INPUTS, "output_names": (exported.OUTPUT,)}
-    with ops.plain():
+    with plain():
         model = jax2onnx.to_onnx(answer, [("batch", window, leads), ("batch", 5)], opset=OPSET, **names)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())

@@ -13,8 +13,8 @@ from absl import app, flags
 from ml_collections import config_flags
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from lrhnet_jax import log
 from lrhnet_jax.errors import UserError
+from lrhnet_jax.runtime import log
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment, as FILE.py or FILE.py:KEY=VALUE,...")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; a run that was killed goes on there.")
@@ -27,9 +27,13 @@ flags.mark_flag_as_required("config")
 
 
 def main(argv: list[str]) -> None:
-    from lrhnet_jax import experiment, ops, processes  # import JAX: not before the flags are known to be good
+    from lrhnet_jax.experiment.run import run
+    from lrhnet_jax.runtime import (
+        host,
+        processes,  # import JAX: not before the flags are known to be good
+    )
 
-    ops.keep_freed_memory()
+    host.keep_freed_memory()
     if len(argv) > 1:
         raise UserError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
     automatic = _DISTRIBUTED.value == "auto"
@@ -38,7 +42,7 @@ def main(argv: list[str]) -> None:
         log.limit(logging.WARNING)
     config = _CONFIG.value
     workdir = _WORKDIR.value or f"runs/{config.experiment}-{config.preset}-seed{config.seed}"
-    page = experiment.run(config, pathlib.Path(workdir))
+    page = run(config, pathlib.Path(workdir))
     if processes.is_first():
         print(page)
 

@@ -17,11 +17,10 @@ import pathlib
 import jax
 import pytest
 
-from lrhnet_jax import data
+from lrhnet_jax.data import dataset
+from tests.helpers import fakes
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-RECORDS = 90  # in the sets of `data_dir`
 
 
 def _shared(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
@@ -44,7 +43,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A folder of data sets for tests that only read them, shared by all of this run: 90 generated records of Challenge
     2020, and the other generated sets as soon as an experiment asks for them."""
     folder = _shared(tmp_path_factory) / "data"
-    data.resolve("synthetic", str(folder), "paper", RECORDS)
+    dataset.resolve("synthetic", str(folder), "paper", fakes.RECORDS)
     return folder
 
 

@@ -5,10 +5,12 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import builder, preprocess
+from data_builders import builder
 from data_builders.cpsc2018 import catalogue
 from data_builders.entries import Catalogue
-from lrhnet_jax import cpsc2018, ecg
+from lrhnet_jax.ecg import leads
+from lrhnet_jax.ecg import preprocess as preprocessing
+from lrhnet_jax.tasks import cpsc2018
 
 
 class Cpsc2018(builder.WfdbBuilder):
@@ -16,9 +18,9 @@ class Cpsc2018(builder.WfdbBuilder):
 
     name = "cpsc2018"
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = builder.configs(preprocess.OPTIONS)
+    BUILDER_CONFIGS = builder.configs(preprocessing.OPTIONS)
     CLASSES = cpsc2018.CLASSES
-    LEADS = FILE_LEADS = ecg.LEADS
+    LEADS = FILE_LEADS = leads.LEADS
     HOMEPAGE = catalogue.HOMEPAGE
     DESCRIPTION = """12-lead ECGs of the China Physiological Signal Challenge 2018 with its nine classes, z-scored per
 record and lead, of whole length."""

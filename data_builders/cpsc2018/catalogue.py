@@ -7,10 +7,11 @@ import re
 
 import numpy as np
 
-from data_builders import entries, folds
+from data_builders import entries
 from data_builders.entries import Catalogue, Entry
-from lrhnet_jax import cpsc2018
+from lrhnet_jax.ecg import stratify
 from lrhnet_jax.errors import DataError
+from lrhnet_jax.tasks import cpsc2018
 
 HOMEPAGE = "https://physionet.org/content/challenge-2020/1.0.2/"
 SOURCE = "cpsc_2018"  # as Challenge 2020 calls it
@@ -45,7 +46,7 @@ def read(raw_dir: str | os.PathLike[str] | None) -> Catalogue:
         find(raw_dir), len(cpsc2018.CLASSES), lambda header: cpsc2018.encode_labels(header.codes)
     )
     names = [f"{SOURCE}/{header.record_id}" for header in found.headers]
-    fold = folds.assign_folds(found.labels, np.full(len(names), SOURCE), np.array(names, str))
+    fold = stratify.assign_folds(found.labels, np.full(len(names), SOURCE), np.array(names, str))
     built = [
         Entry(header, SOURCE, name, int(k), tuple(labels))
         for header, name, k, labels in zip(found.headers, names, fold, found.labels.tolist(), strict=True)

@@ -8,15 +8,16 @@ import tensorflow_datasets as tfds
 from data_builders import builder
 from data_builders.entries import Catalogue
 from data_builders.physionet2017 import catalogue
-from data_builders.preprocess import Preprocess
-from lrhnet_jax import challenge2017, ecg
+from lrhnet_jax.ecg.leads import SAMPLE_RATE
+from lrhnet_jax.ecg.preprocess import Preprocess
+from lrhnet_jax.tasks import physionet2017
 
 # The records' own rate comes first: the code that Hannun et al. published for this Challenge takes it as it is. The
 # recordings of their paper have 200 Hz, the 12-lead sets here 257 Hz.
 OPTIONS = {
     "300hz": Preprocess(rate=300.0),
     "200hz": Preprocess(rate=200.0),
-    "257hz": Preprocess(rate=float(ecg.SAMPLE_RATE)),
+    "257hz": Preprocess(rate=float(SAMPLE_RATE)),
 }
 
 
@@ -26,7 +27,7 @@ class Physionet2017(builder.WfdbBuilder):
     name = "physionet2017"
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = builder.configs(OPTIONS)
-    CLASSES = challenge2017.CLASSES
+    CLASSES = physionet2017.CLASSES
     LEADS = ("I",)
     FILE_LEADS = (catalogue.LEAD,)
     HOMEPAGE = catalogue.HOMEPAGE

@@ -9,16 +9,15 @@ from typing import NamedTuple
 import numpy as np
 import tqdm
 
-from data_builders import folds, records
 from data_builders.entries import Catalogue, Entry
-from lrhnet_jax.challenge2017 import CLASSES
+from lrhnet_jax.ecg import stratify
+from lrhnet_jax.ecg.wfdb import Header, RecordError, find_headers, read_header, read_signal
 from lrhnet_jax.errors import DataError
+from lrhnet_jax.tasks.physionet2017 import CLASSES, FOLDERS, REFERENCES, find_reference, read_reference
 
 HOMEPAGE = "https://physionet.org/content/challenge-2017/1.0.0/"
 SOURCE = "training2017"
 LEAD = "ECG"  # as the headers call it
-REFERENCES = ("REFERENCE-v3.csv", "REFERENCE.csv")  # the last correction of the labels, and what training2017.zip has
-_FOLDERS = ("training2017", "training", "")  # of raw_dir: beside them the archive has copies of records, "validation"
 
 
 class Found(NamedTuple):
@@ -39,42 +38,17 @@ def find(raw_dir: str | os.PathLike[str] | None) -> Found:
         raise DataError(f"physionet2017 needs --raw_dir: {remedy}")
     if not pathlib.Path(raw_dir).is_dir():
         raise DataError(f"raw_dir {str(raw_dir)!r} is no folder; {remedy}, unpacked")
-    folders = [pathlib.Path(raw_dir, name) for name in _FOLDERS]
-    headers: list[pathlib.Path] = next(filter(None, map(records.find_headers, folders)), [])
+    folders = [pathlib.Path(raw_dir, name) for name in FOLDERS]
+    headers: list[pathlib.Path] = next(filter(None, map(find_headers, folders)), [])
     if not headers:
         raise DataError(f"raw_dir {str(raw_dir)!r} holds no WFDB header (*.hea) at any depth; {remedy}, unpacked")
     reference = find_reference(raw_dir)
     if reference is None:
         raise DataError(
             f"raw_dir {str(raw_dir)!r} holds no labels: {' or '.join(REFERENCES)} is expected in it or in its "
-            f"{_FOLDERS[0]}/ or {_FOLDERS[1]}/; {remedy}"
+            f"{FOLDERS[0]}/ or {FOLDERS[1]}/; {remedy}"
         )
     return Found(headers, reference)
-
-
-def find_reference(raw_dir: str | os.PathLike[str]) -> pathlib.Path | None:
-    """Returns the table of labels of the archive, or part of an archive, in `raw_dir`; None if it has none."""
-    tables = [pathlib.Path(raw_dir, folder, name) for name in REFERENCES for folder in _FOLDERS]
-    return next((path for path in tables if path.is_file()), None)
-
-
-def read_reference(path: str | os.PathLike[str]) -> dict[str, tuple[str, ...]]:
-    """Returns the labels of each record: one, if the table ("A00001,N" a line, no header) is in order.
-
-    Raises:
-      DataError: if a line is not of that form.
-    """
-    labels: dict[str, tuple[str, ...]] = {}
-    lines = pathlib.Path(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        fields = [field.strip() for field in line.split(",")]
-        if fields == [""]:
-            continue
-        if len(fields) != 2 or not all(fields):
-            raise DataError(f"{path}, line {number}: a record and its label expected ('A00001,N'), not {line!r}")
-        known = labels.get(fields[0], ())
-        labels[fields[0]] = known if fields[1] in known else (*known, fields[1])
-    return labels
 
 
 def read(raw_dir: str | os.PathLike[str] | None) -> Catalogue:
@@ -88,17 +62,17 @@ def read(raw_dir: str | os.PathLike[str] | None) -> Catalogue:
     """
     paths, reference = find(raw_dir)
     labels = read_reference(reference)
-    headers: dict[str, records.Header] = {}
+    headers: dict[str, Header] = {}
     digests: dict[str, list[str]] = {}
     rejected: list[tuple[str, str]] = []
     for path in tqdm.tqdm(paths, desc="read records", unit="record", disable=None):
         try:
             if path.stem in headers:
-                raise records.RecordError(path, f"the same record as {headers[path.stem].path}")
+                raise RecordError(path, f"the same record as {headers[path.stem].path}")
             _check_label(path, labels.get(path.stem, ()), reference)
-            header = records.read_header(path)
-            signal = records.read_signal(header, (LEAD,))
-        except records.RecordError as error:
+            header = read_header(path)
+            signal = read_signal(header, (LEAD,))
+        except RecordError as error:
             rejected.append((error.path, error.reason))
             continue
         headers[header.record_id] = header
@@ -115,7 +89,7 @@ def read(raw_dir: str | os.PathLike[str] | None) -> Catalogue:
         -1, len(CLASSES)
     )
     patients = [f"{SOURCE}/{first[record]}" for record in headers]
-    fold = folds.assign_folds(one_hot, np.full(len(headers), SOURCE), np.array(patients, str))
+    fold = stratify.assign_folds(one_hot, np.full(len(headers), SOURCE), np.array(patients, str))
     entries = [
         Entry(header, SOURCE, patient, int(k), tuple(row))
         for header, patient, k, row in zip(headers.values(), patients, fold, one_hot.tolist(), strict=True)
@@ -131,10 +105,8 @@ def read(raw_dir: str | os.PathLike[str] | None) -> Catalogue:
 def _check_label(path: pathlib.Path, labels: tuple[str, ...], reference: pathlib.Path) -> None:
     """Raises RecordError unless a record has exactly one label, and a known one."""
     if not labels:
-        raise records.RecordError(path, f"has no label in {reference.name}")
+        raise RecordError(path, f"has no label in {reference.name}")
     if len(labels) > 1:
-        raise records.RecordError(path, f"has several labels in {reference.name}: {', '.join(labels)}")
+        raise RecordError(path, f"has several labels in {reference.name}: {', '.join(labels)}")
     if labels[0] not in CLASSES:
-        raise records.RecordError(
-            path, f"unknown label {labels[0]!r} in {reference.name}; {', '.join(CLASSES)} are known"
-        )
+        raise RecordError(path, f"unknown label {labels[0]!r} in {reference.name}; {', '.join(CLASSES)} are known")

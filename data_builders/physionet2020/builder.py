@@ -5,10 +5,12 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import builder, preprocess
+from data_builders import builder
 from data_builders.entries import Catalogue
 from data_builders.physionet2020 import catalogue, download
-from lrhnet_jax import ecg
+from lrhnet_jax.ecg import leads
+from lrhnet_jax.ecg import preprocess as preprocessing
+from lrhnet_jax.tasks import physionet2020
 
 
 class Physionet2020(builder.WfdbBuilder):
@@ -17,9 +19,9 @@ class Physionet2020(builder.WfdbBuilder):
     name = "physionet2020"
     VERSION = tfds.core.Version("1.0.0")
     MAX_SIMULTANEOUS_DOWNLOADS = 16
-    BUILDER_CONFIGS = builder.configs(preprocess.OPTIONS)
-    CLASSES = ecg.CLASSES
-    LEADS = FILE_LEADS = ecg.LEADS
+    BUILDER_CONFIGS = builder.configs(preprocessing.OPTIONS)
+    CLASSES = physionet2020.CLASSES
+    LEADS = FILE_LEADS = leads.LEADS
     TABLES = ("ptbxl_database",)
     HOMEPAGE = download.HOMEPAGE
     DESCRIPTION = """12-lead ECGs of the PhysioNet/Computing in Cardiology Challenge 2020 with its 24 scored diagnoses

@@ -6,9 +6,11 @@ import pathlib
 
 import numpy as np
 
-from data_builders import entries, folds, ptbxl_table, records
+from data_builders import entries
 from data_builders.entries import Catalogue, Entry
-from lrhnet_jax import ecg
+from lrhnet_jax.ecg import stratify
+from lrhnet_jax.ecg.wfdb import Header
+from lrhnet_jax.tasks import physionet2020, ptbxl_table
 
 PTBXL = "ptb-xl"
 _REMEDY = (
@@ -28,13 +30,15 @@ def read(raw_dir: str | os.PathLike[str], ptbxl_database: str | os.PathLike[str]
     """
     paths = find(raw_dir)
     patients = read_patients(ptbxl_database) if ptbxl_database else {}
-    found = entries.read_labelled(paths, len(ecg.CLASSES), lambda header: ecg.encode_labels(header.codes))
+    found = entries.read_labelled(
+        paths, len(physionet2020.CLASSES), lambda header: physionet2020.encode_labels(header.codes)
+    )
     sources = [header.source or "unknown" for header in found.headers]
     names = [_patient(source, header, patients) for source, header in zip(sources, found.headers, strict=True)]
     unknown = sum(source == PTBXL and "/patient-" not in name for source, name in zip(sources, names, strict=True))
     if unknown:
         logging.warning("the patients of %d records of PTB-XL are not known: see --ptbxl_database", unknown)
-    fold = folds.assign_folds(found.labels, np.array(sources, str), np.array(names, str))
+    fold = stratify.assign_folds(found.labels, np.array(sources, str), np.array(names, str))
     built = [
         Entry(header, source, name, int(k), tuple(row))
         for header, source, name, k, row in zip(found.headers, sources, names, fold, found.labels.tolist(), strict=True)
@@ -57,7 +61,7 @@ def read_patients(path: str | os.PathLike[str]) -> dict[int, str]:
     return {number: row.patient for number, row in table.items() if row.patient}
 
 
-def _patient(source: str, header: records.Header, patients: dict[int, str]) -> str:
+def _patient(source: str, header: Header, patients: dict[int, str]) -> str:
     number = ptbxl_table.number(header.record_id) if source == PTBXL else None
     known = header.patient or patients.get(number or 0)
     return f"{source}/patient-{known}" if known else f"{source}/{header.record_id}"

@@ -5,10 +5,12 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import builder, preprocess, ptbxl_table
+from data_builders import builder
 from data_builders.entries import Catalogue
 from data_builders.ptbxl import catalogue
-from lrhnet_jax import ecg, ptbxl
+from lrhnet_jax.ecg import leads
+from lrhnet_jax.ecg import preprocess as preprocessing
+from lrhnet_jax.tasks import ptbxl, ptbxl_table
 
 
 class Ptbxl(builder.WfdbBuilder):
@@ -16,9 +18,9 @@ class Ptbxl(builder.WfdbBuilder):
 
     name = "ptbxl"
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = builder.configs(preprocess.OPTIONS)
+    BUILDER_CONFIGS = builder.configs(preprocessing.OPTIONS)
     CLASSES = ptbxl.CLASSES
-    LEADS = FILE_LEADS = ecg.LEADS
+    LEADS = FILE_LEADS = leads.LEADS
     TABLES = ("ptbxl_database", "scp_statements")
     PUBLISHED_FOLDS = True
     HOMEPAGE = ptbxl_table.HOMEPAGE

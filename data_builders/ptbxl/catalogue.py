@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders import entries, folds, ptbxl_table, records
+from data_builders import entries
 from data_builders.entries import Catalogue, Entry
-from lrhnet_jax import ptbxl
+from lrhnet_jax.ecg import stratify
+from lrhnet_jax.ecg.wfdb import Header, RecordError
 from lrhnet_jax.errors import DataError
+from lrhnet_jax.tasks import ptbxl, ptbxl_table
 
 SOURCE = "ptb-xl"  # as Challenge 2020 calls it
 Path = str | os.PathLike[str]
@@ -70,14 +72,14 @@ def read(raw_dir: Path | None, ptbxl_database: Path | None = None, scp_statement
     """
     paths, table, superclass, report = find(raw_dir, ptbxl_database, scp_statements)
 
-    def row(header: records.Header) -> ptbxl_table.Row:
+    def row(header: Header) -> ptbxl_table.Row:
         return table[ptbxl_table.number(header.record_id) or 0]
 
-    def encode(header: records.Header) -> np.ndarray:
+    def encode(header: Header) -> np.ndarray:
         if ptbxl_table.number(header.record_id) not in table:
-            raise records.RecordError(header.path, f"is not in {os.path.basename(report['ptbxl_database'])}")
+            raise RecordError(header.path, f"is not in {os.path.basename(report['ptbxl_database'])}")
         if not 1 <= row(header).strat_fold <= 10:
-            raise records.RecordError(header.path, f"has strat_fold {row(header).strat_fold}, which is none of 1 to 10")
+            raise RecordError(header.path, f"has strat_fold {row(header).strat_fold}, which is none of 1 to 10")
         return ptbxl.encode_labels(row(header).statements, superclass)
 
     found = entries.read_labelled(paths, len(ptbxl.CLASSES), encode)
@@ -86,7 +88,7 @@ def read(raw_dir: Path | None, ptbxl_database: Path | None = None, scp_statement
         f"{SOURCE}/patient-{one.patient}" if one.patient else f"{SOURCE}/{header.record_id}"
         for one, header in zip(rows, found.headers, strict=True)
     ]
-    fold = folds.assign_folds(found.labels, np.full(len(rows), SOURCE), np.array(patients, str))
+    fold = stratify.assign_folds(found.labels, np.full(len(rows), SOURCE), np.array(patients, str))
     built = [
         Entry(_with_person(header, one), SOURCE, patient, int(k), tuple(labels), one.strat_fold)
         for header, one, patient, k, labels in zip(
@@ -97,7 +99,7 @@ def read(raw_dir: Path | None, ptbxl_database: Path | None = None, scp_statement
     return Catalogue(built, found.left_out, found.rejected, dict(report))
 
 
-def _with_person(header: records.Header, row: ptbxl_table.Row) -> records.Header:
+def _with_person(header: Header, row: ptbxl_table.Row) -> Header:
     """The header with age and sex from the table where it has none: PTB-XL's own headers have none."""
     age = row.age if header.age is None else header.age
     return dataclasses.replace(header, age=age, sex=header.sex or row.sex)

@@ -15,10 +15,11 @@ from tqdm import tqdm
 
 from data_builders.synthetic import plan, statements
 from data_builders.synthetic.generator import generate
-from lrhnet_jax import ecg
+from lrhnet_jax.ecg.leads import LEADS
+from lrhnet_jax.tasks import physionet2020
 
 _PROGRESS_FROM = 1000  # records from which a progress bar is worth its lines
-_CODE = {abbreviation: code for code, (abbreviation, _) in ecg.DIAGNOSES.items()}
+_CODE = {abbreviation: code for code, (abbreviation, _) in physionet2020.DIAGNOSES.items()}
 
 
 def write(
@@ -133,9 +134,9 @@ def _header(
     dated = " 15-May-2020 15:22:05" if record.source not in ("ptb-xl", "georgia") else ""
     form = "16x1+24" if record.source == "georgia" else "16+24"
     scale = f"{gain}({baseline})/{units}" if baseline else f"{gain}/{units}"
-    lines = [f"{record.name} {len(ecg.LEADS)} {record.rate} {len(digital)}{dated}"]
+    lines = [f"{record.name} {len(LEADS)} {record.rate} {len(digital)}{dated}"]
     checksums = digital.sum(axis=0, dtype=np.int64).astype(np.int16)  # modulo 2**16, as WFDB defines it
-    for lead, first, checksum in zip(ecg.LEADS, digital[0], checksums, strict=True):
+    for lead, first, checksum in zip(LEADS, digital[0], checksums, strict=True):
         lines.append(f"{record.name}.mat {form} {scale} 16 0 {first} {checksum} 0 {lead}")
     hash_mark = "# " if record.source == "georgia" else "#"
     lines += [
@@ -171,7 +172,7 @@ def _write_patients(path: Path, seed: int, planned: list[plan.Record]) -> None:
         for record in planned:
             if record.source == "ptb-xl":
                 age = 300.0 if record.age > 89 else record.age
-                scored = ecg.encode_labels(record.codes).any()
+                scored = physionet2020.encode_labels(record.codes).any()
                 codes = statements.of(record.classes) if scored else {}
                 fold = np.random.default_rng([seed, record.patient, 4]).integers(1, 11)
                 table.writerow([record.number, f"{record.patient}.0", age, int(record.sex == "female"), codes, fold])

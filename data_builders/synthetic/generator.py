@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from data_builders.synthetic import dipole, morphology, noise, rhythm
-from lrhnet_jax import ecg
+from lrhnet_jax.tasks import physionet2020
 
 
 def abbreviations(codes: Iterable[str]) -> frozenset[str]:
@@ -14,13 +14,13 @@ def abbreviations(codes: Iterable[str]) -> frozenset[str]:
     Raises:
       ValueError: for a code that is not one of the 24 scored diagnoses or their equivalents.
     """
-    merged = [ecg.EQUIVALENT.get(code, code) for code in codes]
-    unknown = sorted(set(merged) - set(ecg.DIAGNOSES))
+    merged = [physionet2020.EQUIVALENT.get(code, code) for code in codes]
+    unknown = sorted(set(merged) - set(physionet2020.DIAGNOSES))
     if unknown:
         raise ValueError(
             f"cannot generate the unscored diagnosis {', '.join(unknown)}; the codes of lrhnet_jax.ecg.DIAGNOSES can be"
         )
-    return frozenset(ecg.DIAGNOSES[code][0] for code in merged)
+    return frozenset(physionet2020.DIAGNOSES[code][0] for code in merged)
 
 
 def generate(
@@ -51,7 +51,7 @@ def generate(
       noisy: False leaves out noise and baseline wander.
 
     Returns:
-      (samples, 12) float32, mV, leads in the order of `ecg.LEADS`.
+      (samples, 12) float32, mV, leads in the order of `leads.LEADS`.
 
     Raises:
       ValueError: for an unscored code, or a length or rate that holds no ECG.

@@ -12,7 +12,7 @@ from importlib import resources
 
 import numpy as np
 
-from lrhnet_jax import ecg
+from lrhnet_jax.tasks import physionet2020
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ SOURCES: dict[str, Source] = {
     "ptb": Source("S", 4, 1000, (30, 38), 0.02, 50, ("female", "male")),
     "st_petersburg_incart": Source("I", 4, 257, (60, 60), 0.02, 50, ("F", "M")),
 }
-_SNOMED = {abbreviation: code for code, (abbreviation, _) in ecg.DIAGNOSES.items()}
+_SNOMED = {abbreviation: code for code, (abbreviation, _) in physionet2020.DIAGNOSES.items()}
 # How sources write diagnoses that the Challenge scores as one: class -> (the other code, its share by source).
 _ALIASES: dict[str, tuple[str, dict[str, float]]] = {
     "RBBB": ("59118001", {"cpsc_2018": 1.0, "cpsc_2018_extra": 0.8, "georgia": 0.9, "st_petersburg_incart": 1.0}),
@@ -125,7 +125,7 @@ def records(
         times; otherwise labels follow the table alone, where some classes are very rare.
       incart_seconds: length of the St Petersburg records, really 1800.
     """
-    names = [name for name in ecg.ABBREVIATIONS if any(name in row.classes for row in _choices(source)[0])]
+    names = [name for name in physionet2020.ABBREVIATIONS if any(name in row.classes for row in _choices(source)[0])]
     planned: list[Record] = []
     seen: list[Record] = []  # patients who may come again
     for number in range(1, count + 1):

@@ -10,12 +10,12 @@ from scipy import signal as scipy_signal
 
 from data_builders.synthetic import archive
 from data_builders.synthetic.generator import generate
-from lrhnet_jax import ecg
+from lrhnet_jax.tasks import physionet2020
 
 RATE = 300  # Hz
 SHARES = {"N": 0.5, "A": 0.15, "O": 0.25, "~": 0.1}  # really .60, .09, .28 and .03: a small set needs more of the rare
 OTHERS = ("PAC", "PVC", "AFL", "SB", "STach", "IAVB", "LBBB", "RBBB", "PR")  # diagnoses that are "other rhythm"
-_CODE = {abbreviation: code for code, (abbreviation, _) in ecg.DIAGNOSES.items()}
+_CODE = {abbreviation: code for code, (abbreviation, _) in physionet2020.DIAGNOSES.items()}
 
 
 @dataclass(frozen=True)

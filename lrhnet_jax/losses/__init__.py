@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrhnet_jax.errors import ConfigError
-from lrhnet_jax.losses import self_distillation
-from lrhnet_jax.losses.contrastive import CLT, Bank, Embeddings, crd, draw_negatives, init_bank
+from lrhnet_jax.losses import pskd
+from lrhnet_jax.losses.clt import CLT, Bank, Embeddings, crd, draw_negatives, init_bank
 from lrhnet_jax.losses.fitnet import FitNet, Hints, RandomMap, random_map_kl
 from lrhnet_jax.losses.logits import KINDS, distillation, multi_teacher_kl, sigmoid_kl, softmax_kl
 from lrhnet_jax.losses.method import Method, Result, Seen
-from lrhnet_jax.losses.self_distillation import PSKD
+from lrhnet_jax.losses.pskd import PSKD
 from lrhnet_jax.losses.semckd import CrossLayer, SemCKD
 from lrhnet_jax.losses.supervised import bce, cross_entropy
 
@@ -46,8 +46,8 @@ __all__ = [
     "make_method",
     "method_fields",
     "multi_teacher_kl",
+    "pskd",
     "random_map_kl",
-    "self_distillation",
     "sigmoid_kl",
     "softmax_kl",
 ]

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lrhnet_jax import ops
 from lrhnet_jax.errors import ConfigError
+from lrhnet_jax.kernels.conv1d import conv1d
 from lrhnet_jax.models import pooling
 
 Dtype = Any
@@ -136,7 +136,7 @@ class Conv1D(nn.Module):
             "he_normal": (nn.initializers.he_normal(), nn.initializers.zeros),
         }[self.weight_init]
         kernel = self.param("kernel", kernel_init, (self.taps, channels, self.features), self.param_dtype)
-        x = ops.conv1d(x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride, padding=self.padding)
+        x = conv1d(x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride, padding=self.padding)
         if self.use_bias:
             bias = self.param("bias", bias_init, (self.features,), self.param_dtype)
             x = x + bias.astype(self.dtype)[None, None, :]
@@ -166,7 +166,7 @@ class BatchNorm(nn.Module):
     Statistics are over batch and time, in `param_dtype`; with `axis_name` over all devices of that pmap axis too. Under
     jit over a mesh they are global by themselves.
 
-    Where the convolution before it has taken the rest (`folding.fold`), all that is left of it is a parameter `shift`.
+    Where the convolution before it has taken the rest (`fold_batchnorm.fold`), all that is left is a parameter `shift`.
 
     Attributes:
       initial_scale: 0 in the last one of a residual branch lets training begin with the shortcuts alone.

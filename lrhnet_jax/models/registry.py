@@ -9,9 +9,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lrhnet_jax import ecg
+from lrhnet_jax.ecg.leads import DEMOGRAPHICS, check_leads
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.models import cnn1d, layers, lrhnet, resnet34, seresnet, xresnet1d
+from lrhnet_jax.tasks import physionet2020
 
 _MODELS: dict[str, type[layers.Network]] = {
     "lrhnet": lrhnet.LRHNet,
@@ -28,7 +29,7 @@ def create(
     name: str,
     leads: Sequence[str] | int,
     *,
-    num_classes: int = len(ecg.CLASSES),
+    num_classes: int = len(physionet2020.CLASSES),
     dtype: layers.Dtype | None = None,
     param_dtype: layers.Dtype = jnp.float32,
     **options: Any,
@@ -55,7 +56,7 @@ def create(
         if leads < 1:
             raise ConfigError(f"{name} needs at least one lead, not {leads}")
     else:
-        ecg.check_leads(leads)
+        check_leads(leads)
     known = set(inspect.signature(_MODELS[name]).parameters) - {"num_classes", "dtype", "param_dtype", "parent", "name"}
     unknown = sorted(set(options) - known)
     if unknown:
@@ -98,7 +99,7 @@ def multiply_accumulates(name: str, leads: Sequence[str] | int, window: int, **o
         return output
 
     channels = leads if isinstance(leads, int) else len(leads)
-    signal, demographics = jnp.zeros((1, window, channels)), jnp.zeros((1, len(ecg.DEMOGRAPHICS)))
+    signal, demographics = jnp.zeros((1, window, channels)), jnp.zeros((1, len(DEMOGRAPHICS)))
     with nn.intercept_methods(count):
         jax.eval_shape(create(name, leads, **options).init, jax.random.key(0), signal, demographics)
     return total

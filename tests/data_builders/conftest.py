@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.data_builders.wfdb_files import AF, NSR, OLD_RBBB, RBBB, comments, write_record
+from tests.helpers.wfdb_files import AF, NSR, OLD_RBBB, RBBB, comments, write_record
 
 
 @pytest.fixture

@@ -16,11 +16,14 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_builders import build, preprocess, records, shards
+from data_builders import build, shards
 from data_builders.physionet2020 import download
-from lrhnet_jax import challenge2017, ecg, ptbxl
+from lrhnet_jax.ecg import preprocess as preprocessing
+from lrhnet_jax.ecg.leads import LEADS
+from lrhnet_jax.ecg.wfdb import read_header, read_signal
 from lrhnet_jax.errors import DataError
-from tests.data_builders.wfdb_files import NSR, comments, write_record
+from lrhnet_jax.tasks import physionet2017, physionet2020, ptbxl
+from tests.helpers.wfdb_files import NSR, comments, write_record
 
 
 def _rows(folder):
@@ -47,11 +50,11 @@ def test_what_is_built(archive, ptbxl_database, tmp_path):
     rows = _rows(folder)
     assert len(rows) == 24
     row = rows["HR00001"]
-    header = records.read_header(archive / "training/ptb-xl/g1/HR00001.hea")
-    expected = preprocess.preprocess(records.read_signal(header), 500.0)
+    header = read_header(archive / "training/ptb-xl/g1/HR00001.hea")
+    expected = preprocessing.preprocess(read_signal(header), 500.0)
     assert row["signal"].dtype == np.float16
     np.testing.assert_array_equal(row["signal"], expected)
-    np.testing.assert_array_equal(row["labels"], ecg.encode_labels(header.codes))
+    np.testing.assert_array_equal(row["labels"], physionet2020.encode_labels(header.codes))
     np.testing.assert_allclose(row["demographics"], [0.4, 1, 1, 0, 1])
     assert row["source"] == b"ptb-xl"
     assert (row["rate"], row["length"]) == (500.0, 1000)
@@ -93,8 +96,8 @@ def test_beam_that_is_not_installed_is_an_error(archive, tmp_path, monkeypatch):
 def test_preprocess_is_part_of_the_path(archive, tmp_path):
     folder = build.build("physionet2020", archive, tmp_path, preprocess="reference", workers=1)
     assert folder == tmp_path / "physionet2020/reference/1.0.0"
-    header = records.read_header(archive / "training/ptb-xl/g1/HR00001.hea")
-    expected = preprocess.preprocess(records.read_signal(header), 500.0, preprocess.REFERENCE)
+    header = read_header(archive / "training/ptb-xl/g1/HR00001.hea")
+    expected = preprocessing.preprocess(read_signal(header), 500.0, preprocessing.REFERENCE)
     np.testing.assert_array_equal(_rows(folder)["HR00001"]["signal"], expected)
 
 
@@ -108,7 +111,7 @@ def spoilt(archive):
     values = np.random.default_rng(0).integers(-99, 99, (1000, 12)).astype(np.int16)
     values[3, 3] = -32768
     write_record(georgia, "E00004", values, comments=comments(NSR))
-    write_record(georgia, "E00005", values[:, :11], leads=ecg.LEADS[:11], comments=comments(NSR))
+    write_record(georgia, "E00005", values[:, :11], leads=LEADS[:11], comments=comments(NSR))
     write_record(georgia, "E00006", values[:900], announced=(12, 1000), comments=comments(NSR))
     return archive
 
@@ -318,7 +321,7 @@ def test_synthetic_set(tmp_path):
 
 @pytest.mark.parametrize(
     ("kind", "preprocess", "classes"),
-    [("ptbxl", "100hz", ptbxl.CLASSES), ("physionet2017", None, challenge2017.CLASSES)],
+    [("ptbxl", "100hz", ptbxl.CLASSES), ("physionet2017", None, physionet2017.CLASSES)],
 )
 def test_synthetic_sets_of_other_classes(tmp_path, kind, preprocess, classes):
     options = {"records": 12, "seed": 3, "kind": kind, "preprocess": preprocess, "workers": 1}

@@ -5,9 +5,10 @@ import pytest
 
 from data_builders import build
 from data_builders.cpsc2018 import catalogue
-from lrhnet_jax import cpsc2018, data
+from lrhnet_jax.data import dataset
 from lrhnet_jax.errors import DataError
-from tests.data_builders.wfdb_files import AF, NSR, OLD_RBBB, comments, write_record
+from lrhnet_jax.tasks import cpsc2018
+from tests.helpers.wfdb_files import AF, NSR, OLD_RBBB, comments, write_record
 
 ECTOPICS, STD, STE = "164884008", "429622005", "164931005"
 CODES = ((NSR,), (AF, OLD_RBBB), (ECTOPICS,), (STD, STE), (AF,))  # of A0001 to A0005, and so on
@@ -43,7 +44,7 @@ def test_what_is_built(raw, tmp_path):
     assert (report["records"], report["left_out_no_scored_class"], report["per_source"]) == (20, 1, {"cpsc_2018": 20})
     assert (report["synthetic"], report["notice"], "per_published_fold" in report) == (False, "", False)
     assert report["rejected"] == []
-    loaded = data.load(folder)
+    loaded = dataset.load(folder)
     assert loaded.classes == cpsc2018.CLASSES and loaded.published_folds is None
     row = loaded.record_ids.tolist().index("A0004")
     assert [cpsc2018.CLASSES[i] for i in np.flatnonzero(loaded.labels[row])] == ["STD", "STE"]
@@ -54,7 +55,7 @@ def test_what_is_built(raw, tmp_path):
 def test_100_hz_is_a_config(raw, tmp_path):
     folder = build.build("cpsc2018", raw, tmp_path / "data", preprocess="100hz", workers=1)
     assert folder.parts[-2] == "100hz"
-    assert set(data.load(folder).lengths.tolist()) == {200}  # of 1,000 samples at 500 Hz
+    assert set(dataset.load(folder).lengths.tolist()) == {200}  # of 1,000 samples at 500 Hz
 
 
 def test_the_same_record_twice_is_rejected(raw):

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_builders import build, preprocess, records
+from data_builders import build
 from data_builders.physionet2017 import catalogue
-from lrhnet_jax import data, splits
-from lrhnet_jax.challenge2017 import CLASSES
+from lrhnet_jax.data import dataset, splits
+from lrhnet_jax.ecg import preprocess as preprocessing
+from lrhnet_jax.ecg.wfdb import read_header, read_signal
 from lrhnet_jax.errors import DataError
-from tests.data_builders.wfdb_files import write_record
+from lrhnet_jax.tasks.physionet2017 import CLASSES
+from tests.helpers.wfdb_files import write_record
 
 LETTERS = "NNNAO" * 4 + "NOOA~" * 2  # of A00001 and so on: N 14, A 6, O 8, ~ 2
 
@@ -69,10 +71,10 @@ def test_what_is_built(raw, tmp_path):
     rows = {row["record_id"].decode(): row for row in (source[i] for i in range(len(source)))}
     assert len(rows) == 30
     row = rows["A00001"]
-    header = records.read_header(raw / "training2017/A00001.hea")
-    signal = records.read_signal(header, ("ECG",))
+    header = read_header(raw / "training2017/A00001.hea")
+    signal = read_signal(header, ("ECG",))
     assert row["signal"].shape == (18286, 1) and row["signal"].dtype == np.float16
-    np.testing.assert_array_equal(row["signal"], preprocess.zscore(signal).astype(np.float16))
+    np.testing.assert_array_equal(row["signal"], preprocessing.zscore(signal).astype(np.float16))
     assert "".join(CLASSES[rows[name_of(i)]["labels"].argmax()] for i in range(30)) == LETTERS
     assert all(row["labels"].sum() == 1 for row in rows.values())
     np.testing.assert_array_equal(row["demographics"], np.zeros(5))
@@ -90,16 +92,16 @@ def test_what_is_built(raw, tmp_path):
 def test_other_rates_are_configs(raw, tmp_path, name, rate):
     folder = made(raw, tmp_path, preprocess=name)
     assert folder.parts[-2] == name
-    loaded = data.load(folder)
+    loaded = dataset.load(folder)
     assert set(loaded.lengths.tolist()) == {10 * rate}
-    signal = records.read_signal(records.read_header(raw / "training2017/A00001.hea"), ("ECG",))
-    expected = preprocess.preprocess(signal, 300.0, preprocess.Preprocess(rate=rate))
+    signal = read_signal(read_header(raw / "training2017/A00001.hea"), ("ECG",))
+    expected = preprocessing.preprocess(signal, 300.0, preprocessing.Preprocess(rate=rate))
     row = loaded.record_ids.tolist().index("A00001")
     np.testing.assert_array_equal(loaded.signals[loaded.offsets[row] :][: 10 * rate], expected)
 
 
 def test_loads_as_records_and_splits_by_class_and_signal(raw, tmp_path):
-    loaded = data.load(made(raw, tmp_path))
+    loaded = dataset.load(made(raw, tmp_path))
     assert (loaded.leads, loaded.classes, loaded.labels.shape) == (("I",), CLASSES, (30, 4))
     assert loaded.describe()["per_class"] == {"N": 14, "A": 6, "O": 8, "~": 2}
     assert loaded.select(np.arange(3)).classes == CLASSES
@@ -200,7 +202,7 @@ def test_broken_and_repeated_records_are_rejected_before_folds_are_dealt(raw, tm
     assert np.ptp(np.bincount([entry.fold for entry in found.entries], minlength=5)) <= 2
     with pytest.raises(DataError, match=r"6 records were rejected \(--strict\):\n.*A00001.hea: signal file"):
         made(raw, tmp_path, strict=True)
-    assert len(data.load(made(raw, tmp_path))) == 25
+    assert len(dataset.load(made(raw, tmp_path))) == 25
 
 
 def test_a_line_that_is_none_is_an_error(raw):

@@ -6,11 +6,13 @@ import pathlib
 import numpy as np
 import pytest
 
-from data_builders import preprocess, records, shards
+from data_builders import shards
 from data_builders.physionet2020 import catalogue, download
-from lrhnet_jax import ecg
+from lrhnet_jax.ecg import preprocess as preprocessing
+from lrhnet_jax.ecg.wfdb import RecordError, read_signal
 from lrhnet_jax.errors import DataError
-from tests.data_builders.wfdb_files import NSR, OLD_RBBB, RBBB, comments, write_record
+from lrhnet_jax.tasks import physionet2020
+from tests.helpers.wfdb_files import NSR, OLD_RBBB, RBBB, comments, write_record
 
 # catalogue
 
@@ -72,23 +74,23 @@ def test_another_table_is_refused(tmp_path, text, message):
 
 def test_example_of_a_record(archive):
     entry = next(e for e in catalogue.read(archive).entries if e.header.record_id == "S0001")
-    result = shards.example(entry, preprocess.PAPER)
+    result = shards.example(entry, preprocessing.PAPER)
     assert result["signal"].shape == (257, 12)  # 1,000 samples at 1,000 Hz
     assert result["signal"].dtype == np.float16
-    assert [ecg.CLASSES[i] for i in np.flatnonzero(result["labels"])] == [RBBB]
+    assert [physionet2020.CLASSES[i] for i in np.flatnonzero(result["labels"])] == [RBBB]
     np.testing.assert_allclose(result["demographics"], [0.56, 1, 0, 0, 0])
     assert (result["rate"], result["length"]) == (1000.0, 1000)
 
 
 def test_equivalent_codes_are_merged(archive):
     entry = next(e for e in catalogue.read(archive).entries if OLD_RBBB in e.header.codes)
-    assert shards.example(entry, preprocess.PAPER)["labels"][ecg.CLASSES.index(RBBB)]
+    assert shards.example(entry, preprocessing.PAPER)["labels"][physionet2020.CLASSES.index(RBBB)]
 
 
 def test_samples_are_stored_in_two_bytes(archive, tmp_path):
     """TFDS's default for float16 takes four."""
     entries = tuple(catalogue.read(archive).entries)
-    result = shards.write(shards.Shard(str(tmp_path / "x"), entries, preprocess.PAPER))
+    result = shards.write(shards.Shard(str(tmp_path / "x"), entries, preprocessing.PAPER))
     assert (result.written, result.rejected) == (tuple(range(24)), ())
     samples = sum(-(-e.header.samples * 257 // int(e.header.rate)) for e in entries)
     assert 2 * 12 * samples < result.size < 2 * 12 * samples + 24 * 1000
@@ -105,24 +107,24 @@ def test_plan_mixes_records_and_needs_no_more_shards_than_records():
 
 
 def test_unexpected_errors_reject_the_record(archive, tmp_path, monkeypatch):
-    read = records.read_signal
+    read = read_signal
 
     def strange(header, *arguments):
         if header.record_id == "E00003":
             raise ZeroDivisionError("strange")
         return read(header, *arguments)
 
-    monkeypatch.setattr(records, "read_signal", strange)
+    monkeypatch.setattr(shards, "read_signal", strange)
     entries = tuple(catalogue.read(archive).entries)
-    result = shards.write(shards.Shard(str(tmp_path / "x"), entries, preprocess.PAPER))
+    result = shards.write(shards.Shard(str(tmp_path / "x"), entries, preprocessing.PAPER))
     assert len(result.written) == 23
     assert result.rejected[0][1] == "unexpected ZeroDivisionError: strange"
 
 
 def test_samples_that_leave_the_range_of_float16_are_rejected(archive, monkeypatch):
-    monkeypatch.setattr(preprocess, "preprocess", lambda *_: np.full((9, 12), np.inf, np.float16))
-    with pytest.raises(records.RecordError, match="non-finite samples after preprocessing"):
-        shards.example(catalogue.read(archive).entries[0], preprocess.PAPER)
+    monkeypatch.setattr(preprocessing, "preprocess", lambda *_: np.full((9, 12), np.inf, np.float16))
+    with pytest.raises(RecordError, match="non-finite samples after preprocessing"):
+        shards.example(catalogue.read(archive).entries[0], preprocessing.PAPER)
 
 
 def _die(shard):
@@ -132,7 +134,7 @@ def _die(shard):
 def test_a_worker_that_dies_is_an_error(archive, tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "_write_in_worker", _die)
     entries = tuple(catalogue.read(archive).entries)
-    work = [shards.Shard(str(tmp_path / str(i)), entries, preprocess.PAPER) for i in range(2)]
+    work = [shards.Shard(str(tmp_path / str(i)), entries, preprocessing.PAPER) for i in range(2)]
     with pytest.raises(DataError, match="worker processes died, most likely for want of memory; try fewer"):
         shards.write_all(work, workers=2)
 

@@ -5,16 +5,17 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from data_builders import plot, records, synthetic
-from lrhnet_jax import ecg
+from data_builders import plot, synthetic
+from lrhnet_jax.ecg.leads import LEADS
+from lrhnet_jax.ecg.wfdb import RecordError
 
 
 def test_page_draws_every_lead_to_scale():
     signal = np.zeros((5000, 12), np.float32)
-    signal[100, ecg.LEADS.index("II")] = 1.0
+    signal[100, LEADS.index("II")] = 1.0
     figure = plot.page(signal, 500, "a title")
     axes = figure.axes[0]
-    assert {text.get_text() for text in axes.texts} == set(ecg.LEADS)
+    assert {text.get_text() for text in axes.texts} == set(LEADS)
     width, height = figure.get_size_inches() * 25.4 * np.array(axes.get_position().bounds[2:])
     assert width / np.ptp(axes.get_xlim()) == pytest.approx(25)  # mm per second
     assert height / np.ptp(axes.get_ylim()) == pytest.approx(10)  # mm per mV
@@ -46,5 +47,5 @@ def test_command_line_draws_a_record(tmp_path):
 
 
 def test_draw_record_names_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(records.RecordError, match="HR00001"):
+    with pytest.raises(RecordError, match="HR00001"):
         plot.draw_record(tmp_path / "HR00001.hea", tmp_path / "out.png")

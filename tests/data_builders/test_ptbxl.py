@@ -3,11 +3,14 @@ import json
 import numpy as np
 import pytest
 
-from data_builders import build, preprocess, ptbxl_table, records
+from data_builders import build
 from data_builders.ptbxl import catalogue
-from lrhnet_jax import data, ptbxl, splits
+from lrhnet_jax.data import dataset, splits
+from lrhnet_jax.ecg import preprocess as preprocessing
+from lrhnet_jax.ecg.wfdb import read_header, read_signal
 from lrhnet_jax.errors import DataError
-from tests.data_builders.wfdb_files import comments, write_record
+from lrhnet_jax.tasks import ptbxl, ptbxl_table
+from tests.helpers.wfdb_files import comments, write_record
 
 CODES = (
     "{'NORM': 100.0, 'SR': 0.0}",
@@ -83,14 +86,14 @@ def test_what_is_built(raw, tmp_path):
     assert sum(report["per_published_fold"].values()) == 24 and len(report["per_published_fold"]) == 10
     assert report["ptbxl_database"] == str(raw / "ptbxl_database.csv") and report["scp_statements"] == "built in"
     assert report["rejected"] == []
-    loaded = data.load(folder)
+    loaded = dataset.load(folder)
     assert (loaded.classes, loaded.lengths.tolist()) == (ptbxl.CLASSES, [514] * 24)
     row = loaded.record_ids.tolist().index("00002_hr")
     assert names(loaded.labels[row]) == {"MI", "HYP"}  # a likelihood of 0 counts too
     np.testing.assert_allclose(loaded.demographics[row], [0.41, 1, 1, 0, 1], rtol=1e-6)
     assert (loaded.patients[row], loaded.published_folds[row]) == ("ptb-xl/patient-100", 1)
-    header = records.read_header(raw / "records500/00000/00002_hr.hea")
-    expected = preprocess.preprocess(records.read_signal(header), 500.0)
+    header = read_header(raw / "records500/00000/00002_hr.hea")
+    expected = preprocessing.preprocess(read_signal(header), 500.0)
     np.testing.assert_array_equal(loaded.signals[loaded.offsets[row] :][:514], expected)
     unknown = loaded.record_ids.tolist().index("00003_hr")
     np.testing.assert_array_equal(loaded.demographics[unknown], [0, 0, 0, 1, 1])
@@ -104,19 +107,19 @@ def test_challenge_2020_has_the_same_records_under_other_names(raw, challenge):
         other = published[number]
         assert entry.labels == other.labels
         assert (entry.patient, entry.fold, entry.published_fold) == (other.patient, other.fold, other.published_fold)
-        np.testing.assert_array_equal(records.read_signal(entry.header), records.read_signal(other.header))
+        np.testing.assert_array_equal(read_signal(entry.header), read_signal(other.header))
     assert found[3].header.age == 42 and found[3].header.sex == "Female"  # what a header says goes before the table
 
 
 def test_100_hz_is_a_config(raw, tmp_path):
     folder = build.build("ptbxl", raw, tmp_path / "data", preprocess="100hz", workers=1)
-    loaded = data.load(folder)
+    loaded = dataset.load(folder)
     assert set(loaded.lengths.tolist()) == {200}
     assert loaded.build_report["preprocess"]["rate"] == 100
 
 
 def test_no_patient_is_in_two_folds_and_both_kinds_of_folds_split(raw, tmp_path):
-    loaded = data.load(build.build("ptbxl", raw, tmp_path / "data", workers=1))
+    loaded = dataset.load(build.build("ptbxl", raw, tmp_path / "data", workers=1))
     for kind in (loaded.folds, loaded.published_folds):
         assert len({(patient, fold) for patient, fold in zip(loaded.patients, kind, strict=True)}) == 15
     split = splits.make(loaded, 4, "published", 10)

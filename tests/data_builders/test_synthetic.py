@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import wfdb
 
-from data_builders import ptbxl_table, synthetic
-from data_builders.physionet2017 import catalogue as challenge2017_catalogue
+from data_builders import synthetic
+from data_builders.physionet2017 import catalogue
 from data_builders.synthetic import archive, dipole, morphology, plan, rhythm, single_lead, statements
-from lrhnet_jax import challenge2017, ecg, ptbxl
+from lrhnet_jax.ecg.leads import LEADS
+from lrhnet_jax.tasks import physionet2017, physionet2020, ptbxl, ptbxl_table
 
-CODE = {abbreviation: code for code, (abbreviation, _) in ecg.DIAGNOSES.items()}
-LEAD = {name: i for i, name in enumerate(ecg.LEADS)}
+CODE = {abbreviation: code for code, (abbreviation, _) in physionet2020.DIAGNOSES.items()}
+LEAD = {name: i for i, name in enumerate(LEADS)}
 SEEDS = range(12)
 
 
@@ -121,7 +122,7 @@ def test_wfdb_reads_every_record_and_its_checksums_and_first_values_hold(written
     for path in headers:
         source = plan.SOURCES[path.parent.parent.name]
         record = wfdb.rdrecord(str(path.with_suffix("")), physical=False)
-        assert record.sig_name == list(ecg.LEADS)
+        assert record.sig_name == list(LEADS)
         assert record.fs == source.rate
         assert record.sig_len == len(record.d_signal) >= 9 * source.rate
         assert [(a - b) % 65536 for a, b in zip(record.calc_checksum(), record.checksum, strict=True)] == [0] * 12
@@ -168,7 +169,7 @@ def test_one_source_alone_has_the_classes_that_it_really_has():
 
 
 def test_statements_of_diagnoses():
-    assert set(ecg.ABBREVIATIONS) == set(statements.DIAGNOSES) | set(statements.OTHERS)
+    assert set(physionet2020.ABBREVIATIONS) == set(statements.DIAGNOSES) | set(statements.OTHERS)
     assert set(statements.DIAGNOSES.values()) <= set(ptbxl.SUPERCLASS)
     assert not set(statements.OTHERS.values()) & set(ptbxl.SUPERCLASS)
 
@@ -188,7 +189,7 @@ def test_patients_table_has_ptbxls_statements_and_folds(written):
     assert set(rows) == {number for number, record in planned.items() if record.source == "ptb-xl"}
     folds: dict[str, int] = {}
     for number, row in rows.items():
-        scored = ecg.encode_labels(planned[number].codes).any()
+        scored = physionet2020.encode_labels(planned[number].codes).any()
         assert row.statements == (tuple(statements.of(planned[number].classes)) if scored else ())
         assert row.sex == planned[number].sex and 1 <= row.strat_fold <= 10
         assert folds.setdefault(row.patient, row.strat_fold) == row.strat_fold
@@ -197,15 +198,15 @@ def test_patients_table_has_ptbxls_statements_and_folds(written):
 
 def test_single_lead_set_has_the_layout_and_the_classes_of_challenge_2017(tmp_path):
     synthetic.write_single_lead(tmp_path, 40, seed=2)
-    found = challenge2017_catalogue.read(tmp_path)
+    found = catalogue.read(tmp_path)
     planned = {record.name: record for record in single_lead.records(40, 2)}
     assert found.rejected == [] and len(found.entries) == 40
     for entry in found.entries:
         record = planned[entry.header.record_id]
-        assert challenge2017.CLASSES[entry.labels.index(True)] == record.label
+        assert physionet2017.CLASSES[entry.labels.index(True)] == record.label
         assert (entry.header.leads, entry.header.rate) == (("ECG",), 300)
         assert entry.header.samples == round(record.seconds * 300) and 9 <= record.seconds <= 61
-    assert {record.label for record in planned.values()} == set(challenge2017.CLASSES)
+    assert {record.label for record in planned.values()} == set(physionet2017.CLASSES)
     diagnoses = {label: {r.diagnosis for r in planned.values() if r.label == label} for label in "NAO"}
     assert (diagnoses["N"], diagnoses["A"]) == ({"NSR"}, {"AF"}) and diagnoses["O"] <= set(single_lead.OTHERS)
 
@@ -239,7 +240,7 @@ def test_header_quirks_of_real_archives_occur(tmp_path, monkeypatch):
     for quirk in (" 16x1+24 ", " 4880/mV ", " 200/mV ", "/mv ", "(12)/mv", "59118001", "63593006", "17338001"):
         assert quirk in text, quirk
     unscored = [line for line in text.splitlines() if line.startswith("#Dx: 16") and "," not in line]
-    assert any(not ecg.encode_labels(line.removeprefix("#Dx: ").split(",")).any() for line in unscored)
+    assert any(not physionet2020.encode_labels(line.removeprefix("#Dx: ").split(",")).any() for line in unscored)
 
 
 def test_one_patients_records_look_alike():
@@ -482,7 +483,7 @@ def test_junctional_bradycardia_has_no_sinus_p_wave_before_the_beat():
 
 def test_every_class_shows_several_times_in_a_small_set():
     counts = Counter(name for record in plan.records(600, 0) for name in record.classes if record.codes)
-    assert set(counts) == set(ecg.ABBREVIATIONS)
+    assert set(counts) == set(physionet2020.ABBREVIATIONS)
     assert min(counts.values()) >= 8
     assert {record.source for record in plan.records(600, 0)} == set(plan.SOURCES)
 
@@ -492,7 +493,7 @@ def test_labels_occur_together_as_in_the_table():
     rows = [row for row in plan.label_counts() if row.source == "ptb-xl"]
 
     def matrix(items, weights) -> np.ndarray:
-        y = np.array([[name in item.classes for name in ecg.ABBREVIATIONS] for item in items], float)
+        y = np.array([[name in item.classes for name in physionet2020.ABBREVIATIONS] for item in items], float)
         weights = np.array(weights, float) / sum(weights)
         return y.T @ (y * weights[:, None])
 
@@ -505,7 +506,11 @@ def test_labels_occur_together_as_in_the_table():
 def test_headers_say_what_the_signal_shows():
     for record in plan.records(300, 5):
         if record.codes and set(record.codes) - set(plan._UNSCORED):
-            merged = {ecg.DIAGNOSES[ecg.EQUIVALENT.get(c, c)][0] for c in record.codes if c not in plan._UNSCORED}
+            merged = {
+                physionet2020.DIAGNOSES[physionet2020.EQUIVALENT.get(c, c)][0]
+                for c in record.codes
+                if c not in plan._UNSCORED
+            }
             assert merged == set(record.classes)
 
 

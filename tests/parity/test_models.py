@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from lrhnet_jax import losses, models, optim, torch_weights
+from lrhnet_jax import losses, models
+from lrhnet_jax.models import torch_weights
+from lrhnet_jax.training import optim
 
 torch = pytest.importorskip("torch", reason="parity tests need PyTorch: pip install torch")
-from tests.parity import torch_models  # noqa: E402  (needs PyTorch)
+from benchmarks import torch_models  # noqa: E402  (needs PyTorch)
 
 torch.set_num_threads(1)  # its threads spin, and XLA's have the cores
 

@@ -1,0 +1,95 @@
+"""Networks that have left this project as one file, and how it runs them again: to check them, and to score them.
+
+A file is a program of two inputs and an output, with the network's weights in it; `model.json` beside it says the rest.
+
+    signal        (batch, window, leads) float32, prepared as `model.json` says
+    demographics  (batch, 5) float32, `leads.DEMOGRAPHICS`
+    probabilities (batch, classes) float32
+"""
+
+import hashlib
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lrhnet_jax.data.dataset import Dataset
+from lrhnet_jax.data.store import HostSignals, covering_windows
+from lrhnet_jax.errors import CheckpointError
+from lrhnet_jax.runtime.files import read_json
+from lrhnet_jax.scoring import predict
+
+DESCRIPTION = "model.json"
+INPUTS, OUTPUT = ("signal", "demographics"), "probabilities"
+REMEDY = "pip install 'lrhnet-jax[export]'"
+Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+class Program(NamedTuple):
+    """An exported network.
+
+    Attributes:
+      meta: what model.json holds.
+      run: (signal, demographics) -> probabilities, of any batch.
+    """
+
+    meta: dict[str, Any]
+    run: Run
+
+    def probabilities(self, records: Dataset, batch_size: int = 64) -> np.ndarray:
+        """Returns the class probabilities of every record, (n, classes) float32, averaged over covering windows.
+
+        Args:
+          records: with the network's leads.
+          batch_size: windows at a time; see `predict.windows_a_call`.
+        """
+        window, columns = self.meta["window"], records.columns(tuple(self.meta["leads"]))
+        row, shift = covering_windows(records.lengths, window)
+        signals = HostSignals(records.signals.view(np.ndarray), records.offsets, records.lengths)
+        size = predict.windows_a_call(batch_size, jax.local_devices())
+        parts = []
+        for start in range(0, len(row), size):
+            rows = row[start : start + size]
+            signal = signals.cut(rows, shift[start : start + size], window, columns).astype(np.float32)
+            parts.append(self.run(signal, records.demographics[rows]))
+        return predict.average(np.concatenate(parts), row, len(records))
+
+
+def _stablehlo(content: bytes) -> Run:
+    call = jax.jit(jax.export.deserialize(bytearray(content)).call)
+    return lambda signal, demographics: np.asarray(call(signal, demographics))
+
+
+def _onnx(content: bytes) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return lambda *inputs: session.run([OUTPUT], dict(zip(INPUTS, inputs, strict=True)))[0]
+
+
+# What makes a file's content run; ImportError: what it takes is not installed.
+READERS: dict[str, Callable[[bytes], Run]] = {".stablehlo": _stablehlo, ".onnx": _onnx}
+
+
+def load(path: str | pathlib.Path) -> Program:
+    """Loads an exported network, OUT/model.stablehlo or OUT/model.onnx.
+
+    Raises:
+      CheckpointError: if it is missing or broken, or what runs it is not installed.
+    """
+    path = pathlib.Path(path).expanduser()
+    meta = read_json(path.with_name(DESCRIPTION))
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; python -m lrhnet_jax.export writes one")
+    content, known = path.read_bytes(), meta.get("files", {}).get(path.name, {}).get("sha256")
+    if hashlib.sha256(content).hexdigest() != known:
+        raise CheckpointError(f"{path}: not the file that {DESCRIPTION} beside it describes; export the network again")
+    try:
+        return Program(meta, READERS[path.suffix](content))
+    except ImportError as error:
+        raise CheckpointError(f"{path}: what runs it is not installed ({error}): {REMEDY}") from error
+    except Exception as error:  # each reader has kinds of its own
+        first = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path}: not an exported network, or of another version ({first})") from error

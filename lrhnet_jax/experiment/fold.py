@@ -1,0 +1,257 @@
+"""The graph on one fold: its networks trained in order, teachers first, scored and compared."""
+
+import dataclasses
+import logging
+import pathlib
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from lrhnet_jax import models, tasks
+from lrhnet_jax.compress import rounds
+from lrhnet_jax.data import splits
+from lrhnet_jax.data.batch import Inputs, Reader, fill_up
+from lrhnet_jax.data.dataset import Dataset
+from lrhnet_jax.data.store import Store, random_shifts
+from lrhnet_jax.errors import ConfigError
+from lrhnet_jax.experiment import assess, graph, provenance
+from lrhnet_jax.experiment import teachers as teaching
+from lrhnet_jax.runtime import processes
+from lrhnet_jax.runtime.devices import Parallel
+from lrhnet_jax.runtime.files import read_json, write_json
+from lrhnet_jax.training import checkpoint, loop, optim
+from lrhnet_jax.training.job import Job, Result
+from lrhnet_jax.training.state import init_variables
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class Fold:
+    """The graph on one fold: which records train, validate and are scored, and the networks trained so far.
+
+    Attributes:
+      sizes: training records of every fold that is run. An epoch has as many steps in each of them, and as many rows of
+        inputs: their networks share compiled steps.
+      folder: holds networks/NAME.
+      programs: compiled steps of alike networks, of all folds; see `job.Job.programs`.
+    """
+
+    config: ConfigDict
+    networks: list[graph.Network]
+    records: Dataset
+    store: Store
+    parallel: Parallel
+    fold: int
+    split: splits.Split
+    sizes: Sequence[int]
+    folder: pathlib.Path
+    programs: dict[Any, dict[Any, Any]]
+
+    def __post_init__(self) -> None:
+        self.key = jax.random.fold_in(jax.random.key(self.config.seed), self.fold)
+        count = self.config.windows_per_record
+        # One draw for all networks: teacher and student see the same windows.
+        window_key = jax.random.fold_in(self.key, zlib.crc32(b"windows"))
+        lengths = jnp.asarray(self.records.lengths)
+        self.shifts = random_shifts(window_key, lengths, self.config.window, count)[self.split.train]
+        self.trained: dict[str, teaching.Trained] = {}
+        self.assessor = assess.Assessor(self.config, self.records, self.store, self.split, self.parallel)
+
+    def run(self) -> dict[str, Any]:
+        """Trains or loads every network, scores it, and compares the pairs of `graph.comparisons`."""
+        logger.info("fold %d: %s", self.fold, self.split.sizes())
+        for network in self.networks:
+            self.obtain(network)
+        rows = {
+            network.name: self.assessor.network(network.name, self.trained[network.name], self.folder_of(network))
+            for network in self.networks
+        }
+        pairs = graph.comparisons(self.networks)
+        return {
+            "records": self.split.sizes(),
+            "networks": rows,
+            "comparisons": processes.from_first(lambda: self.assessor.comparisons(pairs, self.folder / "networks")),
+        }
+
+    def folder_of(self, network: graph.Network) -> pathlib.Path:
+        return self.folder / "networks" / network.name
+
+    def obtain(self, network: graph.Network) -> None:
+        """Loads a network, or trains it or goes on with it, once; its teachers have to be there."""
+        if network.name in self.trained:
+            return
+        folder = self.folder_of(network)
+        finished = processes.from_first(lambda: _read_finished(folder))
+        if finished:
+            options, variables, log = finished
+            network = dataclasses.replace(network, options=options)
+            self.trained[network.name] = teaching.Trained(self._reader(network), variables, log)
+        elif network.checkpoint:
+            adopted, classes = processes.from_first(lambda: teaching.adopt_widths(network)), self.records.classes
+            reader = self._reader(adopted)
+            variables = processes.from_first(
+                lambda: teaching.load(adopted, reader, self.config.preprocess, self.config.window, classes)
+            )
+            log = {"epochs": 0, "best_epoch": 0, "history": [], "loaded_from": network.checkpoint}
+            self._keep(adopted, variables, log)
+        elif network.prune:
+            variables, options, log = self._prune(network)
+            self._keep(dataclasses.replace(network, options=options), variables, log)
+        else:
+            self.keep(network, loop.run(self.job(network, self.inputs([network]))))
+
+    def keep(self, network: graph.Network, result: Result) -> None:
+        """Saves a network that has been trained: it is finished."""
+        rates = sorted(row["samples_per_second"] for row in result.history)
+        log = {
+            "epochs": network.train["epochs"],
+            "best_epoch": result.best_epoch,
+            "samples_per_second": rates[len(rates) // 2],
+            "history": result.history,
+        }
+        self._keep(network, result.variables, log)
+
+    def _keep(self, network: graph.Network, variables: Any, log: dict[str, Any]) -> None:
+        folder = self.folder_of(network)
+        write_json(folder / "training.json", log)
+        meta = provenance.describe_model(self.config, network, self.records, variables)
+        facts = {"pruning": {k: v for k, v in log["pruning"].items() if k != "rounds"}} if "pruning" in log else {}
+        checkpoint.save_model(folder, variables, meta | facts)
+        self.trained[network.name] = teaching.Trained(self._reader(network), variables, log)
+
+    def _reader(self, network: graph.Network) -> Reader:
+        model = create_model(network, self.records.task, self.config.dtype, self.parallel.axis_name)
+        return Reader(model, self.records.columns(network.leads))
+
+    def _key(self, name: str) -> jax.Array:
+        return jax.random.fold_in(self.key, zlib.crc32(name.encode()))
+
+    def _prune(self, network: graph.Network) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        settings, folder = network.pruning, self.folder_of(network)
+        assert settings is not None
+        # A control is the same network as its ticket, from the same initialisation, in the same order of records.
+        key = self._key(settings.ticket or network.name)
+
+        def with_options(options: dict[str, Any]) -> graph.Network:
+            return dataclasses.replace(network, options=options)
+
+        return rounds.Lottery(
+            job=dataclasses.replace(self.job(network, self.inputs([network]), key=key), programs={}),
+            settings=settings,
+            name=network.model,
+            options=dict(network.options),
+            create=lambda options: self._reader(with_options(options)).model,
+            init=lambda key: self._init(network, key),
+            score=self.assessor.epoch_score,
+            describe=lambda variables, options: provenance.describe_model(
+                self.config, with_options(options), self.records, variables
+            ),
+            key=key,
+            ticket=folder.with_name(settings.ticket) if settings.ticket else None,
+        ).run()
+
+    def _init(self, network: graph.Network, key: jax.Array) -> dict[str, Any]:
+        return init_variables(self._reader(network).model, key, len(network.leads), self.config.window)
+
+    @property
+    def _train_records(self) -> np.ndarray:
+        return np.asarray(self.split.train, np.int32)
+
+    def steps_per_epoch(self, network: graph.Network) -> int:
+        return min(self.sizes) // network.train["batch_size"]
+
+    def inputs(self, networks: Sequence[graph.Network]) -> Inputs:
+        """Returns what alike networks read in training, with the teachers of any of them (`graph.teachers_of`)."""
+        # A teacher whose features are read runs in every step, and its logits come with them.
+        method = teaching.distillation(networks[0], self.parallel.kind).method
+        features = method is not None and method.needs_teacher
+        inputs = teaching.make_inputs(
+            self.store,
+            self._train_records,
+            self.shifts,
+            [(name, self.trained[name]) for name in graph.teachers_of(networks)],
+            precompute=self.config.teacher_logits == "precomputed" and not features,
+            window=self.config.window,
+            batch_size=self.config.evaluation.batch_size,
+            cache=self.folder / "teacher_logits",
+            parallel=self.parallel,
+        )
+        if method is not None:  # which may look at all of its records
+            return inputs
+        return fill_up(inputs, max(self.sizes))
+
+    def job(
+        self,
+        network: graph.Network,
+        inputs: Inputs,
+        teachers: Sequence[str] | None = None,
+        key: jax.Array | None = None,
+    ) -> Job:
+        """Returns a network's training.
+
+        Args:
+          inputs: from `inputs`.
+          teachers: those of `inputs`, where it is not the network's own alone.
+          key: in place of the network's own.
+        """
+        fields = network.train
+        reader = self._reader(network)
+        init_key, train_key = jax.random.split(self._key(network.name) if key is None else key)
+        per_epoch = max(1, self.steps_per_epoch(network))
+        names = list(network.teachers) if teachers is None else list(teachers)
+        readers = tuple(self.trained[name].reader for name in names)
+        # What the compiled step is made for; see `job.Job.programs`.
+        program = (network.likeness, len(inputs.records), len(names), (*names, *readers) if inputs.teachers else ())
+        return Job(
+            name=network.name,
+            reader=reader,
+            variables=self._init(network, init_key),
+            teachers=readers,
+            inputs=inputs,
+            optimizer=optim.make({**fields, "learning_rate": 1.0}, per_epoch),
+            schedule=optim.schedule(fields, per_epoch),
+            distillation=teaching.distillation(network, self.parallel.kind, self.records.task.exclusive, names),
+            epochs=fields["epochs"],
+            batch_size=fields["batch_size"],
+            window=self.config.window,
+            key=train_key,
+            score=self._validation_score(reader) if fields["keep"] == "best" else None,
+            score_name=assess.epoch_score_name(self.records.task),
+            folder=self.folder_of(network),
+            steps_per_dispatch=self.config.steps_per_dispatch,
+            records=len(self._train_records),
+            epoch_steps=self.steps_per_epoch(network),
+            parallel=self.parallel,
+            programs=self.programs.setdefault(program, {}),
+            rate=fields["learning_rate"],
+        )
+
+    def _validation_score(self, reader: Reader):
+        return lambda variables: self.assessor.epoch_score(reader, variables)
+
+
+def _read_finished(folder: pathlib.Path) -> tuple[dict[str, Any], Any, dict[str, Any]] | None:
+    """Returns a finished network's options, variables and training log; None if it is not finished."""
+    if not checkpoint.is_finished(folder):
+        return None
+    meta, variables = checkpoint.load_model(folder)
+    return meta["options"], variables, read_json(folder / "training.json")
+
+
+def create_model(network: graph.Network, task: tasks.Task, dtype: str, axis_name: str | None = None) -> Any:
+    """Returns a network's module.
+
+    Raises:
+      ConfigError: for an option that its model does not have.
+    """
+    fields: dict[str, Any] = {"num_classes": len(task.classes), "dtype": dtype, "axis_name": axis_name}
+    try:
+        return models.create(network.model, network.leads, **fields, **network.options)
+    except ValueError as error:
+        raise ConfigError(f"config.networks.{network.name}: {error}") from error

@@ -1,0 +1,151 @@
+"""What a run and its networks are and where they come from: the hold on a folder, and the heads of their files."""
+
+import hashlib
+import importlib.metadata
+import json
+import pathlib
+import platform
+import shlex
+import sys
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from lrhnet_jax import models
+from lrhnet_jax.data.dataset import Dataset
+from lrhnet_jax.errors import CheckpointError, ConfigError
+from lrhnet_jax.experiment import graph
+from lrhnet_jax.runtime import processes
+from lrhnet_jax.runtime.files import read_json, write_json
+from lrhnet_jax.training.state import variable_shapes
+
+# Fields that change where a run reads or how fast it goes, but not its numbers.
+FREE_FIELDS = ("data_dir", "input", "steps_per_dispatch", "compilation_cache", "parallel", "devices", "population")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "lrhnet-jax")
+
+
+def check_same(what: dict[str, Any]) -> None:
+    """Checks that `what`, of JSON values, is the same in every process: else they would wait for each other, or mix.
+
+    Raises:
+      ConfigError: on all of them, naming the fields.
+    """
+    first, *others = processes.exchange(json.dumps(what))
+    for process, other in enumerate(others, 1):
+        changed = differences(json.loads(first), json.loads(other))
+        if changed:
+            raise ConfigError(
+                f"process {process} differs from process 0 in {', '.join(changed)}; start all with the same flags, "
+                "packages and data"
+            )
+
+
+def _digest(records: Dataset) -> str:
+    return hashlib.sha256("\n".join(records.record_ids).encode() + records.lengths.tobytes()).hexdigest()
+
+
+def claim(workdir: pathlib.Path, config: ConfigDict, records: Dataset) -> None:
+    """Makes `workdir` this run's, or checks that it already is: resuming under another config mixes two experiments.
+
+    Raises:
+      CheckpointError: if the folder is another run's.
+      ConfigError: if another process has loaded other data.
+    """
+    check_same({"data": _digest(records)})
+    processes.from_first(lambda: _claim(workdir, config, records))
+
+
+def _claim(workdir: pathlib.Path, config: ConfigDict, records: Dataset) -> None:
+    mine = {"data": _digest(records), "config": {k: v for k, v in config.to_dict().items() if k not in FREE_FIELDS}}
+    path = workdir / "run.json"
+    if path.exists():
+        theirs = read_json(path)
+        # As it would read back: JSON knows no tuples.
+        changed = differences(theirs, json.loads(json.dumps(mine)))
+        if changed:
+            raise CheckpointError(
+                f"{workdir} holds a run that differs in {', '.join(changed)}; choose another --workdir, or delete it"
+            )
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(path, mine)
+
+
+def differences(a: Any, b: Any, path: str = "") -> list[str]:
+    """Returns the fields, as "config.train.epochs", in which two nested dicts differ."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = sorted(set(a) | set(b))
+        return [d for key in keys for d in differences(a.get(key), b.get(key), f"{path}.{key}".lstrip("."))]
+    return [] if a == b else [path]
+
+
+def device() -> str:
+    """Returns what the run computes on, for people."""
+    among = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}{among}"
+
+
+def versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def describe(config: ConfigDict, networks: list[graph.Network], records: Dataset) -> dict[str, Any]:
+    """Returns results.json without its results: command, versions, device, data, config, and networks' sizes."""
+    return {
+        "schema": 1,
+        "experiment": config.experiment,
+        "preset": config.preset,
+        "command": shlex.join(["python", "-m", "lrhnet_jax.main", *sys.argv[1:]]),
+        "versions": versions(),
+        "device": device(),
+        "dataset": records.describe(),
+        "config": config.to_dict(),
+        "networks": {
+            network.name: _describe_network(network, len(records.classes), config.window) for network in networks
+        },
+        "folds": {},
+    }
+
+
+def _describe_network(network: graph.Network, classes: int, window: int) -> dict[str, Any]:
+    options = {"num_classes": classes, **network.options}
+    model = models.create(network.model, network.leads, **options)
+    variables = variable_shapes(model, len(network.leads), window)
+    return {
+        "model": network.model,
+        "leads": list(network.leads),
+        "teachers": dict(network.teachers),
+        "method": network.train["method"]["name"],
+        "parameters": models.count_parameters(variables["params"]),
+        "bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(variables)),  # of what is saved
+        "macs": models.multiply_accumulates(network.model, network.leads, window, **options),
+    }
+
+
+def describe_model(
+    config: ConfigDict, network: graph.Network, records: Dataset, variables: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns what a trained network's network.json says: all that is needed to run it on other recordings."""
+    return {
+        "name": network.name,
+        "model": network.model,
+        "options": dict(network.options),
+        "leads": list(network.leads),
+        "task": records.task.name,
+        "classes": list(records.classes),
+        "window": config.window,
+        "rate": records.rate,
+        "preprocess": config.preprocess,
+        "preprocess_options": records.build_report.get("preprocess"),
+        "trained_on": records.name,
+        "synthetic": records.synthetic,
+        "parameters": models.count_parameters(variables["params"]),
+        "teachers": dict(network.teachers),
+    }

@@ -1,0 +1,230 @@
+"""One training step on many devices, with the numbers of one: jit over a mesh, or pmap.
+
+Both replicate the data and the state, and share out the batch. Under jit the compiler inserts the sums over devices,
+and BatchNorm's statistics are global by themselves. pmap runs one program a device, which sums by name (`AXIS`).
+
+With several processes the mesh spans the devices of all of them. Each process then holds copies of data and state on
+its own devices, and runs the same program on its part of the batch.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from lrhnet_jax.data.batch import Draw, Inputs
+from lrhnet_jax.errors import ConfigError
+from lrhnet_jax.kernels import pallas_conv1d
+from lrhnet_jax.kernels.conv1d import laid_out
+from lrhnet_jax.training import steps
+from lrhnet_jax.training.state import TrainState
+
+AXIS = "data"
+PARALLEL_KINDS = ("jit", "pmap")
+ALONE = pallas_conv1d.Layout()
+
+
+@dataclasses.dataclass(frozen=True)
+class Parallel:
+    """How steps run: `kind` "jit" or "pmap", over `devices`."""
+
+    kind: str
+    devices: tuple[Any, ...]
+
+    @property
+    def axis_name(self) -> str | None:
+        """The axis that BatchNorm and gradients are averaged over by name; None under jit."""
+        return AXIS if self.kind == "pmap" else None
+
+    @property
+    def local_devices(self) -> tuple[Any, ...]:
+        """Those of this process."""
+        return tuple(device for device in self.devices if device.process_index == jax.process_index())
+
+    @property
+    def _mesh(self) -> Mesh:
+        return Mesh(np.array(self.devices), (AXIS,))
+
+    @property
+    def _replicated(self) -> NamedSharding:
+        return NamedSharding(self._mesh, PartitionSpec())
+
+    def check(self, batch_size: int) -> None:
+        """Raises ConfigError if a batch cannot be shared out evenly."""
+        if batch_size % len(self.devices):
+            raise ConfigError(
+                f"a batch of {batch_size} cannot be shared out over {len(self.devices)} devices; choose a multiple, or "
+                "set config.devices"
+            )
+
+    def split(self, tree: Any) -> Any:
+        """Inside jit: lays out arrays over the mesh, by their first axis."""
+        return lax.with_sharding_constraint(tree, NamedSharding(self._mesh, PartitionSpec(AXIS)))
+
+    def join(self, tree: Any) -> Any:
+        """Inside jit: brings arrays together again, whole on every device."""
+        return lax.with_sharding_constraint(tree, self._replicated)
+
+    def share(self, draw: Draw) -> Draw:
+        """Shares out a batch inside the step: this device's part (pmap), or a layout over the mesh (jit)."""
+        if self.kind == "jit":
+            return self.split(draw)
+        part = len(draw.picks) // len(self.devices)
+        start = lax.axis_index(AXIS) * part
+        return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, start, part), draw)
+
+    def place(self, tree: Any) -> Any:
+        """Returns arrays that every device has a copy of. Every process has to give the same values."""
+        if len(self.devices) == 1:
+            return jax.device_put(tree, self.devices[0])
+        if self._replicated.is_fully_addressable:
+            return jax.device_put(tree, self._replicated)
+
+        # By hand: `device_put` to other processes' devices sends all values around to see that they are the same.
+        def replicate(leaf: Any) -> jax.Array:
+            if isinstance(leaf, jax.Array) and leaf.sharding == self._replicated:
+                return leaf
+            copies = [jax.device_put(leaf, device) for device in self.local_devices]
+            return jax.make_array_from_single_device_arrays(np.shape(leaf), self._replicated, copies)
+
+        return jax.tree.map(replicate, tree)
+
+    def spread(self, state: TrainState) -> TrainState:
+        """Returns the state as the compiled steps take it: under pmap with a leading axis of devices."""
+        if self.kind == "jit":
+            return self.place(state)
+        copies = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(self.devices), *leaf.shape)), state)
+        return jax.device_put(copies, NamedSharding(self._mesh, PartitionSpec(AXIS)))
+
+    def gather(self, state: TrainState) -> TrainState:
+        """Returns the one state that `spread` was given, on this process' first device, from the steps' form."""
+        if self.kind == "jit":
+            return jax.tree.map(lambda leaf: leaf.addressable_data(0), state)
+        return jax.device_put(jax.tree.map(lambda leaf: leaf[0], state), self.devices[0])
+
+    @property
+    def layout(self) -> pallas_conv1d.Layout | None:
+        """Where programs run, for `conv1d.laid_out`; None where there are no GPU kernels."""
+        if not pallas_conv1d.available(self.devices[0]):
+            return None
+        return pallas_conv1d.Layout(self._mesh, AXIS) if self.kind == "jit" and len(self.devices) > 1 else ALONE
+
+    def transform(self, function: steps.Steps) -> Any:
+        """Returns the steps as a function of a `spread` state, which is donated, and of `place`d inputs and order."""
+        function = _laid_out(function, self.layout)
+        if self.kind == "pmap":
+            return jax.pmap(function, AXIS, in_axes=(0, None, None, 0), devices=self.devices, donate_argnums=0)
+        shardings = None if len(self.devices) == 1 else self._replicated
+        return jax.jit(function, donate_argnums=0, out_shardings=shardings)
+
+    def apportion(self, tree: Any) -> Any:
+        """Returns arrays laid out over the devices by their first axis, of networks; see `transform_members`."""
+        return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec(AXIS)))
+
+    def transform_members(self, function: steps.Steps, networks: int) -> Any:
+        """Returns the steps of many networks at once, each of which belongs to one device: there is no traffic.
+
+        State, order and `inputs.member` have a leading axis of networks, `apportion`ed, as many on each device. The
+        rest of the inputs is `place`d, and there once for all networks of a device. The state is donated.
+
+        Args:
+          function: the steps of one network on one device.
+          networks: of a device.
+        """
+        each, whole = PartitionSpec(AXIS), PartitionSpec()
+        many = jax.vmap(
+            _laid_out(function, self.layout and pallas_conv1d.Layout(networks=networks)),
+            in_axes=(0, _by_member(None, 0), 0),
+        )
+        # By hand rather than by the compiler, which has no good way to divide a convolution of many networks.
+        specs = (each, _by_member(whole, each), each)
+        shared = jax.shard_map(many, mesh=self._mesh, in_specs=specs, out_specs=each, check_vma=False)
+        return jax.jit(shared, donate_argnums=0)
+
+    def scatter(self, shape: tuple[int, ...], make: Callable[[slice], np.ndarray]) -> jax.Array:
+        """Returns the windows of some steps, (steps, batch, ...), as the compiled steps take them: each device has its
+        own part of every batch. Under pmap there is a leading axis of devices.
+
+        Args:
+          shape: of the whole.
+          make: a part of the batch -> its windows, (steps, part, ...); called for the devices of this process alone.
+        """
+        batch, part = shape[1], shape[1] // len(self.devices)
+        axes = PartitionSpec(None, AXIS)
+
+        def local(index: Any) -> np.ndarray:
+            if self.kind == "jit":
+                return make(slice(*index[1].indices(batch)[:2]))
+            first = (index[0].start or 0) * part
+            return make(slice(first, first + part))[None]
+
+        if self.kind == "pmap":
+            axes = PartitionSpec(AXIS)
+            shape = (len(self.devices), shape[0], part, *shape[2:])
+        return jax.make_array_from_callback(shape, NamedSharding(self._mesh, axes), local)
+
+    def compile(
+        self,
+        function: steps.Steps,
+        state: TrainState,
+        inputs: Inputs,
+        records: int,
+        signals: jax.Array | None = None,
+    ) -> Callable[[TrainState, Inputs, jax.Array, jax.Array | None], TrainState]:
+        """Compiles steps ahead of time; the state is donated.
+
+        Args:
+          state, inputs, signals: `spread`, `place`d and `scatter`ed, as the steps will get them.
+        """
+        order = self.place(jnp.zeros(records, jnp.int32))
+        return self.transform(function).lower(state, inputs, order, signals).compile()
+
+
+def _laid_out(function: steps.Steps, layout: pallas_conv1d.Layout | None) -> steps.Steps:
+    """Steps that are traced for where they run."""
+
+    @functools.wraps(function)
+    def traced(*arguments: Any) -> TrainState:
+        with laid_out(layout):
+            return function(*arguments)
+
+    return traced
+
+
+def _by_member(common: Any, own: Any) -> Inputs:
+    """What holds for training inputs, and what for the member in them: the prefix of a tree."""
+    shared = {field.name: common for field in dataclasses.fields(Inputs)}
+    return Inputs(**{**shared, "member": own})
+
+
+def one_device() -> Parallel:
+    """Returns jit on this process' first device."""
+    return Parallel("jit", (jax.local_devices()[0],))
+
+
+def make_parallel(kind: str, count: int) -> Parallel:
+    """Returns `kind` over the first `count` devices; 0: all, of all processes.
+
+    Raises:
+      ConfigError: for an unknown kind, or more devices than there are; with several processes also for pmap, and for
+        fewer devices than all.
+    """
+    if kind not in PARALLEL_KINDS:
+        raise ConfigError(f"config.parallel: unknown value {kind!r}; choose {', '.join(PARALLEL_KINDS)}")
+    devices = jax.devices()
+    if jax.process_count() > 1:
+        if kind == "pmap":
+            raise ConfigError("config.parallel: pmap runs in one process; jit in several")
+        if count not in (0, len(devices)):
+            raise ConfigError(
+                f"config.devices: several processes take part with all their {len(devices)} devices; set 0"
+            )
+    if not 0 <= count <= len(devices):
+        raise ConfigError(f"config.devices: {count} devices asked for, {len(devices)} are here")
+    return Parallel(kind, tuple(devices[: count or len(devices)]))

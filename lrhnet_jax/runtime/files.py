@@ -1,0 +1,48 @@
+"""Files that are written whole or not at all, by the first process."""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from lrhnet_jax.errors import CheckpointError
+from lrhnet_jax.runtime import processes
+
+
+def write_whole(path: pathlib.Path, write: Callable[[pathlib.Path], Any]) -> None:
+    """Has `write` write a file so that a kill leaves the old one or the new one, never half of one.
+
+    Args:
+      write: is given another path with the same ending, which NumPy looks at.
+    """
+    scratch = path.with_name(f"tmp-{path.name}")
+    write(scratch)
+    os.replace(scratch, path)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a file, whole or not at all; on the first process."""
+    if not processes.is_first():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda scratch: scratch.write_text(text))
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes a JSON file, whole or not at all; on the first process."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+      CheckpointError: if it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}: not a JSON file ({error})") from error

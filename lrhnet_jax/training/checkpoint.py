@@ -1,0 +1,196 @@
+"""The only module that knows orbax: training progress that survives a kill, and trained networks on disk.
+
+FOLDER/progress/STEP/   a training run at a step (state and history); removed when the network is finished
+FOLDER/variables/       the finished network's parameters and BatchNorm statistics
+FOLDER/network.json     what they belong to; written last, so its presence means that the network is complete
+
+Of several processes only the first reads and writes: the others need not see the folder, and write nothing.
+"""
+
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from lrhnet_jax import models
+from lrhnet_jax.errors import CheckpointError
+from lrhnet_jax.runtime import processes
+from lrhnet_jax.runtime.files import read_json, write_json
+from lrhnet_jax.training.state import TrainState, variable_shapes
+
+
+def step_of(state: TrainState) -> int:
+    """Returns the step that a network's state is at, or the states of several, stacked: they are all at the same."""
+    return int(np.ravel(state.step)[0])
+
+
+class Progress:
+    """The checkpoints of a network's training, or of several that train together; saving is asynchronous.
+
+    A checkpoint holds the whole `TrainState` and the history of finished epochs; the newest two are kept.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = pathlib.Path(folder).absolute() / "progress"
+        self._manager = _manager(self.folder) if processes.is_first() else None
+
+    def save(self, state: TrainState, history: list[dict[str, Any]]) -> None:
+        """Starts saving; returns when the state has been copied, so that the next step may donate it."""
+        step = step_of(state)
+        if self._manager is None or self._manager.latest_step() == step:
+            return
+        # Real copies: on a CPU a host view shares the buffer that the next step overwrites.
+        host = jax.tree.map(np.array, state)
+        args = ocp.args.Composite(state=ocp.args.StandardSave(host), history=ocp.args.JsonSave(history))
+        self._manager.save(step, args=args)
+
+    def restore(self, template: TrainState) -> tuple[TrainState, list[dict[str, Any]]] | None:
+        """Returns the newest state and history, or None if nothing was saved.
+
+        Raises:
+          CheckpointError: if the checkpoint cannot be read, or belongs to another network.
+        """
+        found = processes.from_first(lambda: self._read(template))
+        if found is None:
+            return None
+        leaves, history = found
+        # Copies, since the first step donates them and orbax's arrays may share memory.
+        copies = [jax.numpy.array(leaf, copy=True) for leaf in leaves]
+        return jax.tree.unflatten(jax.tree.structure(template), copies), history
+
+    def _read(self, template: TrainState) -> tuple[list[np.ndarray], list[dict[str, Any]]] | None:
+        assert self._manager is not None
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), history=ocp.args.JsonRestore())
+        try:
+            restored = self._manager.restore(step, args=args)
+        except Exception as error:
+            raise CheckpointError(
+                f"{self.folder / str(step)}: cannot be restored ({_first_line(error)}); delete that folder to go on "
+                "from the checkpoint before it, or choose another --workdir"
+            ) from error
+        check_shapes(self.folder / str(step), restored["state"], template)
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(restored["state"])], restored["history"]
+
+    def wait(self) -> None:
+        """Waits until what was saved is safe on disk."""
+        if self._manager is not None:
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        if self._manager is not None:
+            self._manager.wait_until_finished()
+            self._manager.close()
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """orbax would wait for all processes."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    return ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="first")
+
+
+def _manager(folder: pathlib.Path) -> ocp.CheckpointManager:
+    folder.mkdir(parents=True, exist_ok=True)
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=2, cleanup_tmp_directories=True, create=False, multiprocessing_options=_alone()
+    )
+    return ocp.CheckpointManager(folder, options=options)
+
+
+def _first_line(error: Exception) -> str:
+    """The message's first line: orbax goes on with the whole tree."""
+    return str(error).partition("\n")[0]
+
+
+def is_finished(folder: pathlib.Path) -> bool:
+    return (folder / "network.json").exists()
+
+
+def save_model(folder: pathlib.Path, variables: dict[str, Any], meta: dict[str, Any]) -> None:
+    """Writes a finished network: its variables, then network.json; removes its training progress. On the first process.
+
+    Args:
+      folder: WORKDIR/networks/NAME.
+      variables: {"params", "batch_stats"}.
+      meta: "name", "model", "options", "leads", "task", "classes", "window" (samples), "rate" (Hz), "preprocess",
+        "preprocess_options" (fields of `preprocess.Preprocess`), "trained_on", "synthetic", "parameters";
+        JSON values.
+    """
+    if not processes.is_first():
+        return
+    folder = pathlib.Path(folder).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
+        checkpointer.save(folder / "variables", jax.tree.map(np.array, variables), force=True)
+    write_json(folder / "network.json", meta)
+    shutil.rmtree(folder / "progress", ignore_errors=True)
+
+
+def create_model(meta: Mapping[str, Any]) -> nn.Module:
+    """Returns the module of a network that network.json describes."""
+    return models.create(meta["model"], meta["leads"], num_classes=len(meta["classes"]), **meta["options"])
+
+
+def load_model(folder: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Loads a finished network.
+
+    Returns:
+      meta: what `save_model` was given, and "thresholds": a float for each class, or None (before it was evaluated, or
+        of classes that exclude each other).
+      variables: {"params", "batch_stats"}, on the default device.
+
+    Raises:
+      CheckpointError: if the folder does not hold a finished network, or its variables do not fit its model.
+    """
+    folder = pathlib.Path(folder).expanduser().absolute()
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such folder; give WORKDIR/networks/NAME of a finished run")
+    if not is_finished(folder):
+        if (folder / "progress").exists():
+            raise CheckpointError(f"{folder}: its training is not finished; run the training command again to go on")
+        inside = sorted(str(path.parent) for path in folder.glob("**/network.json"))
+        hint = f"; there are {', '.join(inside)}" if inside else "; give WORKDIR/networks/NAME of a finished run"
+        raise CheckpointError(f"{folder}: no trained network here{hint}")
+    meta = read_json(folder / "network.json")
+    try:
+        model = create_model(meta)
+        template = variable_shapes(model, len(meta["leads"]), meta["window"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'network.json'}: does not describe a network ({error!r})") from error
+    try:
+        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
+            variables = checkpointer.restore(folder / "variables")
+    except Exception as error:
+        raise CheckpointError(f"{folder / 'variables'}: cannot be read ({_first_line(error)})") from error
+    check_shapes(folder, variables, template)
+    variables = jax.tree.map(jax.numpy.asarray, variables)
+    thresholds = folder / "thresholds.json"
+    meta["thresholds"] = read_json(thresholds)["thresholds"] if thresholds.exists() else None
+    return meta, variables
+
+
+def check_shapes(where: str | pathlib.Path, variables: Any, template: Any) -> None:
+    """Raises CheckpointError if two trees differ in names or shapes, where orbax would cut or fill an array.
+
+    Args:
+      where: the file or folder of `variables`, for the message.
+    """
+    stored, wanted = (
+        {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        for tree in (variables, template)
+    )
+    for name in sorted(stored.keys() | wanted.keys()):
+        if stored.get(name) != wanted.get(name):
+            raise CheckpointError(
+                f"{where}: {name} has shape {stored.get(name)}, where the network has {wanted.get(name)}; it belongs "
+                "to another network, or to other leads"
+            )

@@ -1,0 +1,107 @@
+"""The training loop: dispatch steps, score each epoch, keep the best, save, resume; of one network, or of several."""
+
+import contextlib
+import logging
+import sys
+import time
+from typing import Any
+
+import jax
+import tqdm
+
+from lrhnet_jax.data import stream
+from lrhnet_jax.runtime import interrupt, processes
+from lrhnet_jax.training import checkpoint
+from lrhnet_jax.training.job import Dispatcher, Ended, Job, Result, check, first_state, result
+from lrhnet_jax.training.one_network import OneNetwork
+from lrhnet_jax.training.state import TrainState
+
+logger = logging.getLogger(__name__)
+
+SAVE_SECONDS = 120.0  # at most this much training is lost to a kill
+
+
+def run(job: Job) -> Result:
+    """Trains a network, or goes on where an earlier call was killed; both end with the same bits.
+
+    Saves every epoch and every `SAVE_SECONDS`. On SIGTERM it saves and raises SystemExit(0).
+
+    Raises:
+      DataError: if there are fewer training records than a batch holds, or the loss is no longer finite.
+      CheckpointError: if earlier progress cannot be restored.
+    """
+    check(job)
+    job.parallel.check(job.batch_size)
+    now, history = proceed(job, OneNetwork(job), first_state(job))
+    return result(job, now, history)
+
+
+def proceed(job: Job, dispatcher: Dispatcher, now: TrainState) -> tuple[TrainState, list[dict[str, Any]]]:
+    """Trains from the state `now`, or goes on from what `job.folder` holds; returns the last state and the history.
+
+    Args:
+      job: of the one network; of several, one that says what they have in common, the name and the folder.
+    """
+    progress = checkpoint.Progress(job.folder)
+    history: list[dict[str, Any]] = []
+    step = 0
+    if restored := progress.restore(now):
+        now, history = restored
+        step = checkpoint.step_of(now)
+        logger.info("%s: resuming at step %d", job.name, step)
+    try:
+        with interrupt.deferred(), contextlib.closing(dispatcher):
+            return _loop(job, dispatcher, now, step, history, progress), history
+    finally:
+        progress.close()
+
+
+def _loop(
+    job: Job,
+    dispatcher: Dispatcher,
+    now: TrainState,
+    step: int,
+    history: list[dict[str, Any]],
+    progress: checkpoint.Progress,
+) -> TrainState:
+    per_epoch = job.steps_per_epoch
+    last = min(job.stop or job.steps, job.steps)
+    now = dispatcher.begin(now, step, last)
+    saved = started = time.monotonic()
+    counted = 0
+    samples = job.batch_size * dispatcher.networks
+    with _progress_bar(job, step, samples) as bar:
+        for planned in stream.dispatches(step, last, per_epoch, dispatcher.stride):
+            if planned.place == 0:
+                started, counted = time.monotonic(), 0
+            now = dispatcher.take(now, planned)
+            # Wait, so that the bar is honest and no queue of steps builds up; a dispatch costs far less than a step.
+            jax.block_until_ready(now.step)
+            step, counted = step + planned.size, counted + planned.size
+            bar.update(planned.size * samples)
+            if step % per_epoch == 0:
+                ended = Ended(planned.epoch + 1, counted, time.monotonic() - started)
+                now = dispatcher.end_epoch(now, history, ended)
+                bar.set_postfix(epoch=ended.epoch, loss=f"{history[-1]['loss']:.3g}")
+            stop = interrupt.requested()
+            due = step % per_epoch == 0 or step == last or time.monotonic() - saved > SAVE_SECONDS
+            if stop or due:
+                progress.save(dispatcher.gather(now), history)
+                saved = time.monotonic()
+            if stop:
+                progress.wait()
+                logger.info("%s: saved at step %d; run the same command to go on", job.name, step)
+                raise SystemExit(0)
+    return dispatcher.gather(now)
+
+
+def _progress_bar(job: Job, step: int, samples: int) -> tqdm.tqdm:
+    return tqdm.tqdm(
+        total=job.steps * samples,
+        initial=step * samples,
+        desc=job.name,
+        unit="sample",
+        unit_scale=True,
+        mininterval=0.5 if sys.stderr.isatty() else 30,
+        disable=not processes.is_first(),
+    )

@@ -1,0 +1,177 @@
+"""Many networks at once: alike jobs as one program over one data store, one set of teachers and one checkpoint.
+
+The steps of one network, vectorised over networks. Each has a key, a state and an order of records of its own; what
+they read lies on the device once. On several devices each has its part of the networks, with whole batches.
+
+On a CPU the convolutions of many networks are slower than those of one: there networks are better trained in turn, by
+the compiled steps that they share (`job.Job.programs`).
+"""
+
+import dataclasses
+import logging
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lrhnet_jax.data import stream
+from lrhnet_jax.data.batch import Inputs
+from lrhnet_jax.training import loop, steps
+from lrhnet_jax.training.job import Ended, Job, Result, check, end_epoch, first_state, result, steps_per_dispatch
+from lrhnet_jax.training.state import TrainState
+
+logger = logging.getLogger(__name__)
+
+
+def pays() -> bool:
+    """Whether networks train faster at once than in turn."""
+    return jax.default_backend() != "cpu"
+
+
+def run(jobs: Sequence[Job], folder: pathlib.Path) -> list[Result]:
+    """Trains alike jobs at once, or goes on where an earlier call was killed; both end with the same bits.
+
+    Each ends as `loop.run` alone would end it, up to rounding, and writes the same metrics.jsonl.
+
+    Args:
+      jobs: that share compiled steps (see `job.Job.programs`), the store and the steps of an epoch; their other
+        inputs may differ in values, as those of several folds do, and are taken once where they are the same object.
+        Only a method without a memory suits several such inputs.
+      folder: of the progress that they make together; removed by the caller, when the networks are saved.
+
+    Raises:
+      as `loop.run`.
+    """
+    for job in jobs:
+        check(job)
+    together = Together(jobs)
+    names = f"{jobs[0].name} and {len(jobs) - 1} more"
+    common = dataclasses.replace(jobs[0], name=names, folder=folder)
+    now, history = loop.proceed(common, together, stack([first_state(job) for job in jobs]))
+    states = unstack(now, len(jobs))
+    return [result(job, states[i], _of(history, i)) for i, job in enumerate(jobs)]
+
+
+def stack(states: Sequence[TrainState]) -> TrainState:
+    """Returns networks' states as one, with a leading axis of networks, on the host."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+
+
+def unstack(now: TrainState, count: int) -> list[TrainState]:
+    """Returns the states of a stacked one on the host."""
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], now) for i in range(count)]
+
+
+def _of(history: list[dict[str, Any]], network: int) -> list[dict[str, Any]]:
+    """The rows of one network from the history of all."""
+    return [epoch["networks"][network] for epoch in history]
+
+
+def join_inputs(inputs: Sequence[Inputs]) -> tuple[Inputs, list[int]]:
+    """Returns several networks' inputs as one, and where the rows of each network begin in it.
+
+    Inputs that are the same object are taken once. The others' rows, as those of several folds, follow one another.
+    """
+    distinct = list({id(one): one for one in inputs}.values())
+    sizes = [len(one.records) for one in distinct]
+    start = dict(zip(map(id, distinct), np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+    begins = [start[id(one)] for one in inputs]
+    if len(distinct) == 1:
+        return distinct[0], begins
+    joined = {
+        field: jnp.concatenate([getattr(one, field) for one in distinct])
+        for field in ("records", "shifts", "teacher_logits")
+    }
+    return distinct[0].replace(**joined), begins
+
+
+class Together:
+    """The steps of alike jobs, taken at once; see `job.Dispatcher`.
+
+    The state has a leading axis of networks. Where they cannot be shared out evenly over the devices, the last one
+    fills up the rest, and what its copies learn is thrown away.
+    """
+
+    def __init__(self, jobs: Sequence[Job]):
+        self._jobs, self._job = tuple(jobs), jobs[0]
+        self.networks = len(jobs)
+        self.stride = steps_per_dispatch(self._job)
+        devices = len(self._job.parallel.devices)
+        self._padding = -self.networks % devices
+        self._programs: dict[Any, Any] = {} if self._job.programs is None else self._job.programs
+        self._steps: dict[int, Any] = {}
+        self._order_epoch = -1
+        self._order: Any = None
+
+    def begin(self, now: TrainState, step: int, last: int) -> TrainState:
+        now = self.place(now)
+        plan = stream.dispatches(step, last, self._job.steps_per_epoch, self.stride)
+        for count in sorted({planned.size for planned in plan}):
+            # Other compiled steps for other numbers of networks and of records.
+            key = (count, self.networks + self._padding, len(self._inputs.records))
+            if key not in self._programs:
+                self._programs[key] = self._compile(count, now)
+            self._steps[count] = self._programs[key]
+        return now
+
+    def place(self, now: TrainState) -> TrainState:
+        """Puts what the networks read on the devices; returns the state there."""
+        inputs, self._begins = join_inputs([job.inputs for job in self._jobs])
+        self._inputs = self._job.parallel.place(inputs).replace(member=self._spread([job.member for job in self._jobs]))
+        return self._spread(unstack(jax.tree.map(np.asarray, now), self.networks))
+
+    def take(self, now: TrainState, planned: stream.Dispatch) -> TrainState:
+        if planned.epoch != self._order_epoch:
+            self._order, self._order_epoch = self._orders(planned.epoch), planned.epoch
+        return self._steps[planned.size](now, self._inputs, self._order)
+
+    def gather(self, now: TrainState) -> TrainState:
+        # Real copies: on a CPU a host view shares the buffer that the next step overwrites.
+        return jax.tree.map(lambda leaf: np.array(leaf)[: self.networks], now)
+
+    def end_epoch(self, now: TrainState, history: list[dict[str, Any]], ended: Ended) -> TrainState:
+        rows, states = [], []
+        for i, (job, one) in enumerate(zip(self._jobs, unstack(self.gather(now), self.networks), strict=True)):
+            own = _of(history, i)
+            states.append(end_epoch(job, one, own, ended))
+            rows.append(own[-1])
+        loss = sum(row["loss"] for row in rows) / len(rows)
+        history.append({"epoch": ended.epoch, "loss": loss, "networks": rows})
+        return self._spread(states)
+
+    def close(self) -> None:
+        pass
+
+    def _spread(self, each: Sequence[Any]) -> Any:
+        """Stacks trees of the networks and shares them out over the devices."""
+        return self._job.parallel.apportion(stack([*each, *[each[-1]] * self._padding]))
+
+    def _orders(self, epoch: int) -> Any:
+        """Each network's own order of its own records, (networks, records of whole batches)."""
+        return self._spread(
+            [np.asarray(job.order(epoch)) + begin for job, begin in zip(self._jobs, self._begins, strict=True)]
+        )
+
+    def program(self, count: int) -> Any:
+        """Returns `count` steps of all networks, not compiled yet: (state, inputs, orders) -> state."""
+        job = self._job
+        function = steps.make_steps(
+            job.batch_size, job.window, count, job.reader, job.teachers, job.optimizer, job.distillation
+        )
+        return job.parallel.transform_members(function, (self.networks + self._padding) // len(job.parallel.devices))
+
+    def arguments(self, now: TrainState) -> tuple[Any, ...]:
+        """Returns what `program` is called with, for a state that is `place`d."""
+        return now, self._inputs, self._orders(0)
+
+    def _compile(self, count: int, now: TrainState) -> Any:
+        started = time.monotonic()
+        compiled = self.program(count).lower(*self.arguments(now)).compile()
+        seconds = time.monotonic() - started
+        name = f"{self._job.name} and {self.networks - 1} more"
+        logger.info("%s: compiled %d step(s) a dispatch in %.1f s", name, count, seconds)
+        return compiled

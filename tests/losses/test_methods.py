@@ -1,0 +1,289 @@
+"""Distillation methods in the training step: what they train, what they remember, and that they resume and spread."""
+
+import dataclasses
+import os
+import pathlib
+import re
+import signal
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import common
+from lrhnet_jax import losses
+from lrhnet_jax.data.batch import Draw, Reader, make_batch
+from lrhnet_jax.data.store import make_store
+from lrhnet_jax.errors import ConfigError
+from lrhnet_jax.experiment import graph
+from lrhnet_jax.experiment import teachers as teaching
+from lrhnet_jax.runtime import interrupt
+from lrhnet_jax.runtime.devices import make_parallel
+from lrhnet_jax.training import loop, steps
+from lrhnet_jax.training.state import create_state, init_variables
+from tests.helpers import fakes, jobs
+
+WINDOW, BATCH = jobs.WINDOW, jobs.BATCH
+METHODS = {
+    "fitnet": losses.FitNet(hint_share=0.0),
+    "random_map": losses.RandomMap(),
+    "semckd": losses.SemCKD(weight=1.0, expansion=0.5),
+    "pskd": losses.PSKD(),
+    "clt": losses.CLT(dim=8, negatives=16, temperature=0.5),
+}
+
+
+def make_job(folder, method, **changes):
+    """A student on leads I and II, and, for methods that need one, a teacher in the step on I, II and V2."""
+    job = jobs.make_job(folder)
+    distillation = steps.Distillation(method=method, epochs=job.epochs)
+    if method.needs_teacher:
+        reader = fakes.reader(columns=(0, 1, 7))
+        variables = init_variables(reader.model, jax.random.key(9), 3, WINDOW)
+        inputs = job.inputs.replace(teachers=(variables,))
+        distillation = dataclasses.replace(distillation, weights=(1.0,))
+        job = dataclasses.replace(job, teachers=(reader,), inputs=inputs)
+    return dataclasses.replace(job, distillation=distillation, **changes)
+
+
+def moved(a, b) -> float:
+    return max(jax.tree.leaves(jax.tree.map(lambda x, y: float(np.abs(x - y).max()), a, b)), default=0.0)
+
+
+def one_step(job, now, picks, epoch=1):
+    """One step on the first windows of the records `picks`, by `train_step` itself; returns the state and the batch."""
+    draw = Draw(picks, jnp.zeros_like(picks), jnp.zeros_like(picks))
+    batch, taught = make_batch(job.inputs, draw, job.teachers, WINDOW)
+    seen = losses.Seen(
+        student=None,
+        teacher=taught,
+        labels=batch.labels,
+        rows=picks,
+        all_labels=job.inputs.store.labels[job.inputs.records],
+        key=jax.random.key(4),
+        epoch_key=jax.random.key(5),
+        epoch=jnp.int32(epoch),
+        epochs=job.epochs,
+    )
+    batch = batch.replace(seen=seen)
+
+    @jax.jit
+    def step(now, batch):
+        options = dict(reader=job.reader, optimizer=job.optimizer, distillation=job.distillation)
+        return steps.train_step(now, batch, jax.random.key(6), **options)
+
+    return step(now, batch), batch
+
+
+def created(job):
+    auxiliary = steps.init_auxiliary(
+        job.key, job.inputs, job.reader, job.teachers, job.distillation, job.variables, BATCH, WINDOW
+    )
+    return create_state(job.variables, job.optimizer, job.distillation.metrics, auxiliary)
+
+
+def student_output(job, variables, batch):
+    apply = jax.jit(lambda *args: job.reader.model.apply(*args, train=True, mutable=["batch_stats"])[0])
+    return apply(variables, job.reader.read(batch.signal), batch.demographics)
+
+
+def test_every_method_is_tried_here():
+    assert set(METHODS) == set(losses.METHODS)
+    assert all(isinstance(method, losses.METHODS[name]) for name, method in METHODS.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "random_map"])  # which keeps nothing of its own
+def test_a_method_trains_resumes_to_the_same_bits_and_leaves_the_network_alone(tmp_path, monkeypatch, name):
+    plain = jobs.make_job(tmp_path)
+    job = make_job(tmp_path / "whole", METHODS[name])
+    whole = loop.run(job)
+    assert set(whole.history[0]) >= {"loss", "bce", "kl", *METHODS[name].metrics}
+    assert all(np.isfinite(row["loss"]) for row in whole.history)
+    # What is kept is the network, whole, and nothing of the method.
+    assert jax.tree.structure(whole.variables) == jax.tree.structure(plain.variables)
+    assert moved(whole.variables, plain.variables) > 1e-2
+
+    interrupt.install()
+    calls, wait = 0, jax.block_until_ready
+
+    def terminate_in_the_second_epoch(value):
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return wait(value)
+
+    monkeypatch.setattr(jax, "block_until_ready", terminate_in_the_second_epoch)
+    cut = dataclasses.replace(job, folder=tmp_path / "cut")
+    with pytest.raises(SystemExit):
+        loop.run(cut)
+    monkeypatch.undo()
+    interrupt.install()
+    resumed = loop.run(cut)
+    jobs.assert_same(whole.variables, resumed.variables)
+    assert jobs.without_rates(whole.history) == jobs.without_rates(resumed.history)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "kind"), [("fitnet", "pmap"), ("semckd", "jit"), ("pskd", "jit"), ("clt", "jit"), ("random_map", "pmap")]
+)
+def test_many_devices_train_the_network_of_one(tmp_path, name, kind):
+    # Adam would hide a gradient that is a multiple of the right one; large steps would magnify rounding.
+    descent = optax.sgd(0.02)
+    one = loop.run(make_job(tmp_path / "one", METHODS[name], optimizer=descent, epochs=2))
+    parallel = make_parallel(kind, 2)
+    job = make_job(tmp_path / "many", METHODS[name], optimizer=descent, epochs=2, parallel=parallel)
+    reader = Reader(job.reader.model.clone(axis_name=parallel.axis_name), job.reader.columns)
+    many = loop.run(dataclasses.replace(job, reader=reader))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), one.variables, many.variables)
+    assert moved(one.variables, make_job(tmp_path, METHODS[name]).variables) > 1e-3
+
+
+def test_hints_reach_the_student_and_their_regressor_as_their_loss_says():
+    job = make_job("unused", losses.FitNet(weight=2.0, hint_share=0.0), optimizer=optax.sgd(1.0))
+    before = created(job)
+    after, batch = one_step(job, before, jnp.arange(BATCH))
+
+    def loss(params, own):
+        output = student_output(job, {"params": params, "batch_stats": before.batch_stats}, batch)
+        hint, _ = losses.Hints().apply({"params": own}, output.features, batch.seen.teacher.features)
+        base, _ = losses.distillation(output.logits, batch.labels, batch.teacher_logits, jnp.ones(1))
+        return base + 2.0 * hint
+
+    grads, own_grads = jax.jit(jax.grad(loss, argnums=(0, 1)))(before.params, before.auxiliary.params)
+    expected = jax.tree.map(jnp.subtract, before.params, grads)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after.params, expected)
+    expected = jax.tree.map(jnp.subtract, before.auxiliary.params, own_grads)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after.auxiliary.params, expected)
+    assert moved(before.auxiliary.params, after.auxiliary.params) > 1e-4
+
+
+def test_in_two_stages_hints_come_first_and_alone():
+    job = make_job("unused", losses.FitNet(hint_share=0.5), optimizer=optax.sgd(1.0), epochs=4)
+    job = dataclasses.replace(job, distillation=dataclasses.replace(job.distillation, epochs=4))
+    before = created(job)
+    for epoch, hints in ((1, True), (2, True), (3, False), (4, False)):
+        after, _ = one_step(job, before, jnp.arange(BATCH), epoch)
+        assert (moved(before.auxiliary.params, after.auxiliary.params) > 0) == hints
+        assert (moved(before.params["fc2"], after.params["fc2"]) > 0) == (not hints)  # behind the hint layer
+        assert moved(before.params["layer1_0"], after.params["layer1_0"]) > 0
+
+
+def test_self_distillation_mixes_the_targets_and_remembers_the_batch():
+    job = make_job("unused", losses.PSKD(final=0.6), optimizer=optax.sgd(1.0))
+    now = created(job)
+    rows = len(job.inputs.records)
+    table = jax.random.uniform(jax.random.key(8), (rows, 24))
+    now = now.replace(auxiliary=now.auxiliary.replace(memory=table))
+    picks = jnp.arange(BATCH) * 2
+    after, batch = one_step(job, now, picks, epoch=2)
+    logits = student_output(job, now.variables, batch).logits
+    weight = 0.6 * 2 / job.epochs
+    targets = (1 - weight) * batch.labels + weight * table[picks]
+    gradient = (jax.nn.sigmoid(logits) - targets).mean(0) / 24
+    np.testing.assert_allclose(now.params["fc2"]["bias"] - after.params["fc2"]["bias"], gradient, atol=1e-6)
+    expected = np.array(table)
+    expected[np.asarray(picks)] = jax.nn.sigmoid(logits)
+    np.testing.assert_allclose(after.auxiliary.memory, expected, atol=1e-6)
+
+
+def test_contrastive_transfer_remembers_both_embeddings_of_the_batch():
+    method = METHODS["clt"]
+    job = make_job("unused", method, optimizer=optax.sgd(0.1))
+    before = created(job)
+    picks = jnp.arange(BATCH) + 3
+    after, batch = one_step(job, before, picks)
+    module = losses.Embeddings(method.dim, method.layer)
+    features = student_output(job, before.variables, batch).features, batch.seen.teacher.features
+    embedded = module.apply({"params": before.auxiliary.params}, *features)
+    banks = [(now.auxiliary.memory.student, now.auxiliary.memory.teacher) for now in (after, before)]
+    for bank, old, fresh in zip(*banks, embedded, strict=True):
+        mixed = 0.5 * old[picks] + 0.5 * fresh
+        expected = np.array(old)
+        expected[np.asarray(picks)] = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
+        np.testing.assert_allclose(bank, expected, atol=1e-5)
+    assert moved(before.auxiliary.params, after.auxiliary.params) > 1e-6
+
+
+def network(method, named=("teacher12",), **train_fields):
+    own = {"method": method, **train_fields}
+    weights = {name: 1 / len(named) for name in named}
+    nodes = {name: common.network("lrhnet", ("I", "II")) for name in named}
+    config = common.experiment(
+        "test", common.parse(None), {**nodes, "student": common.network("lrhnet", ("I",), teachers=weights, **own)}
+    )
+    return graph.parse(config.networks.to_dict(), config.train.to_dict())[-1]
+
+
+def test_a_config_names_a_method_its_fields_and_its_teacher():
+    chosen = teaching.distillation(
+        network(common.method("semckd", "b", weight=7.0), ("a", "b"), alpha=1.0, kl_weight=0.5)
+    )
+    assert chosen.method == losses.SemCKD(weight=7.0) and chosen.teacher == 1 and chosen.weights == (0.5, 0.5)
+    assert (chosen.alpha, chosen.kl_weight, chosen.epochs) == (1.0, 0.5, 90)
+    assert chosen.metrics == ("loss", "bce", "kl", "cross_layer")
+    plain = teaching.distillation(network({"name": "none"}))
+    assert plain.method is None and plain.kl_weight is None and plain.metrics == steps.METRICS
+
+
+@pytest.mark.parametrize(
+    ("method", "named", "message"),
+    [
+        ({"name": "crd"}, ("a",), r"student\.train\.method: unknown method 'crd'; choose none, fitnet, .*clt"),
+        ({"name": "pskd", "tau": 2}, ("a",), "method pskd has no field tau; it has final, compounding"),
+        (common.method("fitnet"), (), "fitnet learns from a teacher's features; name one in teachers"),
+        (common.method("fitnet", "c"), ("a", "b"), r"method\.teacher: 'c' is none of the teachers a, b"),
+        (common.method("fitnet"), ("a", "b"), r"method\.teacher: '' is none of the teachers a, b"),
+    ],
+)
+def test_what_a_method_gets_wrong_is_named(method, named, message):
+    with pytest.raises(ConfigError, match=message):
+        teaching.distillation(network(method, named))
+
+
+def test_pmap_is_refused_where_a_method_needs_the_whole_batch():
+    with pytest.raises(ConfigError, match=r"semckd needs the whole batch in one place; set config\.parallel=jit"):
+        teaching.distillation(network(common.method("semckd")), "pmap")
+    assert teaching.distillation(network(common.method("fitnet")), "pmap").method == losses.FitNet()
+
+
+def test_networks_or_batches_that_do_not_suit_a_method_are_named(tmp_path):
+    message = r"config\.networks\.student\.train\.method: the network has no feature map 'layer9' over time"
+    with pytest.raises(ConfigError, match=message):
+        loop.run(make_job(tmp_path, losses.FitNet(student_layer="layer9")))
+    with pytest.raises(ConfigError, match="SemCKD needs a batch of 4 or more, not 2"):
+        loop.run(make_job(tmp_path, METHODS["semckd"], batch_size=2))
+
+
+def test_a_plain_run_pays_nothing_for_methods():
+    job = jobs.make_job("unused")
+    now = created(job)
+    assert not jax.tree.leaves(now.auxiliary.params) and not jax.tree.leaves(now.auxiliary.memory)
+    store = make_store(fakes.records(8), WINDOW)
+    draw = Draw(*(jnp.zeros(4, jnp.int32) for _ in range(3)))
+    batch, taught = make_batch(fakes.inputs(store, 8), draw, (), WINDOW)
+    assert batch.seen is None and taught is None
+
+
+def test_the_documentations_example_is_a_method_that_trains():
+    page = (pathlib.Path(__file__).parents[2] / "docs/methods.md").read_text()
+    code = re.search(r"```python\n(\"\"\"Correlation.*?)```", page, re.DOTALL)[1]
+    module = types.ModuleType("lrhnet_jax.losses.correlation")
+    sys.modules[module.__name__] = module  # where dataclasses look annotations up
+    try:
+        exec(code, module.__dict__)
+        job = make_job("unused", module.CorrelationKD(weight=0.5), optimizer=optax.sgd(1.0))
+        before = created(job)
+        after, _ = one_step(job, before, jnp.arange(BATCH))
+    finally:
+        del sys.modules[module.__name__]
+    assert 0 < float(after.totals["correlation"]) < 2
+    expected = float(after.totals["bce"]) * 0.3 + float(after.totals["kl"]) * 0.7
+    assert float(after.totals["loss"]) == pytest.approx(expected + 0.5 * float(after.totals["correlation"]), rel=1e-5)
+    assert moved(before.auxiliary.params, after.auxiliary.params) > 1e-6

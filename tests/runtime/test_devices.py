@@ -1,0 +1,59 @@
+"""The same training on one device, on a mesh of eight, and under pmap."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from lrhnet_jax.data.batch import Draw, Reader
+from lrhnet_jax.errors import ConfigError
+from lrhnet_jax.runtime.devices import PARALLEL_KINDS, make_parallel
+from lrhnet_jax.training import loop, steps
+from lrhnet_jax.training.state import create_state
+from tests.helpers import fakes, jobs
+
+
+def run(folder, kind, devices, **changes):
+    parallel = make_parallel(kind, devices)
+    reader = fakes.reader()
+    reader = Reader(reader.model.clone(axis_name=parallel.axis_name), reader.columns)
+    return loop.run(jobs.make_job(folder, parallel=parallel, reader=reader, **changes))
+
+
+@pytest.mark.parametrize(("kind", "devices"), [("jit", 8), ("pmap", 8)])
+def test_many_devices_train_the_network_of_one(tmp_path, kind, devices):
+    # Plain gradient descent: Adam would hide a gradient that is a multiple of the right one, and magnify rounding.
+    descent = optax.sgd(0.3)
+    one = run(tmp_path / "one", "jit", 1, optimizer=descent)
+    many = run(tmp_path / "many", kind, devices, optimizer=descent)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), one.variables, many.variables)
+    assert [row["loss"] for row in one.history] == pytest.approx([row["loss"] for row in many.history], rel=1e-4)
+    # The kept variables are of the last epoch, and far from where they began.
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), one.variables, jobs.make_job(tmp_path).variables)
+    assert max(jax.tree.leaves(moved)) > 1e-2
+
+
+def test_a_mesh_really_shares_out_the_batch():
+    parallel = make_parallel("jit", 8)
+    draw = Draw(*(np.arange(16, dtype=np.int32) for _ in range(3)))
+    shared = jax.jit(parallel.share)(parallel.place(draw))
+    assert len(shared.picks.sharding.device_set) == 8
+    assert {shard.data.shape for shard in shared.picks.addressable_shards} == {(2,)}
+
+
+def test_the_state_comes_back_from_every_form():
+    job = jobs.make_job("unused")
+    now = create_state(job.variables, job.optimizer, steps.METRICS)
+    for kind in PARALLEL_KINDS:
+        parallel = make_parallel(kind, 4)
+        back = parallel.gather(parallel.spread(now))
+        jax.tree.map(np.testing.assert_array_equal, now, back)
+
+
+def test_what_cannot_be_shared_out_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match="a batch of 8 cannot be shared out over 3 devices; choose a multiple"):
+        run(tmp_path, "jit", 3)
+    with pytest.raises(ConfigError, match="unknown value 'tpu'; choose jit, pmap"):
+        make_parallel("tpu", 0)
+    with pytest.raises(ConfigError, match=r"config\.devices: 99 devices asked for, 8 are here"):
+        make_parallel("jit", 99)
