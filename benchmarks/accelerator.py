@@ -104,12 +104,12 @@ def lower(plan: Plan, submit: Callable[[str, Any], Future[Any]], options: argpar
     case, parallel = cases.CASES[plan.network], one_device()
     dispatch = cases.per_dispatch(options.steps)
     try:
-        lowered, now, inputs = cases.lower_steps(case, parallel, plan.batch, options.window, plan.dtype, dispatch)
+        lowered, state, inputs = cases.lower_steps(case, parallel, plan.batch, options.window, plan.dtype, dispatch)
     except RuntimeError as error:  # for one, of a device without enough memory
         failed: Future[Any] = Future()
         failed.set_exception(error)
         return Program(failed, (None, None))
-    return Program(submit(str(plan), lowered), (now, inputs))
+    return Program(submit(str(plan), lowered), (state, inputs))
 
 
 def prepare(

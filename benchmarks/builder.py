@@ -24,7 +24,7 @@ from tensorflow_datasets.core import example_serializer
 
 from benchmarks import environment, measure
 from data_builders import shards, synthetic
-from data_builders.entries import Entry
+from data_builders.entries import BuildEntry
 from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.ecg.leads import LEADS, SAMPLE_RATE
 from lrhnet_jax.ecg.wfdb import find_headers, read_header
@@ -43,21 +43,23 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
 REST = "write, checks"
 
 
-def find(raw_dir: pathlib.Path, count: int) -> list[Entry]:
+def find(raw_dir: pathlib.Path, count: int) -> list[BuildEntry]:
     """Returns up to `count` records, spread over all that lie below `raw_dir`."""
     paths = find_headers(raw_dir)
     chosen = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
     headers = [read_header(paths[i]) for i in chosen]
-    return [Entry(h, h.source, h.record_id, 0, tuple(physionet2020.encode_labels(h.codes).tolist())) for h in headers]
+    return [
+        BuildEntry(h, h.source, h.record_id, 0, tuple(physionet2020.encode_labels(h.codes).tolist())) for h in headers
+    ]
 
 
-def build(entries: Sequence[Entry], folder: pathlib.Path) -> int:
+def build(entries: Sequence[BuildEntry], folder: pathlib.Path) -> int:
     """Writes the records as the data builder does, in this process; returns how many."""
     shard = shards.Shard(str(folder / "one.array_record"), tuple(entries), preprocessing.PAPER)
     return len(shards.write(shard).written)
 
 
-def build_plainly(entries: Sequence[Entry], folder: pathlib.Path) -> int:
+def build_plainly(entries: Sequence[BuildEntry], folder: pathlib.Path) -> int:
     """Writes the records as .npy files; returns how many."""
     for entry in entries:
         signal, fields = wfdb.rdsamp(str(entry.header.path.with_suffix("")))
@@ -69,7 +71,7 @@ def build_plainly(entries: Sequence[Entry], folder: pathlib.Path) -> int:
     return len(entries)
 
 
-def profile(entries: Sequence[Entry], folder: pathlib.Path) -> dict[str, float]:
+def profile(entries: Sequence[BuildEntry], folder: pathlib.Path) -> dict[str, float]:
     """Returns the seconds of each stage of `build` over all records."""
     seconds = dict.fromkeys(STAGES, 0.0)
 

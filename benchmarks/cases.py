@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks import recipe
 from lrhnet_jax import models
-from lrhnet_jax.data.batch import Inputs, Reader
+from lrhnet_jax.data.batch import Inputs, LeadNetwork
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import Store, make_store
 from lrhnet_jax.ecg.leads import LEADS
@@ -75,50 +75,50 @@ Prepared = tuple[Any, TrainState, tuple[Inputs, jax.Array]]
 
 
 def _steps(case: Case, parallel: Parallel, batch: int, window: int, dtype: str, dispatch: int) -> Prepared:
-    def reader(model: str, leads: int) -> Reader:
+    def lead_network(model: str, leads: int) -> LeadNetwork:
         network = models.create(model, leads, dtype=dtype, axis_name=parallel.axis_name)
-        return Reader(network, tuple(range(leads)))
+        return LeadNetwork(network, tuple(range(leads)))
 
     in_step = () if case.precomputed else case.teachers
     optimizer = optim.make(recipe.OPTIMIZER, steps_per_epoch=1)
     distillation = steps.Distillation(weights=(1 / len(case.teachers),) * len(case.teachers) if case.teachers else ())
     store, fixed = noise(batch, window), int(case.precomputed)
-    inputs = parallel.place(
+    inputs = parallel.replicate(
         Inputs(
             store=store,
             records=jnp.arange(batch, dtype=jnp.int32),
             shifts=jnp.zeros((batch, fixed), jnp.int32),
             teacher_logits=jnp.zeros((batch, fixed, len(case.teachers) * fixed, store.labels.shape[1])),
             teachers=tuple(initial(*teacher, window, seed) for seed, teacher in enumerate(in_step, 1)),
-            member=distillation.member(jax.random.key(7)),
+            numbers=distillation.numbers(jax.random.key(7)),
         )
     )
-    order = parallel.place(jnp.arange(batch, dtype=jnp.int32))
-    now = parallel.spread(create_state(initial(case.model, case.leads, window, 0), optimizer, steps.METRICS))
+    order = parallel.replicate(jnp.arange(batch, dtype=jnp.int32))
+    state = parallel.replicate_state(create_state(initial(case.model, case.leads, window, 0), optimizer, steps.METRICS))
     function = steps.make_steps(
         batch,
         window,
         dispatch,
-        reader(case.model, case.leads),
-        tuple(reader(*teacher) for teacher in in_step),
+        lead_network(case.model, case.leads),
+        tuple(lead_network(*teacher) for teacher in in_step),
         optimizer,
         distillation,
-        parallel.share,
+        parallel.shard_draw,
         parallel.axis_name,
     )
-    return function, now, (inputs, order)
+    return function, state, (inputs, order)
 
 
 def lower_steps(case: Case, parallel: Parallel, batch: int, window: int, dtype: str, dispatch: int) -> Prepared:
     """Traces `dispatch` training steps, for what compiles them elsewhere."""
-    function, now, inputs = _steps(case, parallel, batch, window, dtype, dispatch)
-    return parallel.transform(function).lower(now, *inputs, None), now, inputs
+    function, state, inputs = _steps(case, parallel, batch, window, dtype, dispatch)
+    return parallel.transform(function).lower(state, *inputs, None), state, inputs
 
 
 def compile_steps(case: Case, parallel: Parallel, batch: int, window: int, dtype: str, dispatch: int) -> Prepared:
     """Compiles `dispatch` training steps."""
-    function, now, inputs = _steps(case, parallel, batch, window, dtype, dispatch)
-    return parallel.compile(function, now, inputs[0], batch), now, inputs
+    function, state, inputs = _steps(case, parallel, batch, window, dtype, dispatch)
+    return parallel.compile(function, state, inputs[0], batch), state, inputs
 
 
 def per_dispatch(count: int) -> int:
@@ -134,13 +134,13 @@ def make_run(case: Case, parallel: Parallel, batch: int, window: int, dtype: str
 
 def runner(parallel: Parallel, compiled: Prepared, dispatches: int) -> Callable[[], float]:
     """Returns a function that runs compiled steps so many times, and returns the last one's loss."""
-    function, now, inputs = compiled
+    function, state, inputs = compiled
 
     def run() -> float:
-        nonlocal now
+        nonlocal state
         for _ in range(dispatches):
-            now = function(now, *inputs, None)
-            jax.block_until_ready(now.step)  # as the training loop does
-        return float(parallel.gather(now).totals["loss"])
+            state = function(state, *inputs, None)
+            jax.block_until_ready(state.step)  # as the training loop does
+        return float(parallel.unreplicate(state).totals["loss"])
 
     return run

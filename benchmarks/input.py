@@ -34,7 +34,7 @@ from benchmarks import environment, measure, recipe
 from data_builders import build, shards
 from lrhnet_jax import models
 from lrhnet_jax.data import dataset, stream, tfds_reader
-from lrhnet_jax.data.batch import Inputs, Reader, draw_epoch, epoch_order
+from lrhnet_jax.data.batch import Inputs, LeadNetwork, draw_epoch, epoch_order
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import Store, cut_windows, make_store, random_shifts
 from lrhnet_jax.ecg.leads import parse_leads
@@ -170,12 +170,12 @@ def measure_windows(
 def step_tasks(records: Dataset, name: str, leads: tuple[str, ...], batch: int, window: int) -> dict[str, measure.Task]:
     """Returns tasks of `STEPS_PER_TURN` training steps: their windows given, cut from the store, or streamed."""
     columns, parallel = records.columns(leads), make_parallel("jit", 1)
-    reader = Reader(models.create(name, leads), columns)
+    lead_network = LeadNetwork(models.create(name, leads), columns)
     optimizer, key, order_key = optim.make(recipe.OPTIMIZER, 1), jax.random.key(1), jax.random.key(2)
     distillation = steps.Distillation()
-    variables = init_variables(reader.model, jax.random.key(0), len(leads), window)
+    variables = init_variables(lead_network.model, jax.random.key(0), len(leads), window)
     per_epoch = len(records) // batch
-    order = parallel.place(epoch_order(order_key, jnp.int32(0), len(records)))
+    order = parallel.replicate(epoch_order(order_key, jnp.int32(0), len(records)))
     stride = 1 if jax.default_backend() == "cpu" else STEPS_PER_TURN
 
     def inputs_of(resident: bool) -> Inputs:
@@ -185,26 +185,26 @@ def step_tasks(records: Dataset, name: str, leads: tuple[str, ...], batch: int, 
             records=jnp.arange(len(records), dtype=jnp.int32),
             shifts=jnp.zeros((len(records), 0), jnp.int32),
             teacher_logits=jnp.zeros((len(records), 0, 0, len(physionet2020.CLASSES))),
-            member=distillation.member(key),
+            numbers=distillation.numbers(key),
         )
 
-    def task(inputs: Inputs, reader: Reader, next_signals: Callable[[], Any]) -> measure.Task:
-        function = steps.make_steps(batch, window, stride, reader, (), optimizer, distillation)
-        now = parallel.spread(create_state(variables, optimizer, steps.METRICS))
-        placed = parallel.place(inputs)
-        compiled = parallel.compile(function, now, placed, len(records), next_signals())
+    def task(inputs: Inputs, lead_network: LeadNetwork, next_signals: Callable[[], Any]) -> measure.Task:
+        function = steps.make_steps(batch, window, stride, lead_network, (), optimizer, distillation)
+        state = parallel.replicate_state(create_state(variables, optimizer, steps.METRICS))
+        placed = parallel.replicate(inputs)
+        compiled = parallel.compile(function, state, placed, len(records), next_signals())
 
         def train() -> float:
-            nonlocal now
+            nonlocal state
             for _ in range(STEPS_PER_TURN // stride):
-                now = compiled(now, placed, order, next_signals())
-            return float(now.totals["loss"])
+                state = compiled(state, placed, order, next_signals())
+            return float(state.totals["loss"])
 
         return train
 
     streamed = inputs_of(resident=False)
     draw = jax.jit(functools.partial(draw_epoch, batch_size=batch, window=window))
-    sent, (packed,) = stream.pack([reader])
+    sent, (packed,) = stream.pack([lead_network])
     feed = stream.feed(
         streamed,
         sent,
@@ -212,12 +212,12 @@ def step_tasks(records: Dataset, name: str, leads: tuple[str, ...], batch: int, 
         lambda epoch: draw(streamed, order, epoch, key),
         # More than the turns take: who reads a feed stops before its end.
         stream.dispatches(0, 10**9 * stride, per_epoch - per_epoch % stride, stride),
-        parallel.scatter,
+        parallel.shard_windows,
     )
     given = next(feed)
     return {
         "given": task(streamed, packed, lambda: given),
-        "resident": task(inputs_of(resident=True), reader, lambda: None),
+        "resident": task(inputs_of(resident=True), lead_network, lambda: None),
         "streamed": task(streamed, packed, lambda: next(feed)),
     }
 

@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks import cases, environment, measure, recipe
 from lrhnet_jax import models
 from lrhnet_jax.data import stream
-from lrhnet_jax.data.batch import Inputs, Reader
+from lrhnet_jax.data.batch import Inputs, LeadNetwork
 from lrhnet_jax.data.store import random_shifts
 from lrhnet_jax.runtime.devices import Parallel, make_parallel
 from lrhnet_jax.training import many_networks, optim, steps
@@ -40,7 +40,7 @@ KINDS = ("in turn", "at once")
 def make_jobs(options: Any, parallel: Parallel) -> list[Job]:
     """Returns students that share data, teachers' logits and compiled steps."""
     count = options.batch * options.steps
-    store = parallel.place(cases.noise(options.batch, options.window))
+    store = parallel.replicate(cases.noise(options.batch, options.window))
     classes = store.labels.shape[1]
     rows = jnp.arange(count, dtype=jnp.int32) % options.batch
     inputs = Inputs(
@@ -50,10 +50,12 @@ def make_jobs(options: Any, parallel: Parallel) -> list[Job]:
         teacher_logits=jax.random.normal(jax.random.key(2), (count, 2, 2, classes)),
     )
     fields = {**recipe.OPTIMIZER, "learning_rate": 1.0}
-    reader = Reader(models.create(options.model, options.leads, dtype=options.dtype), tuple(range(options.leads)))
+    lead_network = LeadNetwork(
+        models.create(options.model, options.leads, dtype=options.dtype), tuple(range(options.leads))
+    )
     job = Job(
         name="student",
-        reader=reader,
+        lead_network=lead_network,
         variables={},
         teachers=(),
         inputs=inputs,
@@ -68,20 +70,22 @@ def make_jobs(options: Any, parallel: Parallel) -> list[Job]:
         score_name="",
         folder=pathlib.Path(),  # nothing is saved
         parallel=parallel,
-        programs={},
+        compiled_steps={},
         rate=1e-3,
     )
     keys = [jax.random.fold_in(job.key, i) for i in range(options.networks)]
     shape = (options.leads, options.window)
-    return [dataclasses.replace(job, key=key, variables=init_variables(reader.model, key, *shape)) for key in keys]
+    return [
+        dataclasses.replace(job, key=key, variables=init_variables(lead_network.model, key, *shape)) for key in keys
+    ]
 
 
 class Case:
     """Networks that are ready to train, and what their program took to compile and needs of memory (bytes)."""
 
     def __init__(self, kind: str, jobs: Sequence[Job]):
-        programs: dict[Any, Any] = {}
-        jobs = [dataclasses.replace(job, programs=programs) for job in jobs]
+        compiled_steps: dict[Any, Any] = {}
+        jobs = [dataclasses.replace(job, compiled_steps=compiled_steps) for job in jobs]
         states = [first_state(job) for job in jobs]
         self._count = jobs[0].steps_per_epoch
         self._dispatchers: list[Dispatcher]
@@ -91,11 +95,11 @@ class Case:
             self._dispatchers = [OneNetwork(job) for job in jobs]
         self._states: list[Any] = []
         self.compile_seconds = 0.0
-        for dispatcher, now in zip(self._dispatchers, states, strict=True):
+        for dispatcher, state in zip(self._dispatchers, states, strict=True):
             started = time.perf_counter()
-            self._states.append(dispatcher.begin(now, 0, self._count))
+            self._states.append(dispatcher.begin(state, 0, self._count))
             self.compile_seconds = self.compile_seconds or time.perf_counter() - started
-        analysis = [program.memory_analysis() for program in programs.values()]
+        analysis = [program.memory_analysis() for program in compiled_steps.values()]
         self.memory = max((found.temp_size_in_bytes for found in analysis if found), default=None)
 
     def run(self) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import environment, measure
 from lrhnet_jax import tasks
-from lrhnet_jax.data.batch import Reader, predict_logits
+from lrhnet_jax.data.batch import LeadNetwork, predict_logits
 from lrhnet_jax.report import formats
 from lrhnet_jax.report.pruning import PAPER_COMPRESSION
 from lrhnet_jax.runtime.files import read_json, write_text
@@ -31,12 +31,12 @@ def infer(folder: pathlib.Path, batch: int, seed: int = 0) -> measure.Task:
     """Returns a task that runs a trained network on `batch` windows of noise and waits for the answer."""
     meta, variables = checkpoint.load_model(folder)
     model = checkpoint.create_model(meta)
-    reader = Reader(model, tuple(range(len(meta["leads"]))))
+    lead_network = LeadNetwork(model, tuple(range(len(meta["leads"]))))
     rng = np.random.default_rng(seed)
     signal = rng.normal(size=(batch, meta["window"], len(meta["leads"]))).astype(np.float32)
     demographics = rng.random((batch, 5), dtype=np.float32)
     placed = jax.device_put((variables, signal, demographics))
-    run = jax.jit(lambda variables, signal, person: predict_logits(reader, variables, signal, person))
+    run = jax.jit(lambda variables, signal, person: predict_logits(lead_network, variables, signal, person))
     return lambda: np.asarray(run(*placed))
 
 

@@ -36,8 +36,8 @@ class Clock:
         self._last = float(os.environ[BORN])
 
     def lap(self, stage: str) -> None:
-        now = time.time()  # not a clock of this process alone
-        self.seconds[stage], self._last = now - self._last, now
+        state = time.time()  # not a clock of this process alone
+        self.seconds[stage], self._last = state - self._last, state
 
 
 def first_step(clock: Clock, options: Any) -> None:
@@ -47,7 +47,7 @@ def first_step(clock: Clock, options: Any) -> None:
 
     from lrhnet_jax import models
     from lrhnet_jax.data import dataset
-    from lrhnet_jax.data.batch import Inputs, Reader, epoch_order
+    from lrhnet_jax.data.batch import Inputs, LeadNetwork, epoch_order
     from lrhnet_jax.data.store import make_store
     from lrhnet_jax.ecg.leads import parse_leads
     from lrhnet_jax.runtime import host
@@ -68,22 +68,22 @@ def first_step(clock: Clock, options: Any) -> None:
         records=jnp.arange(n, dtype=jnp.int32),
         shifts=jnp.zeros((n, 0), jnp.int32),
         teacher_logits=jnp.zeros((n, 0, 0, len(records.classes))),
-        member=distillation.member(key),
+        numbers=distillation.numbers(key),
     )
-    inputs = jax.block_until_ready(parallel.place(inputs))
+    inputs = jax.block_until_ready(parallel.replicate(inputs))
     clock.lap("data")
 
     leads = parse_leads(options.leads)
-    reader = Reader(models.create(options.model, leads), records.columns(leads))
+    lead_network = LeadNetwork(models.create(options.model, leads), records.columns(leads))
     optimizer = optim.make(recipe.OPTIMIZER, 1)
-    variables = init_variables(reader.model, key, len(leads), options.window)
-    now = parallel.spread(create_state(variables, optimizer, steps.METRICS))
-    function = steps.make_steps(options.batch, options.window, 1, reader, (), optimizer, distillation)
-    compiled = parallel.compile(function, now, inputs, n)
-    order = parallel.place(epoch_order(key, jnp.int32(0), n))
+    variables = init_variables(lead_network.model, key, len(leads), options.window)
+    state = parallel.replicate_state(create_state(variables, optimizer, steps.METRICS))
+    function = steps.make_steps(options.batch, options.window, 1, lead_network, (), optimizer, distillation)
+    compiled = parallel.compile(function, state, inputs, n)
+    order = parallel.replicate(epoch_order(key, jnp.int32(0), n))
     clock.lap("compile")
 
-    float(compiled(now, inputs, order, None).totals["loss"])
+    float(compiled(state, inputs, order, None).totals["loss"])
     clock.lap("first step")
 
 

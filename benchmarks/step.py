@@ -27,7 +27,7 @@ import torch
 from benchmarks import ceilings, environment, measure, recipe, torch_models, torch_training
 from benchmarks.measure import Task, Timing
 from lrhnet_jax import models
-from lrhnet_jax.data.batch import Batch, Reader, predict_logits
+from lrhnet_jax.data.batch import Batch, LeadNetwork, predict_logits
 from lrhnet_jax.runtime import host
 from lrhnet_jax.scoring import predict as inference
 from lrhnet_jax.tasks import physionet2020
@@ -51,8 +51,8 @@ def make_batch(leads: int, batch: int, window: int, seed: int = 0) -> tuple[np.n
 def jax_tasks(name: str, leads: int, batch: int, window: int) -> tuple[Task, Task]:
     """Returns a training step and an inference of this project, each waiting for its result."""
     signal, demographics, labels = map(jnp.asarray, make_batch(leads, batch, window))
-    reader = Reader(models.create(name, leads), tuple(range(leads)))
-    variables = init_variables(reader.model, jax.random.key(0), leads, window)
+    lead_network = LeadNetwork(models.create(name, leads), tuple(range(leads)))
+    variables = init_variables(lead_network.model, jax.random.key(0), leads, window)
     optimizer = optim.make(recipe.OPTIMIZER, steps_per_epoch=1)
     current = create_state(variables, optimizer, steps.METRICS)
     inputs = Batch(signal, demographics, labels, jnp.zeros((0, *labels.shape)))
@@ -60,13 +60,18 @@ def jax_tasks(name: str, leads: int, batch: int, window: int) -> tuple[Task, Tas
 
     @jax.jit
     def infer(variables: Any, signal: jax.Array, demographics: jax.Array) -> jax.Array:
-        return predict_logits(reader, variables, signal, demographics)
+        return predict_logits(lead_network, variables, signal, demographics)
 
     def step(current: TrainState, inputs: Batch) -> TrainState:
         dropout_key = jax.random.fold_in(key, current.step)
         current = current.replace(totals={name: jnp.float32(0) for name in steps.METRICS})
         return steps.train_step(
-            current, inputs, dropout_key, reader=reader, optimizer=optimizer, distillation=steps.Distillation()
+            current,
+            inputs,
+            dropout_key,
+            lead_network=lead_network,
+            optimizer=optimizer,
+            distillation=steps.Distillation(),
         )
 
     compiled = jax.jit(step, donate_argnums=0)

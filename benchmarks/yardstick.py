@@ -26,7 +26,7 @@ from benchmarks import environment
 from data_builders import build
 from lrhnet_jax import models
 from lrhnet_jax.data import dataset
-from lrhnet_jax.data.batch import Inputs, Reader
+from lrhnet_jax.data.batch import Inputs, LeadNetwork
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import make_store
 from lrhnet_jax.ecg.leads import parse_leads
@@ -70,13 +70,13 @@ def strat_folds(database: str) -> dict[str, int]:
 def run(entry: Entry, records: Dataset, folds: np.ndarray, folder: pathlib.Path, window: int, seed: int) -> dict:
     """Trains one entry, or goes on with it; returns its scores."""
     leads = parse_leads(entry.leads)
-    reader = Reader(models.create(entry.model, leads), records.columns(leads))
+    lead_network = LeadNetwork(models.create(entry.model, leads), records.columns(leads))
     store = make_store(records, window)
     rows = np.flatnonzero(np.isin(folds, TRAIN_FOLDS))
     test = np.flatnonzero(folds == TEST_FOLD)
 
     def score(variables) -> float:
-        found = predict.store_probabilities(reader, variables, store, test, records.lengths[test], window, BATCH)
+        found = predict.store_probabilities(lead_network, variables, store, test, records.lengths[test], window, BATCH)
         return float(metrics.macro(metrics.average_precision(records.labels[test], found)))
 
     fields = {
@@ -97,8 +97,8 @@ def run(entry: Entry, records: Dataset, folds: np.ndarray, folder: pathlib.Path,
     )
     job = Job(
         name=folder.name,
-        reader=reader,
-        variables=init_variables(reader.model, init_key, len(leads), window),
+        lead_network=lead_network,
+        variables=init_variables(lead_network.model, init_key, len(leads), window),
         teachers=(),
         inputs=inputs,
         optimizer=optim.make(fields, per_epoch),

@@ -190,7 +190,7 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
             # A batch is shared out over devices (0: all of this process) by "jit" over a mesh, or by "pmap".
             "parallel": "jit",
             "devices": 0,
-            # At most so many alike networks train at once, of all folds, on accelerators; 0: one at a time.
+            # At most so many compatible networks train at once, of all folds, on accelerators; 0: one at a time.
             "population": 0,
             "compilation_cache": "~/.cache/lrhnet_jax",  # empty: none
             "train": {

@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder, splits
 
 from data_builders import shards
-from data_builders.entries import Catalogue, Entry
+from data_builders.entries import BuildEntry, Catalogue
 from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.errors import DataError
 
@@ -153,7 +153,7 @@ class WfdbBuilder(dataset_builder.FileReaderBuilder):
         pathlib.Path(self.data_path, "report.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
-def _count(entries: list[Entry], key: Callable[[Entry], Any]) -> dict[Any, int]:
+def _count(entries: list[BuildEntry], key: Callable[[BuildEntry], Any]) -> dict[Any, int]:
     return dict(sorted(collections.Counter(map(key, entries)).items()))
 
 

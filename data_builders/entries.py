@@ -15,7 +15,7 @@ from lrhnet_jax.errors import DataError
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class BuildEntry:
     """A record that is to be built.
 
     Attributes:
@@ -46,7 +46,7 @@ class Catalogue:
       report: what else report.json is to say.
     """
 
-    entries: list[Entry]
+    entries: list[BuildEntry]
     left_out: int
     rejected: list[tuple[str, str]]
     report: dict[str, Any] = dataclasses.field(default_factory=dict)

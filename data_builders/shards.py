@@ -23,7 +23,7 @@ import tqdm
 from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.core import writer as tfds_writer
 
-from data_builders.entries import Entry
+from data_builders.entries import BuildEntry
 from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.ecg.leads import DEMOGRAPHICS, LEADS, demographics_vector
 from lrhnet_jax.ecg.wfdb import RecordError, read_signal
@@ -43,7 +43,7 @@ class Shard:
     """A file to be written: its path, the records for it, how to prepare them, and their leads as the records say."""
 
     path: str
-    entries: tuple[Entry, ...]
+    entries: tuple[BuildEntry, ...]
     options: preprocessing.Preprocess
     leads: tuple[str, ...] = LEADS
 
@@ -77,7 +77,7 @@ def features(leads: int, classes: int, published_folds: bool = False) -> tfds.fe
     )
 
 
-def example(entry: Entry, options: preprocessing.Preprocess, leads: Sequence[str] = LEADS) -> dict[str, Any]:
+def example(entry: BuildEntry, options: preprocessing.Preprocess, leads: Sequence[str] = LEADS) -> dict[str, Any]:
     """Reads and prepares a record.
 
     Raises:
@@ -101,7 +101,7 @@ def example(entry: Entry, options: preprocessing.Preprocess, leads: Sequence[str
     }
 
 
-def plan(entries: Sequence[Entry], num_shards: int | None, seed: int = 2020) -> list[list[Entry]]:
+def plan(entries: Sequence[BuildEntry], num_shards: int | None, seed: int = 2020) -> list[list[BuildEntry]]:
     """Deals entries out to shards, in an order that mixes sources, so that no shard is all long records."""
     count = min(num_shards or -(-len(entries) // RECORDS_PER_SHARD), len(entries))
     order = np.random.default_rng(seed).permutation(len(entries))

@@ -56,7 +56,7 @@ _PTBXL = flags.DEFINE_string(
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class Recording:
     """A record that was read: its header, and its signal as the network wants it, (time, leads) float16."""
 
     header: Header
@@ -232,7 +232,7 @@ def _read(
     leads: tuple[str, ...],
     options: preprocessing.Preprocess,
     rejected: list[RecordError],
-) -> Iterator[Record]:
+) -> Iterator[Recording]:
     """Yields the records that can be used; appends an error for each of the others."""
     for path in paths:
         try:
@@ -244,11 +244,11 @@ def _read(
         except RecordError as error:
             rejected.append(error)
         else:
-            yield Record(header, signal)
+            yield Recording(header, signal)
 
 
-def _chunks(found: Iterable[Record]) -> Iterator[list[Record]]:
-    chunk: list[Record] = []
+def _chunks(found: Iterable[Recording]) -> Iterator[list[Recording]]:
+    chunk: list[Recording] = []
     for record in found:
         chunk.append(record)
         if len(chunk) == CHUNK_RECORDS or sum(len(r.signal) for r in chunk) >= CHUNK_SAMPLES:

@@ -8,7 +8,7 @@ import re
 import numpy as np
 
 from data_builders import entries
-from data_builders.entries import Catalogue, Entry
+from data_builders.entries import BuildEntry, Catalogue
 from lrhnet_jax.ecg import stratify
 from lrhnet_jax.errors import DataError
 from lrhnet_jax.tasks import cpsc2018
@@ -48,7 +48,7 @@ def read(raw_dir: str | os.PathLike[str] | None) -> Catalogue:
     names = [f"{SOURCE}/{header.record_id}" for header in found.headers]
     fold = stratify.assign_folds(found.labels, np.full(len(names), SOURCE), np.array(names, str))
     built = [
-        Entry(header, SOURCE, name, int(k), tuple(labels))
+        BuildEntry(header, SOURCE, name, int(k), tuple(labels))
         for header, name, k, labels in zip(found.headers, names, fold, found.labels.tolist(), strict=True)
     ]
     return Catalogue(built, found.left_out, found.rejected)

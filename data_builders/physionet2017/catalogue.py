@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tqdm
 
-from data_builders.entries import Catalogue, Entry
+from data_builders.entries import BuildEntry, Catalogue
 from lrhnet_jax.ecg import stratify
 from lrhnet_jax.ecg.wfdb import Header, RecordError, find_headers, read_header, read_signal
 from lrhnet_jax.errors import DataError
@@ -91,7 +91,7 @@ def read(raw_dir: str | os.PathLike[str] | None) -> Catalogue:
     patients = [f"{SOURCE}/{first[record]}" for record in headers]
     fold = stratify.assign_folds(one_hot, np.full(len(headers), SOURCE), np.array(patients, str))
     entries = [
-        Entry(header, SOURCE, patient, int(k), tuple(row))
+        BuildEntry(header, SOURCE, patient, int(k), tuple(row))
         for header, patient, k, row in zip(headers.values(), patients, fold, one_hot.tolist(), strict=True)
     ]
     report = {

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from data_builders import entries
-from data_builders.entries import Catalogue, Entry
+from data_builders.entries import BuildEntry, Catalogue
 from lrhnet_jax.ecg import stratify
 from lrhnet_jax.ecg.wfdb import Header
 from lrhnet_jax.tasks import physionet2020, ptbxl_table
@@ -40,7 +40,7 @@ def read(raw_dir: str | os.PathLike[str], ptbxl_database: str | os.PathLike[str]
         logging.warning("the patients of %d records of PTB-XL are not known: see --ptbxl_database", unknown)
     fold = stratify.assign_folds(found.labels, np.array(sources, str), np.array(names, str))
     built = [
-        Entry(header, source, name, int(k), tuple(row))
+        BuildEntry(header, source, name, int(k), tuple(row))
         for header, source, name, k, row in zip(found.headers, sources, names, fold, found.labels.tolist(), strict=True)
     ]
     return Catalogue(built, found.left_out, found.rejected)

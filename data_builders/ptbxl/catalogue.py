@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_builders import entries
-from data_builders.entries import Catalogue, Entry
+from data_builders.entries import BuildEntry, Catalogue
 from lrhnet_jax.ecg import stratify
 from lrhnet_jax.ecg.wfdb import Header, RecordError
 from lrhnet_jax.errors import DataError
@@ -90,7 +90,7 @@ def read(raw_dir: Path | None, ptbxl_database: Path | None = None, scp_statement
     ]
     fold = stratify.assign_folds(found.labels, np.full(len(rows), SOURCE), np.array(patients, str))
     built = [
-        Entry(_with_person(header, one), SOURCE, patient, int(k), tuple(labels), one.strat_fold)
+        BuildEntry(_with_person(header, one), SOURCE, patient, int(k), tuple(labels), one.strat_fold)
         for header, one, patient, k, labels in zip(
             found.headers, rows, patients, fold, found.labels.tolist(), strict=True
         )
@@ -105,7 +105,7 @@ def _with_person(header: Header, row: ptbxl_table.Row) -> Header:
     return dataclasses.replace(header, age=age, sex=header.sex or row.sex)
 
 
-def _warn_of_leaks(built: list[Entry]) -> None:
+def _warn_of_leaks(built: list[BuildEntry]) -> None:
     published = collections.defaultdict(set)
     for entry in built:
         published[entry.patient].add(entry.published_fold)

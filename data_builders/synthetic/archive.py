@@ -83,11 +83,11 @@ def _drain(results: Iterable[None]) -> None:
         pass
 
 
-def _folder(root: Path, record: plan.Record) -> Path:
+def _folder(root: Path, record: plan.PlannedRecord) -> Path:
     return root / "training" / record.source / f"g{record.number // 1000 + 1}"
 
 
-def _write_record(root: Path, seed: int, record: plan.Record) -> None:
+def _write_record(root: Path, seed: int, record: plan.PlannedRecord) -> None:
     # A stream of its own: what the header says must not change the signal.
     rng = np.random.default_rng([seed, record.number, 1])
     signal = generate(
@@ -129,7 +129,7 @@ def _scale(rng: np.random.Generator, source: str) -> tuple[int, int, str]:
 
 
 def _header(
-    rng: np.random.Generator, record: plan.Record, digital: np.ndarray, gain: int, baseline: int, units: str
+    rng: np.random.Generator, record: plan.PlannedRecord, digital: np.ndarray, gain: int, baseline: int, units: str
 ) -> str:
     dated = " 15-May-2020 15:22:05" if record.source not in ("ptb-xl", "georgia") else ""
     form = "16x1+24" if record.source == "georgia" else "16+24"
@@ -150,7 +150,7 @@ def _header(
     return "\n".join(lines) + "\n"
 
 
-def _age(rng: np.random.Generator, record: plan.Record) -> str:
+def _age(rng: np.random.Generator, record: plan.PlannedRecord) -> str:
     if rng.random() < (0.06 if record.source == "ptb" else 0.008):
         return "NaN"
     if record.source == "ptb-xl" and record.age > 89:
@@ -158,14 +158,14 @@ def _age(rng: np.random.Generator, record: plan.Record) -> str:
     return f"{record.age:.0f}"
 
 
-def _sex(rng: np.random.Generator, record: plan.Record) -> str:
+def _sex(rng: np.random.Generator, record: plan.PlannedRecord) -> str:
     if rng.random() < 0.006:
         return "Unknown"
     female, male = plan.SOURCES[record.source].sexes
     return female if record.sex == "female" else male
 
 
-def _write_patients(path: Path, seed: int, planned: list[plan.Record]) -> None:
+def _write_patients(path: Path, seed: int, planned: list[plan.PlannedRecord]) -> None:
     with path.open("w", newline="", encoding="ascii") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["ecg_id", "patient_id", "age", "sex", "scp_codes", "strat_fold"])

@@ -61,7 +61,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Record:
+class PlannedRecord:
     """What is to be written: `number` counts from 1; `classes` are shown, `codes` are what the header says."""
 
     number: int
@@ -114,7 +114,7 @@ def _draw(rng: np.random.Generator, source: str = "", abbreviation: str = "") ->
 
 def records(
     count: int, seed: int, *, source: str = "", boost: bool = True, incart_seconds: float = 60.0
-) -> list[Record]:
+) -> list[PlannedRecord]:
     """Plans a set: the first records are the same whatever the count.
 
     Args:
@@ -126,8 +126,8 @@ def records(
       incart_seconds: length of the St Petersburg records, really 1800.
     """
     names = [name for name in physionet2020.ABBREVIATIONS if any(name in row.classes for row in _choices(source)[0])]
-    planned: list[Record] = []
-    seen: list[Record] = []  # patients who may come again
+    planned: list[PlannedRecord] = []
+    seen: list[PlannedRecord] = []  # patients who may come again
     for number in range(1, count + 1):
         rng = np.random.default_rng([seed, number, 0])
         turn, rest = divmod(number, BOOST_EVERY)
@@ -148,16 +148,18 @@ def records(
     return planned
 
 
-def _first_visit(rng: np.random.Generator, number: int, row: Row, incart_seconds: float) -> Record:
+def _first_visit(rng: np.random.Generator, number: int, row: Row, incart_seconds: float) -> PlannedRecord:
     source = SOURCES[row.source]
     sex = "female" if rng.random() < row.female else "male"
     age = float(np.clip(round(rng.normal(row.mean_age + (1.5 if sex == "female" else -1.5), 14)), 14, 95))
     low, high = (incart_seconds,) * 2 if row.source == "st_petersburg_incart" else source.seconds
     seconds = round(float(min(low + rng.gamma(1.0, 3.0), high)) if high > low else low, 1)
-    return Record(number, row.source, row.classes, _codes(rng, row.source, row.classes), number, age, sex, seconds)
+    return PlannedRecord(
+        number, row.source, row.classes, _codes(rng, row.source, row.classes), number, age, sex, seconds
+    )
 
 
-def _next_visit(rng: np.random.Generator, drawn: Record, earlier: Record) -> Record:
+def _next_visit(rng: np.random.Generator, drawn: PlannedRecord, earlier: PlannedRecord) -> PlannedRecord:
     """The same patient some years later, mostly with the same diagnoses."""
     classes = earlier.classes if rng.random() < 0.7 else drawn.classes
     return replace(
@@ -170,7 +172,7 @@ def _next_visit(rng: np.random.Generator, drawn: Record, earlier: Record) -> Rec
     )
 
 
-def _without_scored_class(rng: np.random.Generator, record: Record) -> Record:
+def _without_scored_class(rng: np.random.Generator, record: PlannedRecord) -> PlannedRecord:
     """Leaves the scored codes out of a few headers, as many of PTB's have none."""
     if rng.random() >= (0.2 if record.source == "ptb" else 0.01):
         return record

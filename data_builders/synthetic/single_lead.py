@@ -19,7 +19,7 @@ _CODE = {abbreviation: code for code, (abbreviation, _) in physionet2020.DIAGNOS
 
 
 @dataclass(frozen=True)
-class Record:
+class PlannedRecord:
     """What is to be written: `number` counts from 1, `diagnosis` is what the heart has, `label` what the table says."""
 
     number: int
@@ -34,7 +34,7 @@ class Record:
         return f"A{self.number:05d}"
 
 
-def records(count: int, seed: int) -> list[Record]:
+def records(count: int, seed: int) -> list[PlannedRecord]:
     """Plans a set: the first records are the same whatever the count."""
     planned = []
     for number in range(1, count + 1):
@@ -45,7 +45,7 @@ def records(count: int, seed: int) -> list[Record]:
         # Most records are 30 s long, as they really are.
         seconds = 30.0 if rng.random() < 0.7 else round(float(rng.uniform(9, 61)), 1)
         sex = "female" if rng.random() < 0.5 else "male"
-        planned.append(Record(number, label, diagnosis, seconds, float(rng.integers(20, 90)), sex))
+        planned.append(PlannedRecord(number, label, diagnosis, seconds, float(rng.integers(20, 90)), sex))
     return planned
 
 
@@ -73,7 +73,7 @@ def write(raw_dir: str | os.PathLike[str], count: int, seed: int = 0, *, workers
     (folder / "REFERENCE.csv").write_text("".join(f"{record.name},{record.label}\n" for record in planned))
 
 
-def _write_record(folder: Path, seed: int, record: Record) -> None:
+def _write_record(folder: Path, seed: int, record: PlannedRecord) -> None:
     key = (seed, record.number)
     lead = generate([_CODE[record.diagnosis]], key, record.seconds, RATE, record.age, record.sex)[:, 0]
     if record.label == "~":

@@ -28,7 +28,7 @@ class Group(NamedTuple):
 
     writer: Path
     norm: Path
-    reader: Path
+    lead_network: Path
 
 
 def groups(model: str, params: Any) -> dict[str, Group]:
@@ -73,7 +73,7 @@ def importance(model: str, params: Any, masks: Masks) -> Masks:
     flat = {path: np.asarray(leaf) for path, leaf in traverse_util.flatten_dict(params).items()}
     values = {}
     for block, group in groups(model, params).items():
-        read = np.abs(flat[*group.reader, "kernel"]).sum((0, 2))
+        read = np.abs(flat[*group.lead_network, "kernel"]).sum((0, 2))
         found = np.abs(flat[*group.norm, "scale"]) * read
         found = found / max(float(np.sqrt(np.mean(np.square(found)))), 1e-30)
         found[found.argmax()] = np.inf
@@ -111,7 +111,7 @@ def _edit(model: str, variables: dict[str, Any], keep: Masks, change: Any) -> di
             for path in list(flat):
                 if path[:-1] in (group.writer, group.norm):
                     flat[path] = change(flat[path], flat[path].ndim - 1 if path[-1] == "kernel" else 0, keep[block])
-                elif path == (*group.reader, "kernel"):
+                elif path == (*group.lead_network, "kernel"):
                     flat[path] = change(flat[path], 1, keep[block])
     return {collection: traverse_util.unflatten_dict(flat) for collection, flat in edited.items()}
 
@@ -121,6 +121,6 @@ def unread(model: str, params: Any) -> Masks:
     flat = traverse_util.flatten_dict(params)
     keep = {}
     for block, group in groups(model, params).items():
-        read = np.abs(np.asarray(flat[*group.reader, "kernel"])).sum((0, 2)) > 0
+        read = np.abs(np.asarray(flat[*group.lead_network, "kernel"])).sum((0, 2)) > 0
         keep[block] = read if read.any() else np.arange(len(read)) == 0
     return keep

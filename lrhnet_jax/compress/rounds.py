@@ -22,7 +22,7 @@ import numpy as np
 
 from lrhnet_jax import models
 from lrhnet_jax.compress import channels, search, weight_masks
-from lrhnet_jax.data.batch import Reader
+from lrhnet_jax.data.batch import LeadNetwork
 from lrhnet_jax.errors import DataError
 from lrhnet_jax.runtime.files import read_json, write_json
 from lrhnet_jax.training import checkpoint, loop
@@ -30,7 +30,7 @@ from lrhnet_jax.training.job import Job, first_state
 
 logger = logging.getLogger(__name__)
 
-CONTROL = 1  # folded into the network's key it draws a control's masks, or its other initialisation
+CONTROL_KEY_TAG = 1  # folded into the network's key it draws a control's masks, or its other initialisation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Lottery:
       name, options: the model, as of `models.create`.
       create: options -> module.
       init: key -> fresh variables of the dense network.
-      score: (reader, variables) -> validation score, by which rounds are judged and epochs chosen.
+      score: (lead_network, variables) -> validation score, by which rounds are judged and epochs chosen.
       describe: (variables, options) -> network.json.
       key: drives the controls.
       ticket: the folder of the network whose masks are trained instead of a search; None: search.
@@ -55,7 +55,7 @@ class Lottery:
     options: dict[str, Any]
     create: Callable[[dict[str, Any]], Any]
     init: Callable[[jax.Array], dict[str, Any]]
-    score: Callable[[Reader, Any], float]
+    score: Callable[[LeadNetwork, Any], float]
     describe: Callable[[Any, dict[str, Any]], dict[str, Any]]
     key: jax.Array
     ticket: pathlib.Path | None = None
@@ -124,7 +124,7 @@ class Lottery:
             weight_masks.save(folder / "masks.npz", masks)
             job, options = self._job(masks, parent, folder)
             result = loop.run(job)
-            score = float(self.score(job.reader, result.variables))
+            score = float(self.score(job.lead_network, result.variables))
             log = {"score": score, "epochs": job.epochs, "best_epoch": result.best_epoch, "history": result.history}
             write_json(folder / "training.json", log)
             checkpoint.save_model(folder, result.variables, self.describe(result.variables, options))
@@ -133,7 +133,7 @@ class Lottery:
     def _masks(self, planned: search.Round) -> tuple[Any, Any]:
         """Returns a round's masks; and of its parent the masks and the trained variables, None for the first round."""
         dense, random = self._dense_masks, self.settings.control == "random_mask"
-        key = jax.random.fold_in(jax.random.fold_in(self.key, CONTROL), planned.index)
+        key = jax.random.fold_in(jax.random.fold_in(self.key, CONTROL_KEY_TAG), planned.index)
         if planned.parent is None:
             if self.ticket is None:
                 return dense, None
@@ -155,7 +155,7 @@ class Lottery:
         else:
             job, options = self._rewound(masks, folder), self.options
         kept_best = self.job.score is not None
-        score = (lambda variables: self.score(job.reader, variables)) if kept_best else None
+        score = (lambda variables: self.score(job.lead_network, variables)) if kept_best else None
         return dataclasses.replace(job, score=score, folder=folder, name=f"{self.job.name} {folder.name}"), options
 
     def _options(self, masks: Any) -> dict[str, Any]:
@@ -167,16 +167,19 @@ class Lottery:
             return self.job
         parent_masks, variables = parent
         keep = {block: masks[block][parent_masks[block]] for block in masks}
-        reader = dataclasses.replace(self.job.reader, model=self.create(self._options(masks)))
+        lead_network = dataclasses.replace(self.job.lead_network, model=self.create(self._options(masks)))
         return dataclasses.replace(
-            self.job, reader=reader, variables=channels.shrink(self.name, variables, keep), programs=None
+            self.job,
+            lead_network=lead_network,
+            variables=channels.shrink(self.name, variables, keep),
+            compiled_steps=None,
         )
 
     def _rewound(self, masks: Any, folder: pathlib.Path) -> Job:
         """The training of surviving weights; where it starts in mid-training, `folder` then holds that state."""
         pruned = weight_masks.kept(masks) < weight_masks.total(masks)
         again = self.settings.control == "random_init" and pruned
-        variables = self.init(jax.random.fold_in(self.key, CONTROL)) if again else self.job.variables
+        variables = self.init(jax.random.fold_in(self.key, CONTROL_KEY_TAG)) if again else self.job.variables
         start = {**variables, "params": weight_masks.apply(masks, variables["params"])}
         job = dataclasses.replace(self.job, variables=start, optimizer=weight_masks.masked(self.job.optimizer, masks))
         at = round(self.settings.rewind * job.epochs * job.steps_per_epoch)
@@ -250,7 +253,7 @@ class Lottery:
             if self.name in channels.NAMES:
                 keep = channels.unread(self.name, variables["params"])
                 smaller, options = channels.shrink(self.name, variables, keep), self._options(keep)
-        inputs = (len(self.job.reader.columns), self.job.window)
+        inputs = (len(self.job.lead_network.columns), self.job.window)
         return sizes | {
             "compression": sizes["weights"] / sizes["kept"],
             "parameter_compression": sizes["parameters"] / sizes["parameters_kept"],

@@ -1,4 +1,4 @@
-"""What a step sees: networks as readers of leads, the windows that it draws, and the batch that is made of them.
+"""What a step sees: networks with the leads they read, the windows that it draws, and the batch that is made of them.
 
 All of it is pure: what a step draws is a function of the run's key and the step, wherever it is computed.
 """
@@ -19,7 +19,7 @@ from lrhnet_jax.models import Output
 
 
 @dataclasses.dataclass(frozen=True)
-class Reader:
+class LeadNetwork:
     """A network and the columns of the 12-lead window that it reads."""
 
     model: nn.Module
@@ -32,15 +32,15 @@ class Reader:
         return signal.astype(jnp.float32)
 
 
-def predict(reader: Reader, variables: Any, signal: jax.Array, demographics: jax.Array) -> Output:
+def predict(lead_network: LeadNetwork, variables: Any, signal: jax.Array, demographics: jax.Array) -> Output:
     """Returns a network's output in evaluation mode for windows (batch, time, all leads)."""
-    output: Any = reader.model.apply(variables, reader.read(signal), demographics, train=False)
+    output: Any = lead_network.model.apply(variables, lead_network.read(signal), demographics, train=False)
     return output
 
 
-def predict_logits(reader: Reader, variables: Any, signal: jax.Array, demographics: jax.Array) -> jax.Array:
+def predict_logits(lead_network: LeadNetwork, variables: Any, signal: jax.Array, demographics: jax.Array) -> jax.Array:
     """Returns a network's logits (batch, classes) in evaluation mode for windows (batch, time, all leads)."""
-    return predict(reader, variables, signal, demographics).logits
+    return predict(lead_network, variables, signal, demographics).logits
 
 
 class Batch(flax.struct.PyTreeNode):
@@ -58,10 +58,10 @@ class Batch(flax.struct.PyTreeNode):
     demographics: jax.Array
     labels: jax.Array
     teacher_logits: jax.Array
-    seen: Any = None
+    method_inputs: Any = None
 
 
-class Member(flax.struct.PyTreeNode):
+class StepNumbers(flax.struct.PyTreeNode):
     """What networks that one compiled step can train differ in: arguments of the step, no constants of its program.
 
     Attributes:
@@ -87,7 +87,7 @@ class Inputs(flax.struct.PyTreeNode):
       shifts: (n, K) int32, each record's K fixed window positions; K = 0: a fresh random window at every draw.
       teacher_logits: (n, K, teachers, classes) precomputed on those windows; or (n, 0, ...) to compute in the step.
       teachers: variables of the teachers, () when their logits are precomputed.
-      member: which of the networks that share the compiled step; None until training begins.
+      numbers: of which of the networks that share the compiled step; None until training begins.
     """
 
     store: Store
@@ -95,37 +95,37 @@ class Inputs(flax.struct.PyTreeNode):
     shifts: jax.Array
     teacher_logits: jax.Array
     teachers: Any = ()
-    member: Member | None = None
+    numbers: StepNumbers | None = None
 
 
 class Draw(flax.struct.PyTreeNode):
     """Which windows a batch is made of, (batch,) int32 each.
 
     Attributes:
-      picks: rows of `inputs.records`.
-      which: of the record's fixed windows; 0 where there are none.
-      shift: the window's position, as `store.cut_windows` takes it.
+      rows: rows of `inputs.records`.
+      window: which of the record's fixed windows; 0 where there are none.
+      start: the window's position, as `store.cut_windows` takes it.
     """
 
-    picks: jax.Array
-    which: jax.Array
-    shift: jax.Array
+    rows: jax.Array
+    window: jax.Array
+    start: jax.Array
 
 
-def draw_windows(inputs: Inputs, picks: jax.Array, key: jax.Array, window: int) -> Draw:
+def draw_windows(inputs: Inputs, rows: jax.Array, key: jax.Array, window: int) -> Draw:
     """Draws a window of each picked training record: one of its fixed ones, or a fresh one."""
     count = inputs.shifts.shape[1]
     if count:
-        which = jax.random.randint(key, picks.shape, 0, count)
-        return Draw(picks, which, inputs.shifts[picks, which])
-    lengths = inputs.store.lengths[inputs.records[picks]]
-    return Draw(picks, jnp.zeros_like(picks), random_shifts(key, lengths, window, 1)[:, 0])
+        which = jax.random.randint(key, rows.shape, 0, count)
+        return Draw(rows, which, inputs.shifts[rows, which])
+    lengths = inputs.store.lengths[inputs.records[rows]]
+    return Draw(rows, jnp.zeros_like(rows), random_shifts(key, lengths, window, 1)[:, 0])
 
 
 def make_batch(
     inputs: Inputs,
     draw: Draw,
-    teachers: Sequence[Reader],
+    teachers: Sequence[LeadNetwork],
     window: int,
     teacher: int = 0,
     signal: jax.Array | None = None,
@@ -140,20 +140,20 @@ def make_batch(
     Returns:
       The batch, and that teacher's output on it; None if the logits are precomputed.
     """
-    store, picks, shift = inputs.store, draw.picks, draw.shift
-    index = inputs.records[picks]
-    signal = cut_windows(store, index, shift, window) if signal is None else signal
+    store, rows, start = inputs.store, draw.rows, draw.start
+    index = inputs.records[rows]
+    signal = cut_windows(store, index, start, window) if signal is None else signal
     demographics = store.demographics[index]
     taught = None
     if inputs.teacher_logits.shape[1]:
-        logits = jnp.swapaxes(inputs.teacher_logits[picks, draw.which], 0, 1)
+        logits = jnp.swapaxes(inputs.teacher_logits[rows, draw.window], 0, 1)
     elif inputs.teachers:
         pairs = zip(teachers, inputs.teachers, strict=True)
-        outputs = [predict(reader, v, signal, demographics) for reader, v in pairs]
+        outputs = [predict(lead_network, v, signal, demographics) for lead_network, v in pairs]
         logits = jnp.stack([output.logits for output in outputs])
         taught = lax.stop_gradient(outputs[teacher])
     else:
-        logits = jnp.zeros((0, *picks.shape, store.labels.shape[1]))
+        logits = jnp.zeros((0, *rows.shape, store.labels.shape[1]))
     return Batch(signal, demographics, store.labels[index], lax.stop_gradient(logits)), taught
 
 
@@ -186,8 +186,8 @@ def step_keys(key: jax.Array, step: jax.Array) -> tuple[jax.Array, ...]:
 def draw_step(inputs: Inputs, order: jax.Array, step: jax.Array, key: jax.Array, batch_size: int, window: int) -> Draw:
     """Returns the whole batch that a step draws, wherever it is computed: a function of the key and the step."""
     place = step % (len(order) // batch_size)
-    picks = lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)
-    return draw_windows(inputs, picks, step_keys(key, step)[0], window)
+    rows = lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)
+    return draw_windows(inputs, rows, step_keys(key, step)[0], window)
 
 
 def draw_epoch(

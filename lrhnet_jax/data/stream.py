@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from lrhnet_jax.data import store
-from lrhnet_jax.data.batch import Draw, Inputs, Reader
+from lrhnet_jax.data.batch import Draw, Inputs, LeadNetwork
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import MAX_ROWS, Store
 from lrhnet_jax.errors import ConfigError
@@ -82,12 +82,12 @@ def device_memory(devices: Sequence[Any]) -> int:
     return min(limit or host.memory() // len(devices) for limit in limits)
 
 
-def pack(readers: Sequence[Reader]) -> tuple[tuple[int, ...], tuple[Reader, ...]]:
-    """Returns the columns that any of the networks reads, and the networks as readers of those columns alone."""
-    columns = tuple(sorted({column for reader in readers for column in reader.columns}))
+def pack(lead_networks: Sequence[LeadNetwork]) -> tuple[tuple[int, ...], tuple[LeadNetwork, ...]]:
+    """Returns the columns that any of the networks reads, and the networks as they read those columns alone."""
+    columns = tuple(sorted({column for lead_network in lead_networks for column in lead_network.columns}))
     packed = (
-        dataclasses.replace(reader, columns=tuple(columns.index(column) for column in reader.columns))
-        for reader in readers
+        dataclasses.replace(lead_network, columns=tuple(columns.index(column) for column in lead_network.columns))
+        for lead_network in lead_networks
     )
     return columns, tuple(packed)
 
@@ -112,7 +112,7 @@ def feed(
       columns: the leads to send.
       draw_epoch: epoch -> what its steps draw, (steps, batch).
       dispatches: in order.
-      scatter: see `devices.Parallel.scatter`.
+      scatter: see `devices.Parallel.shard_windows`.
     """
     samples, records = inputs.store.host, np.asarray(inputs.records)
     assert samples is not None
@@ -120,7 +120,7 @@ def feed(
     @functools.lru_cache(maxsize=2)
     def drawn(epoch: int) -> tuple[np.ndarray, np.ndarray]:
         draw = draw_epoch(epoch)
-        return records[np.asarray(draw.picks)], np.asarray(draw.shift)
+        return records[np.asarray(draw.rows)], np.asarray(draw.start)
 
     def send(dispatch: Dispatch) -> jax.Array:
         index, shift = (rows[dispatch.place : dispatch.place + dispatch.size] for rows in drawn(dispatch.epoch))

@@ -18,7 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from lrhnet_jax import tasks
-from lrhnet_jax.data.batch import Reader
+from lrhnet_jax.data.batch import LeadNetwork
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.splits import Split
 from lrhnet_jax.data.store import Store, random_shifts
@@ -65,13 +65,15 @@ class Assessor:
                 "lower config.evaluation.validation_parts"
             )
 
-    def probabilities(self, reader: Reader, variables: Any, rows: np.ndarray, progress: str = "") -> np.ndarray:
+    def probabilities(
+        self, lead_network: LeadNetwork, variables: Any, rows: np.ndarray, progress: str = ""
+    ) -> np.ndarray:
         """Returns class probabilities of the records `rows`, (n, classes), on the windows that the config names."""
         size = self.config.evaluation.batch_size
         if self.config.evaluation.windows == "cover":
             lengths = self.records.lengths[rows]
             return predict.store_probabilities(
-                reader,
+                lead_network,
                 variables,
                 self.store,
                 rows,
@@ -86,14 +88,22 @@ class Assessor:
         shifts = random_shifts(key, jnp.asarray(self.records.lengths[rows]), self.config.window, 1)[:, 0]
         index = np.asarray(rows, np.int32)
         logits = predict.logits(
-            reader, variables, self.store, index, np.asarray(shifts), self.config.window, size, progress, self.parallel
+            lead_network,
+            variables,
+            self.store,
+            index,
+            np.asarray(shifts),
+            self.config.window,
+            size,
+            progress,
+            self.parallel,
         )
         return predict.to_probabilities(logits, self.task.exclusive)
 
-    def epoch_score(self, reader: Reader, variables: Any) -> float:
+    def epoch_score(self, lead_network: LeadNetwork, variables: Any) -> float:
         """Returns the task's `epoch_metric` on the validation part, by which the best epoch is chosen."""
         rows = self.split.validation
-        probabilities = self.probabilities(reader, variables, rows)
+        probabilities = self.probabilities(lead_network, variables, rows)
         # One process' number for all: the best epoch must be the same, whatever their processors make of a sum.
         return processes.from_first(lambda: epoch_score(self.task, self.records.labels[rows], probabilities))
 
@@ -106,7 +116,7 @@ class Assessor:
         if not processes.from_first(path.exists):
             logger.info("%s: scoring", name)
             parts = {"validation": self.split.validation, "test": self.split.test}
-            read = functools.partial(self.probabilities, trained.reader, trained.variables)
+            read = functools.partial(self.probabilities, trained.lead_network, trained.variables)
             read(parts["validation"][: self.config.evaluation.batch_size])  # fills a batch: compiles what is timed
             started = time.perf_counter()
             found = {"validation": read(parts["validation"], f"{name} validation")}

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from lrhnet_jax import models, tasks
 from lrhnet_jax.compress import rounds
 from lrhnet_jax.data import splits
-from lrhnet_jax.data.batch import Inputs, Reader, fill_up
+from lrhnet_jax.data.batch import Inputs, LeadNetwork, fill_up
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import Store, random_shifts
 from lrhnet_jax.errors import ConfigError
@@ -39,7 +39,7 @@ class Fold:
       sizes: training records of every fold that is run. An epoch has as many steps in each of them, and as many rows of
         inputs: their networks share compiled steps.
       folder: holds networks/NAME.
-      programs: compiled steps of alike networks, of all folds; see `job.Job.programs`.
+      compiled_steps: of compatible networks, of all folds; see `job.Job.compiled_steps`.
     """
 
     config: ConfigDict
@@ -51,7 +51,7 @@ class Fold:
     split: splits.Split
     sizes: Sequence[int]
     folder: pathlib.Path
-    programs: dict[Any, dict[Any, Any]]
+    compiled_steps: dict[Any, dict[Any, Any]]
 
     def __post_init__(self) -> None:
         self.key = jax.random.fold_in(jax.random.key(self.config.seed), self.fold)
@@ -91,12 +91,12 @@ class Fold:
         if finished:
             options, variables, log = finished
             network = dataclasses.replace(network, options=options)
-            self.trained[network.name] = teaching.Trained(self._reader(network), variables, log)
+            self.trained[network.name] = teaching.Trained(self._lead_network(network), variables, log)
         elif network.checkpoint:
             adopted, classes = processes.from_first(lambda: teaching.adopt_widths(network)), self.records.classes
-            reader = self._reader(adopted)
+            lead_network = self._lead_network(adopted)
             variables = processes.from_first(
-                lambda: teaching.load(adopted, reader, self.config.preprocess, self.config.window, classes)
+                lambda: teaching.load(adopted, lead_network, self.config.preprocess, self.config.window, classes)
             )
             log = {"epochs": 0, "best_epoch": 0, "history": [], "loaded_from": network.checkpoint}
             self._keep(adopted, variables, log)
@@ -123,11 +123,11 @@ class Fold:
         meta = provenance.describe_model(self.config, network, self.records, variables)
         facts = {"pruning": {k: v for k, v in log["pruning"].items() if k != "rounds"}} if "pruning" in log else {}
         checkpoint.save_model(folder, variables, meta | facts)
-        self.trained[network.name] = teaching.Trained(self._reader(network), variables, log)
+        self.trained[network.name] = teaching.Trained(self._lead_network(network), variables, log)
 
-    def _reader(self, network: graph.Network) -> Reader:
+    def _lead_network(self, network: graph.Network) -> LeadNetwork:
         model = create_model(network, self.records.task, self.config.dtype, self.parallel.axis_name)
-        return Reader(model, self.records.columns(network.leads))
+        return LeadNetwork(model, self.records.columns(network.leads))
 
     def _key(self, name: str) -> jax.Array:
         return jax.random.fold_in(self.key, zlib.crc32(name.encode()))
@@ -142,11 +142,11 @@ class Fold:
             return dataclasses.replace(network, options=options)
 
         return rounds.Lottery(
-            job=dataclasses.replace(self.job(network, self.inputs([network]), key=key), programs={}),
+            job=dataclasses.replace(self.job(network, self.inputs([network]), key=key), compiled_steps={}),
             settings=settings,
             name=network.model,
             options=dict(network.options),
-            create=lambda options: self._reader(with_options(options)).model,
+            create=lambda options: self._lead_network(with_options(options)).model,
             init=lambda key: self._init(network, key),
             score=self.assessor.epoch_score,
             describe=lambda variables, options: provenance.describe_model(
@@ -157,7 +157,7 @@ class Fold:
         ).run()
 
     def _init(self, network: graph.Network, key: jax.Array) -> dict[str, Any]:
-        return init_variables(self._reader(network).model, key, len(network.leads), self.config.window)
+        return init_variables(self._lead_network(network).model, key, len(network.leads), self.config.window)
 
     @property
     def _train_records(self) -> np.ndarray:
@@ -167,7 +167,7 @@ class Fold:
         return min(self.sizes) // network.train["batch_size"]
 
     def inputs(self, networks: Sequence[graph.Network]) -> Inputs:
-        """Returns what alike networks read in training, with the teachers of any of them (`graph.teachers_of`)."""
+        """Returns what compatible networks read in training, with the teachers of any of them (`graph.teachers_of`)."""
         # A teacher whose features are read runs in every step, and its logits come with them.
         method = teaching.distillation(networks[0], self.parallel.kind).method
         features = method is not None and method.needs_teacher
@@ -201,18 +201,23 @@ class Fold:
           key: in place of the network's own.
         """
         fields = network.train
-        reader = self._reader(network)
+        lead_network = self._lead_network(network)
         init_key, train_key = jax.random.split(self._key(network.name) if key is None else key)
         per_epoch = max(1, self.steps_per_epoch(network))
         names = list(network.teachers) if teachers is None else list(teachers)
-        readers = tuple(self.trained[name].reader for name in names)
-        # What the compiled step is made for; see `job.Job.programs`.
-        program = (network.likeness, len(inputs.records), len(names), (*names, *readers) if inputs.teachers else ())
+        lead_networks = tuple(self.trained[name].lead_network for name in names)
+        # What the compiled step is made for; see `job.Job.compiled_steps`.
+        program = (
+            network.step_key,
+            len(inputs.records),
+            len(names),
+            (*names, *lead_networks) if inputs.teachers else (),
+        )
         return Job(
             name=network.name,
-            reader=reader,
+            lead_network=lead_network,
             variables=self._init(network, init_key),
-            teachers=readers,
+            teachers=lead_networks,
             inputs=inputs,
             optimizer=optim.make({**fields, "learning_rate": 1.0}, per_epoch),
             schedule=optim.schedule(fields, per_epoch),
@@ -221,19 +226,19 @@ class Fold:
             batch_size=fields["batch_size"],
             window=self.config.window,
             key=train_key,
-            score=self._validation_score(reader) if fields["keep"] == "best" else None,
+            score=self._validation_score(lead_network) if fields["keep"] == "best" else None,
             score_name=assess.epoch_score_name(self.records.task),
             folder=self.folder_of(network),
             steps_per_dispatch=self.config.steps_per_dispatch,
             records=len(self._train_records),
             epoch_steps=self.steps_per_epoch(network),
             parallel=self.parallel,
-            programs=self.programs.setdefault(program, {}),
+            compiled_steps=self.compiled_steps.setdefault(program, {}),
             rate=fields["learning_rate"],
         )
 
-    def _validation_score(self, reader: Reader):
-        return lambda variables: self.assessor.epoch_score(reader, variables)
+    def _validation_score(self, lead_network: LeadNetwork):
+        return lambda variables: self.assessor.epoch_score(lead_network, variables)
 
 
 def _read_finished(folder: pathlib.Path) -> tuple[dict[str, Any], Any, dict[str, Any]] | None:

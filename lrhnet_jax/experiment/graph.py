@@ -58,13 +58,13 @@ class Network:
         return [*self.teachers, *([ticket] if ticket else [])]
 
     @property
-    def likeness(self) -> str:
+    def step_key(self) -> str:
         """What a compiled step is made for, whoever the teachers are: equal for networks that can share one."""
         fixed = {field: value for field, value in self.train.items() if field not in NUMBERS}
         return json.dumps([self.model, self.leads, dict(self.options), fixed], sort_keys=True)
 
     @property
-    def sociable(self) -> bool:
+    def can_train_together(self) -> bool:
         """Whether it can train at once with others: neither loaded nor pruned, nor taught by a teacher's features."""
         method = losses.METHODS.get(self.train["method"]["name"])
         return not (self.checkpoint or self.prune or (method and method.needs_teacher))
@@ -181,18 +181,18 @@ def _order(parsed: dict[str, Network]) -> list[Network]:
 
 
 def populations(networks: Sequence[Network]) -> list[list[Network]]:
-    """Returns the networks in sets that can train at once: alike, none needing another. Sets are in training order.
+    """Returns the networks in sets that can train at once: compatible, none needing another; in training order.
 
-    A network waits for those that are alike and come later, where that makes the set larger.
+    A network waits for those that are compatible and come later, where that makes the set larger.
     """
     waiting, done, sets = list(networks), set[str](), []
     while waiting:
         ready: dict[str, list[Network]] = {}
         for network in waiting:
             if set(network.needs) <= done:
-                ready.setdefault(network.likeness if network.sociable else network.name, []).append(network)
-        alike = collections.Counter(network.likeness for network in waiting if network.sociable)
-        whole = [m for m in ready.values() if not m[0].sociable or len(m) == alike[m[0].likeness]]
+                ready.setdefault(network.step_key if network.can_train_together else network.name, []).append(network)
+        compatible = collections.Counter(network.step_key for network in waiting if network.can_train_together)
+        whole = [m for m in ready.values() if not m[0].can_train_together or len(m) == compatible[m[0].step_key]]
         chosen = whole or [next(iter(ready.values()))]
         sets += chosen
         done |= {network.name for members in chosen for network in members}

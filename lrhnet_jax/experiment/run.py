@@ -68,9 +68,9 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     if records.synthetic:
         logger.warning("%s", data.SYNTHETIC_NOTICE)
     logger.info("%d records of %s on %s", len(records), records.name, provenance.device())
-    store = parallel.place(stream.make_store(records, config.window, config.input, parallel.local_devices))
+    store = parallel.replicate(stream.make_store(records, config.window, config.input, parallel.local_devices))
     results = provenance.describe(config, networks, records)
-    programs: dict[Any, dict[Any, Any]] = {}
+    compiled_steps: dict[Any, dict[Any, Any]] = {}
 
     numbers = list(range(splits.NUM_FOLDS)) if config.fold == "all" else [int(config.fold)]
     protocol, parts = config.evaluation.protocol, config.evaluation.validation_parts
@@ -79,7 +79,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
 
     def make_fold(number: int) -> Fold:
         folder = workdir / f"fold{number}" if config.fold == "all" else workdir
-        return Fold(config, networks, records, store, parallel, number, parted[number], sizes, folder, programs)
+        return Fold(config, networks, records, store, parallel, number, parted[number], sizes, folder, compiled_steps)
 
     together: dict[int, Fold] = {}
     if config.population > 1:
@@ -98,7 +98,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
 
 
 def _train_together(config: ConfigDict, folds: Sequence[Fold], workdir: pathlib.Path) -> None:
-    """Trains alike networks of all folds at once, and leaves each finished as if it had been trained alone.
+    """Trains compatible networks of all folds at once, and leaves each finished as if it had been trained alone.
 
     A population's progress is WORKDIR/populations/NAME. Where some of its networks are finished or begun alone, as by a
     run without populations, they all go on alone.
@@ -151,7 +151,7 @@ def _chunks(
 def _one_at_a_time(parallel: Parallel, store: Store) -> str:
     """Returns why networks do not train at once here; empty: they do."""
     if not many_networks.pays():
-        return "on CPUs many networks at once are slower than in turn; alike ones share their compiled steps"
+        return "on CPUs many networks at once are slower than in turn; compatible ones share their compiled steps"
     if parallel.kind == "pmap":
         return "config.parallel=pmap shares out batches alone; set jit"
     if jax.process_count() > 1:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrhnet_jax import losses
-from lrhnet_jax.data.batch import Inputs, Reader
+from lrhnet_jax.data.batch import Inputs, LeadNetwork
 from lrhnet_jax.data.store import Store
 from lrhnet_jax.errors import CheckpointError, ConfigError
 from lrhnet_jax.experiment import graph
@@ -28,7 +28,7 @@ from lrhnet_jax.training.state import variable_shapes
 class Trained:
     """A network that can teach and be scored, and the log of its training."""
 
-    reader: Reader
+    lead_network: LeadNetwork
     variables: dict[str, Any]
     log: dict[str, Any]
 
@@ -82,7 +82,7 @@ def distillation(
 
 def load(
     network: graph.Network,
-    reader: Reader,
+    lead_network: LeadNetwork,
     preprocess: str,
     window: int,
     classes: Sequence[str] = physionet2020.CLASSES,
@@ -100,7 +100,7 @@ def load(
             )
         except (OSError, ValueError) as error:
             raise CheckpointError(f"config.networks.{network.name}.checkpoint: {error}") from error
-        template = variable_shapes(reader.model, len(network.leads), window)
+        template = variable_shapes(lead_network.model, len(network.leads), window)
         checkpoint.check_shapes(network.checkpoint, variables, template)
         return variables
     meta, variables = checkpoint.load_model(network.checkpoint)
@@ -162,7 +162,7 @@ def make_inputs(
         if logits is None:
             count = shifts.shape[1]
             logits = predict.logits(
-                trained.reader,
+                trained.lead_network,
                 trained.variables,
                 store,
                 np.repeat(records, count),

@@ -9,7 +9,7 @@ from lrhnet_jax.losses import pskd
 from lrhnet_jax.losses.clt import CLT, Bank, Embeddings, crd, draw_negatives, init_bank
 from lrhnet_jax.losses.fitnet import FitNet, Hints, RandomMap, random_map_kl
 from lrhnet_jax.losses.logits import KINDS, distillation, multi_teacher_kl, sigmoid_kl, softmax_kl
-from lrhnet_jax.losses.method import Method, Result, Seen
+from lrhnet_jax.losses.method import Method, MethodInputs, Result
 from lrhnet_jax.losses.pskd import PSKD
 from lrhnet_jax.losses.semckd import CrossLayer, SemCKD
 from lrhnet_jax.losses.supervised import bce, cross_entropy
@@ -33,9 +33,9 @@ __all__ = [
     "FitNet",
     "Hints",
     "Method",
+    "MethodInputs",
     "RandomMap",
     "Result",
-    "Seen",
     "SemCKD",
     "bce",
     "crd",

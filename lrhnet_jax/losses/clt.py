@@ -215,17 +215,19 @@ class CLT(method.Method):
     def _embeddings(self) -> Embeddings:
         return Embeddings(self.dim, self.layer)
 
-    def init(self, key: jax.Array, seen: method.Seen) -> tuple[dict[str, Any], Any]:
+    def init(self, key: jax.Array, inputs: method.MethodInputs) -> tuple[dict[str, Any], Any]:
         module_key, bank_key = jax.random.split(key)
-        variables = method.init_module(self._embeddings, module_key, seen.student.features, seen.teacher.features)
-        return variables, init_bank(bank_key, len(seen.all_labels), self.dim)
+        variables = method.init_module(self._embeddings, module_key, inputs.student.features, inputs.teacher.features)
+        return variables, init_bank(bank_key, len(inputs.all_labels), self.dim)
 
-    def loss(self, base: jax.Array, variables: dict[str, Any], memory: Bank, seen: method.Seen) -> method.Result:
-        embedded, stats = method.apply(self._embeddings, variables, seen.student.features, seen.teacher.features)
-        labels = jnp.zeros_like(seen.all_labels) if self.any_negative else seen.all_labels
-        negatives, valid = draw_negatives(seen.key, labels, seen.rows, self.negatives)
+    def loss(
+        self, base: jax.Array, variables: dict[str, Any], memory: Bank, inputs: method.MethodInputs
+    ) -> method.Result:
+        embedded, stats = method.apply(self._embeddings, variables, inputs.student.features, inputs.teacher.features)
+        labels = jnp.zeros_like(inputs.all_labels) if self.any_negative else inputs.all_labels
+        negatives, valid = draw_negatives(inputs.key, labels, inputs.rows, self.negatives)
         loss, bank, found = crd(
-            memory, *embedded, seen.rows, negatives, valid, temperature=self.temperature, momentum=self.momentum
+            memory, *embedded, inputs.rows, negatives, valid, temperature=self.temperature, momentum=self.momentum
         )
         metrics = {"contrastive": loss, "mutual_information": found["mutual_information"]}
         return method.Result(base + self.weight * loss, stats, bank, metrics)

@@ -84,13 +84,15 @@ class FitNet(method.Method):
     def _hints(self) -> Hints:
         return Hints(self.student_layer, self.teacher_layer, self.taps)
 
-    def init(self, key: jax.Array, seen: method.Seen) -> tuple[dict[str, Any], Any]:
-        return method.init_module(self._hints, key, seen.student.features, seen.teacher.features), ()
+    def init(self, key: jax.Array, inputs: method.MethodInputs) -> tuple[dict[str, Any], Any]:
+        return method.init_module(self._hints, key, inputs.student.features, inputs.teacher.features), ()
 
-    def loss(self, base: jax.Array, variables: dict[str, Any], memory: Any, seen: method.Seen) -> method.Result:
-        (hint, _), stats = method.apply(self._hints, variables, seen.student.features, seen.teacher.features)
+    def loss(
+        self, base: jax.Array, variables: dict[str, Any], memory: Any, inputs: method.MethodInputs
+    ) -> method.Result:
+        (hint, _), stats = method.apply(self._hints, variables, inputs.student.features, inputs.teacher.features)
         if self.hint_share:
-            loss = jnp.where(seen.epoch <= round(self.hint_share * seen.epochs), hint, base)
+            loss = jnp.where(inputs.epoch <= round(self.hint_share * inputs.epochs), hint, base)
         else:
             loss = base + self.weight * hint
         return method.Result(loss, stats, memory, {"hint": hint})
@@ -133,8 +135,10 @@ class RandomMap(method.Method):
     temperature: float = 7.0
     hidden: int = 128
 
-    def loss(self, base: jax.Array, variables: dict[str, Any], memory: Any, seen: method.Seen) -> method.Result:
-        student, teacher = (output.features["pooled"] for output in (seen.student, seen.teacher))
-        divergence = random_map_kl(seen.epoch_key, student, teacher, self.temperature, self.hidden)
+    def loss(
+        self, base: jax.Array, variables: dict[str, Any], memory: Any, inputs: method.MethodInputs
+    ) -> method.Result:
+        student, teacher = (output.features["pooled"] for output in (inputs.student, inputs.teacher))
+        divergence = random_map_kl(inputs.epoch_key, student, teacher, self.temperature, self.hidden)
         total = base + self.weight * divergence
         return method.Result(total, variables["batch_stats"], memory, {"random_map": divergence})

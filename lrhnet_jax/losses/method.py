@@ -13,7 +13,7 @@ import jax
 from lrhnet_jax.models import layers
 
 
-class Seen(flax.struct.PyTreeNode):
+class MethodInputs(flax.struct.PyTreeNode):
     """What a method sees of a training step.
 
     Attributes:
@@ -72,27 +72,27 @@ class Method:
     needs_teacher: ClassVar[bool] = False
     across_records: ClassVar[bool] = False
 
-    def init(self, key: jax.Array, seen: Seen) -> tuple[dict[str, Any], Any]:
+    def init(self, key: jax.Array, inputs: MethodInputs) -> tuple[dict[str, Any], Any]:
         """Returns its variables {"params", "batch_stats"} and its memory before the first step.
 
         Args:
-          seen: arrays of the right shapes; only the values of `all_labels` mean anything.
+          inputs: arrays of the right shapes; only the values of `all_labels` mean anything.
 
         Raises:
           ValueError: if the networks or the batch do not suit it.
         """
         return {"params": {}, "batch_stats": {}}, ()
 
-    def targets(self, memory: Any, seen: Seen) -> jax.Array:
+    def targets(self, memory: Any, inputs: MethodInputs) -> jax.Array:
         """Returns what the student's logits are compared with, (batch, classes): the labels, or better."""
-        return seen.labels
+        return inputs.labels
 
-    def loss(self, base: jax.Array, variables: dict[str, Any], memory: Any, seen: Seen) -> Result:
+    def loss(self, base: jax.Array, variables: dict[str, Any], memory: Any, inputs: MethodInputs) -> Result:
         """Returns the loss and what has changed.
 
         Args:
           base: the loss against targets and teachers' logits, a scalar.
-          variables: its {"params", "batch_stats"}; gradients flow to the parameters and to `seen.student`.
+          variables: its {"params", "batch_stats"}; gradients flow to the parameters and to `inputs.student`.
           memory: as `init` or the step before left it.
         """
         return Result(base, variables["batch_stats"], memory, {})

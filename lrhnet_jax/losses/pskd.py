@@ -90,13 +90,15 @@ class PSKD(method.Method):
     final: float = 0.8
     compounding: bool = False
 
-    def init(self, key: jax.Array, seen: method.Seen) -> tuple[dict[str, Any], Any]:
-        return {"params": {}, "batch_stats": {}}, init_table(seen.all_labels)
+    def init(self, key: jax.Array, inputs: method.MethodInputs) -> tuple[dict[str, Any], Any]:
+        return {"params": {}, "batch_stats": {}}, init_table(inputs.all_labels)
 
-    def targets(self, memory: jax.Array, seen: method.Seen) -> jax.Array:
-        weight = schedule(self.final, seen.epoch, seen.epochs, self.compounding)
-        return mix_targets(seen.labels, memory[seen.rows], weight)
+    def targets(self, memory: jax.Array, inputs: method.MethodInputs) -> jax.Array:
+        weight = schedule(self.final, inputs.epoch, inputs.epochs, self.compounding)
+        return mix_targets(inputs.labels, memory[inputs.rows], weight)
 
-    def loss(self, base: jax.Array, variables: dict[str, Any], memory: jax.Array, seen: method.Seen) -> method.Result:
-        table = update_table(memory, seen.rows, seen.student.logits, seen.exclusive)
+    def loss(
+        self, base: jax.Array, variables: dict[str, Any], memory: jax.Array, inputs: method.MethodInputs
+    ) -> method.Result:
+        table = update_table(memory, inputs.rows, inputs.student.logits, inputs.exclusive)
         return method.Result(base, variables["batch_stats"], table, {})

@@ -122,9 +122,11 @@ class SemCKD(method.Method):
     def _cross_layer(self) -> CrossLayer:
         return CrossLayer(self.expansion)
 
-    def init(self, key: jax.Array, seen: method.Seen) -> tuple[dict[str, Any], Any]:
-        return method.init_module(self._cross_layer, key, seen.student.features, seen.teacher.features), ()
+    def init(self, key: jax.Array, inputs: method.MethodInputs) -> tuple[dict[str, Any], Any]:
+        return method.init_module(self._cross_layer, key, inputs.student.features, inputs.teacher.features), ()
 
-    def loss(self, base: jax.Array, variables: dict[str, Any], memory: Any, seen: method.Seen) -> method.Result:
-        (error, _), stats = method.apply(self._cross_layer, variables, seen.student.features, seen.teacher.features)
+    def loss(
+        self, base: jax.Array, variables: dict[str, Any], memory: Any, inputs: method.MethodInputs
+    ) -> method.Result:
+        (error, _), stats = method.apply(self._cross_layer, variables, inputs.student.features, inputs.teacher.features)
         return method.Result(base + self.weight * error, stats, memory, {"cross_layer": error})

@@ -63,23 +63,23 @@ class Parallel:
                 "set config.devices"
             )
 
-    def split(self, tree: Any) -> Any:
+    def constrain_batch(self, tree: Any) -> Any:
         """Inside jit: lays out arrays over the mesh, by their first axis."""
         return lax.with_sharding_constraint(tree, NamedSharding(self._mesh, PartitionSpec(AXIS)))
 
-    def join(self, tree: Any) -> Any:
+    def constrain_replicated(self, tree: Any) -> Any:
         """Inside jit: brings arrays together again, whole on every device."""
         return lax.with_sharding_constraint(tree, self._replicated)
 
-    def share(self, draw: Draw) -> Draw:
+    def shard_draw(self, draw: Draw) -> Draw:
         """Shares out a batch inside the step: this device's part (pmap), or a layout over the mesh (jit)."""
         if self.kind == "jit":
-            return self.split(draw)
-        part = len(draw.picks) // len(self.devices)
+            return self.constrain_batch(draw)
+        part = len(draw.rows) // len(self.devices)
         start = lax.axis_index(AXIS) * part
         return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, start, part), draw)
 
-    def place(self, tree: Any) -> Any:
+    def replicate(self, tree: Any) -> Any:
         """Returns arrays that every device has a copy of. Every process has to give the same values."""
         if len(self.devices) == 1:
             return jax.device_put(tree, self.devices[0])
@@ -95,15 +95,15 @@ class Parallel:
 
         return jax.tree.map(replicate, tree)
 
-    def spread(self, state: TrainState) -> TrainState:
+    def replicate_state(self, state: TrainState) -> TrainState:
         """Returns the state as the compiled steps take it: under pmap with a leading axis of devices."""
         if self.kind == "jit":
-            return self.place(state)
+            return self.replicate(state)
         copies = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(self.devices), *leaf.shape)), state)
         return jax.device_put(copies, NamedSharding(self._mesh, PartitionSpec(AXIS)))
 
-    def gather(self, state: TrainState) -> TrainState:
-        """Returns the one state that `spread` was given, on this process' first device, from the steps' form."""
+    def unreplicate(self, state: TrainState) -> TrainState:
+        """Returns the one state that `replicate_state` was given, on this process' first device."""
         if self.kind == "jit":
             return jax.tree.map(lambda leaf: leaf.addressable_data(0), state)
         return jax.device_put(jax.tree.map(lambda leaf: leaf[0], state), self.devices[0])
@@ -116,22 +116,22 @@ class Parallel:
         return pallas_conv1d.Layout(self._mesh, AXIS) if self.kind == "jit" and len(self.devices) > 1 else ALONE
 
     def transform(self, function: steps.Steps) -> Any:
-        """Returns the steps as a function of a `spread` state, which is donated, and of `place`d inputs and order."""
+        """Returns the compiled form of steps: the state is donated."""
         function = _laid_out(function, self.layout)
         if self.kind == "pmap":
             return jax.pmap(function, AXIS, in_axes=(0, None, None, 0), devices=self.devices, donate_argnums=0)
         shardings = None if len(self.devices) == 1 else self._replicated
         return jax.jit(function, donate_argnums=0, out_shardings=shardings)
 
-    def apportion(self, tree: Any) -> Any:
+    def shard_networks(self, tree: Any) -> Any:
         """Returns arrays laid out over the devices by their first axis, of networks; see `transform_members`."""
         return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec(AXIS)))
 
     def transform_members(self, function: steps.Steps, networks: int) -> Any:
         """Returns the steps of many networks at once, each of which belongs to one device: there is no traffic.
 
-        State, order and `inputs.member` have a leading axis of networks, `apportion`ed, as many on each device. The
-        rest of the inputs is `place`d, and there once for all networks of a device. The state is donated.
+        State, order and `inputs.numbers` have a leading axis of networks, from `shard_networks`, as many on each
+        device. The rest of the inputs is `replicate`d, and there once for all networks of a device. The state is donated.
 
         Args:
           function: the steps of one network on one device.
@@ -140,14 +140,14 @@ class Parallel:
         each, whole = PartitionSpec(AXIS), PartitionSpec()
         many = jax.vmap(
             _laid_out(function, self.layout and pallas_conv1d.Layout(networks=networks)),
-            in_axes=(0, _by_member(None, 0), 0),
+            in_axes=(0, _by_network(None, 0), 0),
         )
         # By hand rather than by the compiler, which has no good way to divide a convolution of many networks.
-        specs = (each, _by_member(whole, each), each)
+        specs = (each, _by_network(whole, each), each)
         shared = jax.shard_map(many, mesh=self._mesh, in_specs=specs, out_specs=each, check_vma=False)
         return jax.jit(shared, donate_argnums=0)
 
-    def scatter(self, shape: tuple[int, ...], make: Callable[[slice], np.ndarray]) -> jax.Array:
+    def shard_windows(self, shape: tuple[int, ...], make: Callable[[slice], np.ndarray]) -> jax.Array:
         """Returns the windows of some steps, (steps, batch, ...), as the compiled steps take them: each device has its
         own part of every batch. Under pmap there is a leading axis of devices.
 
@@ -180,9 +180,9 @@ class Parallel:
         """Compiles steps ahead of time; the state is donated.
 
         Args:
-          state, inputs, signals: `spread`, `place`d and `scatter`ed, as the steps will get them.
+          state, inputs, signals: as the steps will get them, on the devices.
         """
-        order = self.place(jnp.zeros(records, jnp.int32))
+        order = self.replicate(jnp.zeros(records, jnp.int32))
         return self.transform(function).lower(state, inputs, order, signals).compile()
 
 
@@ -197,10 +197,10 @@ def _laid_out(function: steps.Steps, layout: pallas_conv1d.Layout | None) -> ste
     return traced
 
 
-def _by_member(common: Any, own: Any) -> Inputs:
-    """What holds for training inputs, and what for the member in them: the prefix of a tree."""
+def _by_network(common: Any, own: Any) -> Inputs:
+    """What holds for training inputs, and what for the numbers in them: the prefix of a tree."""
     shared = {field.name: common for field in dataclasses.fields(Inputs)}
-    return Inputs(**{**shared, "member": own})
+    return Inputs(**{**shared, "numbers": own})
 
 
 def one_device() -> Parallel:

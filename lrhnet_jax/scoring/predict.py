@@ -14,7 +14,7 @@ import numpy as np
 import tqdm
 
 from lrhnet_jax.data import stream
-from lrhnet_jax.data.batch import Reader, predict_logits
+from lrhnet_jax.data.batch import LeadNetwork, predict_logits
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import Store, covering_windows, cut_windows
 from lrhnet_jax.kernels.conv1d import laid_out
@@ -29,7 +29,7 @@ def windows_a_call(batch_size: int, devices: Sequence[jax.Device]) -> int:
     return min(batch_size, CPU_WINDOWS * len(devices)) if devices[0].platform == "cpu" else batch_size
 
 
-@functools.partial(jax.jit, static_argnames=("reader", "window", "parallel"))
+@functools.partial(jax.jit, static_argnames=("lead_network", "window", "parallel"))
 def _window_logits(
     variables: Any,
     store: Store,
@@ -37,19 +37,19 @@ def _window_logits(
     shift: jax.Array,
     signal: jax.Array | None,
     *,
-    reader: Reader,
+    lead_network: LeadNetwork,
     window: int,
     parallel: Parallel,
 ) -> jax.Array:
-    index, shift = parallel.split((index, shift))
+    index, shift = parallel.constrain_batch((index, shift))
     signal = cut_windows(store, index, shift, window) if signal is None else signal[0]
     with laid_out(parallel.layout):
-        logits = predict_logits(reader, variables, signal, store.demographics[index])
-    return parallel.join(logits)
+        logits = predict_logits(lead_network, variables, signal, store.demographics[index])
+    return parallel.constrain_replicated(logits)
 
 
 def logits(
-    reader: Reader,
+    lead_network: LeadNetwork,
     variables: Any,
     store: Store,
     index: np.ndarray,
@@ -65,11 +65,11 @@ def logits(
       index, shift: (windows,) int32, as `store.cut_windows` takes them.
       batch_size: see `windows_a_call`; rounded up to a multiple of the devices.
       progress: the label of a progress bar; none if empty.
-      parallel: the devices that share a batch, with `store` on all of them (`Parallel.place`); None: one device.
+      parallel: the devices that share a batch, with `store` on all of them (`Parallel.replicate`); None: one device.
     """
     # Whatever the steps run by, here it is jit over their devices.
     parallel = dataclasses.replace(parallel, kind="jit") if parallel else one_device()
-    variables = parallel.place(variables)
+    variables = parallel.replicate(variables)
     n, devices = len(index), len(parallel.devices)
     size = -(-min(windows_a_call(batch_size, parallel.devices), n) // devices) * devices
     # The last batch is filled up with the first windows: one shape, one compilation.
@@ -77,22 +77,24 @@ def logits(
     samples, store = store.host, store.replace(host=None)
     columns: tuple[int, ...] = ()
     if samples is not None:
-        columns, (reader,) = stream.pack([reader])
+        columns, (lead_network,) = stream.pack([lead_network])
 
     def fetch(rows: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array | None]:
         signal = None
         if samples is not None:
             shape = (1, size, window, len(columns))
-            signal = parallel.scatter(
+            signal = parallel.shard_windows(
                 shape, lambda part: samples.cut(index[rows[part]], shift[rows[part]], window, columns)[None]
             )
-        return (*parallel.place((index[rows], shift[rows])), signal)
+        return (*parallel.replicate((index[rows], shift[rows])), signal)
 
     results, waiting = [], None
     hidden = None if progress and processes.is_first() else True
     with tqdm.tqdm(total=n, desc=progress, unit="window", disable=hidden) as bar:
         for batch in host.ahead(fetch, batches):
-            answer = _window_logits(variables, store, *batch, reader=reader, window=window, parallel=parallel)
+            answer = _window_logits(
+                variables, store, *batch, lead_network=lead_network, window=window, parallel=parallel
+            )
             # One batch stays in flight while the one before it is fetched.
             if waiting is not None:
                 results.append(np.asarray(waiting))
@@ -125,7 +127,7 @@ def average(per_window: np.ndarray, record: np.ndarray, count: int) -> np.ndarra
 
 
 def store_probabilities(
-    reader: Reader,
+    lead_network: LeadNetwork,
     variables: Any,
     store: Store,
     records: np.ndarray,
@@ -149,7 +151,7 @@ def store_probabilities(
     """
     row, shift = covering_windows(lengths, window)
     index = np.asarray(records, np.int32)[row]
-    found = logits(reader, variables, store, index, shift, window, batch_size, progress, parallel)
+    found = logits(lead_network, variables, store, index, shift, window, batch_size, progress, parallel)
     return average(to_probabilities(found, exclusive), row, len(records))
 
 
@@ -163,7 +165,7 @@ def probabilities(
     exclusive: bool = False,
 ) -> np.ndarray:
     """Returns the class probabilities of every record, (n, classes) float32; see `store_probabilities`."""
-    reader = Reader(model, records.columns(leads))
+    lead_network = LeadNetwork(model, records.columns(leads))
     store = stream.make_store(records, window, round_up=True)
     rows, lengths = np.arange(len(records)), records.lengths
-    return store_probabilities(reader, variables, store, rows, lengths, window, batch_size, exclusive=exclusive)
+    return store_probabilities(lead_network, variables, store, rows, lengths, window, batch_size, exclusive=exclusive)

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from lrhnet_jax.data import stream
-from lrhnet_jax.data.batch import Inputs, Member, Reader, epoch_order
+from lrhnet_jax.data.batch import Inputs, LeadNetwork, StepNumbers, epoch_order
 from lrhnet_jax.errors import ConfigError, DataError
 from lrhnet_jax.runtime.devices import Parallel, one_device
 from lrhnet_jax.runtime.files import write_text
@@ -22,7 +22,7 @@ from lrhnet_jax.training.state import TrainState, create_state
 
 logger = logging.getLogger(__name__)
 
-AUXILIARY = 1  # folded into a job's key it initialises the distillation method
+METHOD_KEY_TAG = 1  # folded into a job's key it initialises the distillation method
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Job:
 
     Attributes:
       name: for the log.
-      reader: the network and the columns it reads.
+      lead_network: the network and the columns it reads.
       variables: its variables before the first step.
       teachers: the networks of `inputs.teachers`.
       inputs: what training reads, on the device.
@@ -55,9 +55,9 @@ class Job:
     """
 
     name: str
-    reader: Reader
+    lead_network: LeadNetwork
     variables: dict[str, Any]
-    teachers: tuple[Reader, ...]
+    teachers: tuple[LeadNetwork, ...]
     inputs: Inputs
     optimizer: optax.GradientTransformation
     schedule: Callable[[Any], Any]
@@ -74,7 +74,7 @@ class Job:
     records: int = 0
     epoch_steps: int = 0
     stop: int = 0
-    programs: dict[int, Any] | None = None
+    compiled_steps: dict[int, Any] | None = None
     rate: float = 1.0
 
     @property
@@ -105,9 +105,9 @@ class Job:
         return epoch_order(self.keys[1], epoch, self.record_count, self.records_an_epoch)
 
     @property
-    def member(self) -> Member:
+    def numbers(self) -> StepNumbers:
         """What the compiled step is told of this job."""
-        return self.distillation.member(self.keys[0], self.rate)
+        return self.distillation.numbers(self.keys[0], self.rate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Ended(NamedTuple):
 
 
 class Dispatcher(Protocol):
-    """How the loop takes the steps of a job, or of alike jobs together; see `one_network.OneNetwork`.
+    """How the loop takes the steps of a job, or of compatible jobs together; see `one_network.OneNetwork`.
 
     Attributes:
       stride: how many steps a dispatch takes at most.
@@ -144,16 +144,16 @@ class Dispatcher(Protocol):
     stride: int
     networks: int
 
-    def begin(self, now: TrainState, step: int, last: int) -> TrainState:
+    def begin(self, state: TrainState, step: int, last: int) -> TrainState:
         """Compiles what training from `step` to `last` takes; returns the state as `take` has it."""
 
-    def take(self, now: TrainState, planned: stream.Dispatch) -> TrainState:
+    def take(self, state: TrainState, planned: stream.Dispatch) -> TrainState:
         """Takes some steps; the state is donated."""
 
-    def gather(self, now: TrainState) -> TrainState:
+    def gather(self, state: TrainState) -> TrainState:
         """Returns the state as it is saved."""
 
-    def end_epoch(self, now: TrainState, history: list[dict[str, Any]], ended: Ended) -> TrainState:
+    def end_epoch(self, state: TrainState, history: list[dict[str, Any]], ended: Ended) -> TrainState:
         """Adds the epoch to the history, scores, keeps the best."""
 
     def close(self) -> None: ...
@@ -170,14 +170,14 @@ def check(job: Job) -> None:
         )
 
 
-def result(job: Job, now: TrainState, history: list[dict[str, Any]]) -> Result:
+def result(job: Job, state: TrainState, history: list[dict[str, Any]]) -> Result:
     """Returns what a job's training has given."""
     kept_best = job.score is not None
     return Result(
-        variables=now.best_variables if kept_best else now.variables,
-        best_epoch=int(now.best_epoch) if kept_best else job.epochs,
+        variables=state.best_variables if kept_best else state.variables,
+        best_epoch=int(state.best_epoch) if kept_best else job.epochs,
         history=history,
-        state=now,
+        state=state,
     )
 
 
@@ -187,39 +187,39 @@ def first_state(job: Job) -> TrainState:
     Raises:
       ConfigError: if the networks or the batch do not suit the distillation method.
     """
-    key = jax.random.fold_in(job.key, AUXILIARY)
+    key = jax.random.fold_in(job.key, METHOD_KEY_TAG)
     try:
         auxiliary = steps.init_auxiliary(
-            key, job.inputs, job.reader, job.teachers, job.distillation, job.variables, job.batch_size, job.window
+            key, job.inputs, job.lead_network, job.teachers, job.distillation, job.variables, job.batch_size, job.window
         )
     except ValueError as error:
         raise ConfigError(f"config.networks.{job.name}.train.method: {error}") from error
     return create_state(job.variables, job.optimizer, job.distillation.metrics, auxiliary)
 
 
-def end_epoch(job: Job, now: TrainState, history: list[dict[str, Any]], ended: Ended) -> TrainState:
+def end_epoch(job: Job, state: TrainState, history: list[dict[str, Any]], ended: Ended) -> TrainState:
     """Adds a row to a network's history and its log; returns the state with the best epoch so far.
 
     Raises:
       Diverged: if the loss is not finite.
     """
-    row: dict[str, Any] = {"epoch": ended.epoch, "step": int(now.step)}
-    row |= {name: float(total) / job.steps_per_epoch for name, total in now.totals.items()}
+    row: dict[str, Any] = {"epoch": ended.epoch, "step": int(state.step)}
+    row |= {name: float(total) / job.steps_per_epoch for name, total in state.totals.items()}
     if not math.isfinite(row["loss"]):
         raise Diverged(
             f"{job.name}: the loss is {row['loss']} in epoch {ended.epoch}; lower config.train.learning_rate, or go "
             "back to float32 if config.dtype is bfloat16"
         )
-    row["learning_rate"] = float(job.schedule(np.int32(int(now.step) - 1)))
+    row["learning_rate"] = float(job.schedule(np.int32(int(state.step) - 1)))
     if job.score is not None:
-        row[job.score_name] = job.score(now.variables)
-        now = now.keep_if_best(row[job.score_name], ended.epoch)
+        row[job.score_name] = job.score(state.variables)
+        state = state.keep_if_best(row[job.score_name], ended.epoch)
     row["samples_per_second"] = ended.counted * job.batch_size / max(ended.seconds, 1e-9)
     history.append(row)
     lines = "".join(json.dumps(row) + "\n" for row in history)
     write_text(job.folder / "metrics.jsonl", lines)
     logger.info("%s: %s", job.name, ", ".join(f"{key} {value:.4g}" for key, value in row.items()))
-    return now
+    return state
 
 
 def steps_per_dispatch(job: Job) -> int:

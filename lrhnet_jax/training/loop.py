@@ -32,11 +32,11 @@ def run(job: Job) -> Result:
     """
     check(job)
     job.parallel.check(job.batch_size)
-    now, history = proceed(job, OneNetwork(job), first_state(job))
-    return result(job, now, history)
+    state, history = proceed(job, OneNetwork(job), first_state(job))
+    return result(job, state, history)
 
 
-def proceed(job: Job, dispatcher: Dispatcher, now: TrainState) -> tuple[TrainState, list[dict[str, Any]]]:
+def proceed(job: Job, dispatcher: Dispatcher, state: TrainState) -> tuple[TrainState, list[dict[str, Any]]]:
     """Trains from the state `now`, or goes on from what `job.folder` holds; returns the last state and the history.
 
     Args:
@@ -45,13 +45,13 @@ def proceed(job: Job, dispatcher: Dispatcher, now: TrainState) -> tuple[TrainSta
     progress = checkpoint.Progress(job.folder)
     history: list[dict[str, Any]] = []
     step = 0
-    if restored := progress.restore(now):
-        now, history = restored
-        step = checkpoint.step_of(now)
+    if restored := progress.restore(state):
+        state, history = restored
+        step = checkpoint.step_of(state)
         logger.info("%s: resuming at step %d", job.name, step)
     try:
         with interrupt.deferred(), contextlib.closing(dispatcher):
-            return _loop(job, dispatcher, now, step, history, progress), history
+            return _loop(job, dispatcher, state, step, history, progress), history
     finally:
         progress.close()
 
@@ -59,14 +59,14 @@ def proceed(job: Job, dispatcher: Dispatcher, now: TrainState) -> tuple[TrainSta
 def _loop(
     job: Job,
     dispatcher: Dispatcher,
-    now: TrainState,
+    state: TrainState,
     step: int,
     history: list[dict[str, Any]],
     progress: checkpoint.Progress,
 ) -> TrainState:
     per_epoch = job.steps_per_epoch
     last = min(job.stop or job.steps, job.steps)
-    now = dispatcher.begin(now, step, last)
+    state = dispatcher.begin(state, step, last)
     saved = started = time.monotonic()
     counted = 0
     samples = job.batch_size * dispatcher.networks
@@ -74,25 +74,25 @@ def _loop(
         for planned in stream.dispatches(step, last, per_epoch, dispatcher.stride):
             if planned.place == 0:
                 started, counted = time.monotonic(), 0
-            now = dispatcher.take(now, planned)
+            state = dispatcher.take(state, planned)
             # Wait, so that the bar is honest and no queue of steps builds up; a dispatch costs far less than a step.
-            jax.block_until_ready(now.step)
+            jax.block_until_ready(state.step)
             step, counted = step + planned.size, counted + planned.size
             bar.update(planned.size * samples)
             if step % per_epoch == 0:
                 ended = Ended(planned.epoch + 1, counted, time.monotonic() - started)
-                now = dispatcher.end_epoch(now, history, ended)
+                state = dispatcher.end_epoch(state, history, ended)
                 bar.set_postfix(epoch=ended.epoch, loss=f"{history[-1]['loss']:.3g}")
             stop = interrupt.requested()
             due = step % per_epoch == 0 or step == last or time.monotonic() - saved > SAVE_SECONDS
             if stop or due:
-                progress.save(dispatcher.gather(now), history)
+                progress.save(dispatcher.gather(state), history)
                 saved = time.monotonic()
             if stop:
                 progress.wait()
                 logger.info("%s: saved at step %d; run the same command to go on", job.name, step)
                 raise SystemExit(0)
-    return dispatcher.gather(now)
+    return dispatcher.gather(state)
 
 
 def _progress_bar(job: Job, step: int, samples: int) -> tqdm.tqdm:

@@ -1,10 +1,10 @@
-"""Many networks at once: alike jobs as one program over one data store, one set of teachers and one checkpoint.
+"""Many networks at once: compatible jobs as one program over one data store, one set of teachers and one checkpoint.
 
 The steps of one network, vectorised over networks. Each has a key, a state and an order of records of its own; what
 they read lies on the device once. On several devices each has its part of the networks, with whole batches.
 
 On a CPU the convolutions of many networks are slower than those of one: there networks are better trained in turn, by
-the compiled steps that they share (`job.Job.programs`).
+the compiled steps that they share (`job.Job.compiled_steps`).
 """
 
 import dataclasses
@@ -33,12 +33,12 @@ def pays() -> bool:
 
 
 def run(jobs: Sequence[Job], folder: pathlib.Path) -> list[Result]:
-    """Trains alike jobs at once, or goes on where an earlier call was killed; both end with the same bits.
+    """Trains compatible jobs at once, or goes on where an earlier call was killed; both end with the same bits.
 
     Each ends as `loop.run` alone would end it, up to rounding, and writes the same metrics.jsonl.
 
     Args:
-      jobs: that share compiled steps (see `job.Job.programs`), the store and the steps of an epoch; their other
+      jobs: that share compiled steps (see `job.Job.compiled_steps`), the store and the steps of an epoch; their other
         inputs may differ in values, as those of several folds do, and are taken once where they are the same object.
         Only a method without a memory suits several such inputs.
       folder: of the progress that they make together; removed by the caller, when the networks are saved.
@@ -51,8 +51,8 @@ def run(jobs: Sequence[Job], folder: pathlib.Path) -> list[Result]:
     together = Together(jobs)
     names = f"{jobs[0].name} and {len(jobs) - 1} more"
     common = dataclasses.replace(jobs[0], name=names, folder=folder)
-    now, history = loop.proceed(common, together, stack([first_state(job) for job in jobs]))
-    states = unstack(now, len(jobs))
+    state, history = loop.proceed(common, together, stack([first_state(job) for job in jobs]))
+    states = unstack(state, len(jobs))
     return [result(job, states[i], _of(history, i)) for i, job in enumerate(jobs)]
 
 
@@ -61,9 +61,9 @@ def stack(states: Sequence[TrainState]) -> TrainState:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *states)
 
 
-def unstack(now: TrainState, count: int) -> list[TrainState]:
+def unstack(state: TrainState, count: int) -> list[TrainState]:
     """Returns the states of a stacked one on the host."""
-    return [jax.tree.map(lambda leaf, i=i: leaf[i], now) for i in range(count)]
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], state) for i in range(count)]
 
 
 def _of(history: list[dict[str, Any]], network: int) -> list[dict[str, Any]]:
@@ -90,7 +90,7 @@ def join_inputs(inputs: Sequence[Inputs]) -> tuple[Inputs, list[int]]:
 
 
 class Together:
-    """The steps of alike jobs, taken at once; see `job.Dispatcher`.
+    """The steps of compatible jobs, taken at once; see `job.Dispatcher`.
 
     The state has a leading axis of networks. Where they cannot be shared out evenly over the devices, the last one
     fills up the rest, and what its copies learn is thrown away.
@@ -102,40 +102,42 @@ class Together:
         self.stride = steps_per_dispatch(self._job)
         devices = len(self._job.parallel.devices)
         self._padding = -self.networks % devices
-        self._programs: dict[Any, Any] = {} if self._job.programs is None else self._job.programs
+        self._compiled: dict[Any, Any] = {} if self._job.compiled_steps is None else self._job.compiled_steps
         self._steps: dict[int, Any] = {}
         self._order_epoch = -1
         self._order: Any = None
 
-    def begin(self, now: TrainState, step: int, last: int) -> TrainState:
-        now = self.place(now)
+    def begin(self, state: TrainState, step: int, last: int) -> TrainState:
+        state = self.place(state)
         plan = stream.dispatches(step, last, self._job.steps_per_epoch, self.stride)
         for count in sorted({planned.size for planned in plan}):
             # Other compiled steps for other numbers of networks and of records.
             key = (count, self.networks + self._padding, len(self._inputs.records))
-            if key not in self._programs:
-                self._programs[key] = self._compile(count, now)
-            self._steps[count] = self._programs[key]
-        return now
+            if key not in self._compiled:
+                self._compiled[key] = self._compile(count, state)
+            self._steps[count] = self._compiled[key]
+        return state
 
-    def place(self, now: TrainState) -> TrainState:
+    def place(self, state: TrainState) -> TrainState:
         """Puts what the networks read on the devices; returns the state there."""
         inputs, self._begins = join_inputs([job.inputs for job in self._jobs])
-        self._inputs = self._job.parallel.place(inputs).replace(member=self._spread([job.member for job in self._jobs]))
-        return self._spread(unstack(jax.tree.map(np.asarray, now), self.networks))
+        self._inputs = self._job.parallel.replicate(inputs).replace(
+            numbers=self._spread([job.numbers for job in self._jobs])
+        )
+        return self._spread(unstack(jax.tree.map(np.asarray, state), self.networks))
 
-    def take(self, now: TrainState, planned: stream.Dispatch) -> TrainState:
+    def take(self, state: TrainState, planned: stream.Dispatch) -> TrainState:
         if planned.epoch != self._order_epoch:
             self._order, self._order_epoch = self._orders(planned.epoch), planned.epoch
-        return self._steps[planned.size](now, self._inputs, self._order)
+        return self._steps[planned.size](state, self._inputs, self._order)
 
-    def gather(self, now: TrainState) -> TrainState:
+    def gather(self, state: TrainState) -> TrainState:
         # Real copies: on a CPU a host view shares the buffer that the next step overwrites.
-        return jax.tree.map(lambda leaf: np.array(leaf)[: self.networks], now)
+        return jax.tree.map(lambda leaf: np.array(leaf)[: self.networks], state)
 
-    def end_epoch(self, now: TrainState, history: list[dict[str, Any]], ended: Ended) -> TrainState:
+    def end_epoch(self, state: TrainState, history: list[dict[str, Any]], ended: Ended) -> TrainState:
         rows, states = [], []
-        for i, (job, one) in enumerate(zip(self._jobs, unstack(self.gather(now), self.networks), strict=True)):
+        for i, (job, one) in enumerate(zip(self._jobs, unstack(self.gather(state), self.networks), strict=True)):
             own = _of(history, i)
             states.append(end_epoch(job, one, own, ended))
             rows.append(own[-1])
@@ -148,7 +150,7 @@ class Together:
 
     def _spread(self, each: Sequence[Any]) -> Any:
         """Stacks trees of the networks and shares them out over the devices."""
-        return self._job.parallel.apportion(stack([*each, *[each[-1]] * self._padding]))
+        return self._job.parallel.shard_networks(stack([*each, *[each[-1]] * self._padding]))
 
     def _orders(self, epoch: int) -> Any:
         """Each network's own order of its own records, (networks, records of whole batches)."""
@@ -160,17 +162,17 @@ class Together:
         """Returns `count` steps of all networks, not compiled yet: (state, inputs, orders) -> state."""
         job = self._job
         function = steps.make_steps(
-            job.batch_size, job.window, count, job.reader, job.teachers, job.optimizer, job.distillation
+            job.batch_size, job.window, count, job.lead_network, job.teachers, job.optimizer, job.distillation
         )
         return job.parallel.transform_members(function, (self.networks + self._padding) // len(job.parallel.devices))
 
-    def arguments(self, now: TrainState) -> tuple[Any, ...]:
+    def arguments(self, state: TrainState) -> tuple[Any, ...]:
         """Returns what `program` is called with, for a state that is `place`d."""
-        return now, self._inputs, self._orders(0)
+        return state, self._inputs, self._orders(0)
 
-    def _compile(self, count: int, now: TrainState) -> Any:
+    def _compile(self, count: int, state: TrainState) -> Any:
         started = time.monotonic()
-        compiled = self.program(count).lower(*self.arguments(now)).compile()
+        compiled = self.program(count).lower(*self.arguments(state)).compile()
         seconds = time.monotonic() - started
         name = f"{self._job.name} and {self.networks - 1} more"
         logger.info("%s: compiled %d step(s) a dispatch in %.1f s", name, count, seconds)

@@ -31,35 +31,35 @@ class OneNetwork:
         self.stride = steps_per_dispatch(job)
         if job.inputs.store.host is not None:
             # Teachers that have answered beforehand read nothing.
-            readers = [job.reader, *(job.teachers if job.inputs.teachers else ())]
-            self._columns, (reader, *teachers) = stream.pack(readers)
-            job = dataclasses.replace(job, reader=reader, teachers=tuple(teachers))
+            lead_networks = [job.lead_network, *(job.teachers if job.inputs.teachers else ())]
+            self._columns, (lead_network, *teachers) = stream.pack(lead_networks)
+            job = dataclasses.replace(job, lead_network=lead_network, teachers=tuple(teachers))
             self.stride = stream.steps_per_chunk(self.stride, job.batch_size, job.window, len(self._columns))
         self._job = job
-        self._programs: dict[int, Any] = {} if job.programs is None else job.programs
+        self._compiled: dict[int, Any] = {} if job.compiled_steps is None else job.compiled_steps
         self._order_epoch = -1
         self._order: Any = None
 
-    def begin(self, now: TrainState, step: int, last: int) -> TrainState:
+    def begin(self, state: TrainState, step: int, last: int) -> TrainState:
         job = self._job
-        self._inputs = job.parallel.place(job.inputs.replace(member=job.member))
-        now = job.parallel.spread(now)
+        self._inputs = job.parallel.replicate(job.inputs.replace(numbers=job.numbers))
+        state = job.parallel.replicate_state(state)
         plan = functools.partial(stream.dispatches, step, last, job.steps_per_epoch, self.stride)
-        for count in sorted({planned.size for planned in plan()} - self._programs.keys()):
-            self._programs[count] = self._compile(count, now)
+        for count in sorted({planned.size for planned in plan()} - self._compiled.keys()):
+            self._compiled[count] = self._compile(count, state)
         self._feed = self._signals(plan())
-        return now
+        return state
 
-    def take(self, now: TrainState, planned: stream.Dispatch) -> TrainState:
+    def take(self, state: TrainState, planned: stream.Dispatch) -> TrainState:
         if planned.epoch != self._order_epoch:
-            self._order, self._order_epoch = self._job.parallel.place(self._job.order(planned.epoch)), planned.epoch
-        return self._programs[planned.size](now, self._inputs, self._order, next(self._feed))
+            self._order, self._order_epoch = self._job.parallel.replicate(self._job.order(planned.epoch)), planned.epoch
+        return self._compiled[planned.size](state, self._inputs, self._order, next(self._feed))
 
-    def gather(self, now: TrainState) -> TrainState:
-        return self._job.parallel.gather(now)
+    def gather(self, state: TrainState) -> TrainState:
+        return self._job.parallel.unreplicate(state)
 
-    def end_epoch(self, now: TrainState, history: list[dict[str, Any]], ended: Ended) -> TrainState:
-        return self._job.parallel.spread(end_epoch(self._whole, self.gather(now), history, ended))
+    def end_epoch(self, state: TrainState, history: list[dict[str, Any]], ended: Ended) -> TrainState:
+        return self._job.parallel.replicate_state(end_epoch(self._whole, self.gather(state), history, ended))
 
     def close(self) -> None:
         if hasattr(self, "_feed"):
@@ -77,28 +77,28 @@ class OneNetwork:
         def draw_epoch(epoch: int) -> Draw:
             return draw(inputs, job.order(epoch), epoch, job.keys[0])
 
-        yield from stream.feed(inputs, self._columns, job.window, draw_epoch, plan, job.parallel.scatter)
+        yield from stream.feed(inputs, self._columns, job.window, draw_epoch, plan, job.parallel.shard_windows)
 
-    def _compile(self, count: int, now: TrainState) -> Any:
+    def _compile(self, count: int, state: TrainState) -> Any:
         """Compiles `count` steps ahead of time, so that the log can tell compiling from training."""
         job, signals = self._job, None
         started = time.monotonic()
         if self._columns:
             shape = (count, job.batch_size, job.window, len(self._columns))
-            signals = job.parallel.scatter(
+            signals = job.parallel.shard_windows(
                 shape, lambda part: np.zeros((count, part.stop - part.start, *shape[2:]), "f2")
             )
         function = steps.make_steps(
             job.batch_size,
             job.window,
             count,
-            job.reader,
+            job.lead_network,
             job.teachers,
             job.optimizer,
             job.distillation,
-            job.parallel.share,
+            job.parallel.shard_draw,
             job.parallel.axis_name,
         )
-        compiled = job.parallel.compile(function, now, self._inputs, job.records_an_epoch, signals)
+        compiled = job.parallel.compile(function, state, self._inputs, job.records_an_epoch, signals)
         logger.info("%s: compiled %d step(s) a dispatch in %.1f s", job.name, count, time.monotonic() - started)
         return compiled

@@ -10,17 +10,27 @@ import optax
 from jax import lax
 
 from lrhnet_jax import losses
-from lrhnet_jax.data.batch import Batch, Draw, Inputs, Member, Reader, draw_step, make_batch, predict, step_keys
+from lrhnet_jax.data.batch import (
+    Batch,
+    Draw,
+    Inputs,
+    LeadNetwork,
+    StepNumbers,
+    draw_step,
+    make_batch,
+    predict,
+    step_keys,
+)
 from lrhnet_jax.models import Output
 from lrhnet_jax.training.state import Auxiliary, TrainState
 
-EPOCHS = 2**31 - 1  # folded into a run's key it starts the epochs' keys; no step has this number
+EPOCH_KEY_TAG = 2**31 - 1  # folded into a run's key it starts the epochs' keys; no step has this number
 Steps = Callable[[TrainState, Inputs, jax.Array, jax.Array | None], TrainState]
 
 
 @dataclasses.dataclass(frozen=True)
 class Distillation:
-    """How a student learns from labels and teachers. Numbers may be traced arrays; see `batch.Member`.
+    """How a student learns from labels and teachers. Numbers may be traced arrays; see `batch.StepNumbers`.
 
     Attributes:
       weights: of the teachers; none: it learns from labels alone.
@@ -56,16 +66,16 @@ class Distillation:
         """The loss against labels; its name is that of the metric."""
         return losses.cross_entropy if self.exclusive else losses.bce
 
-    def member(self, key: jax.Array, rate: float = 1.0) -> Member:
+    def numbers(self, key: jax.Array, rate: float = 1.0) -> StepNumbers:
         """Returns the numbers as arguments of a step, with the run's key and the factor of the optimiser's updates."""
         kl_weight = 1 - self.alpha if self.kl_weight is None else self.kl_weight
         numbers = (self.weights, self.alpha, kl_weight, self.temperature, rate)
-        return Member(jax.random.key_data(key), *(jnp.asarray(number, jnp.float32) for number in numbers))
+        return StepNumbers(jax.random.key_data(key), *(jnp.asarray(number, jnp.float32) for number in numbers))
 
-    def of(self, member: Member) -> "Distillation":
-        """Returns this with a member's numbers."""
+    def of(self, numbers: StepNumbers) -> "Distillation":
+        """Returns this with a numbers's numbers."""
         fields = ("weights", "alpha", "kl_weight", "temperature")
-        return dataclasses.replace(self, **{field: getattr(member, field) for field in fields})
+        return dataclasses.replace(self, **{field: getattr(numbers, field) for field in fields})
 
 
 METRICS = Distillation().metrics  # of independent labels, without a method
@@ -76,7 +86,7 @@ def train_step(
     batch: Batch,
     key: jax.Array,
     *,
-    reader: Reader,
+    lead_network: LeadNetwork,
     optimizer: optax.GradientTransformation,
     distillation: Distillation,
     axis_name: str | None = None,
@@ -92,9 +102,9 @@ def train_step(
     method, memory = distillation.method, state.auxiliary.memory
 
     def loss_fn(params: Any, own_params: Any) -> tuple[jax.Array, tuple[dict[str, jax.Array], Any, losses.Result]]:
-        output, mutated = reader.model.apply(
+        output, mutated = lead_network.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
-            reader.read(batch.signal),
+            lead_network.read(batch.signal),
             batch.demographics,
             train=True,
             mutable=["batch_stats"],
@@ -102,7 +112,7 @@ def train_step(
         )
         targets = batch.labels
         if method:
-            seen = batch.seen.replace(student=output)
+            seen = batch.method_inputs.replace(student=output)
             targets = method.targets(memory, seen)
         base, parts = _base_loss(output.logits, targets, batch.teacher_logits, distillation)
         result = losses.Result(base, {}, memory, {})
@@ -161,8 +171,8 @@ def _update(
 def init_auxiliary(
     key: jax.Array,
     inputs: Inputs,
-    reader: Reader,
-    teachers: Sequence[Reader],
+    lead_network: LeadNetwork,
+    teachers: Sequence[LeadNetwork],
     distillation: Distillation,
     variables: Any,
     batch_size: int,
@@ -171,7 +181,7 @@ def init_auxiliary(
     """Returns the variables and the memory of the distillation method before the first step, for `state.create_state`.
 
     Args:
-      reader, variables: the student.
+      lead_network, variables: the student.
 
     Raises:
       ValueError: if the networks or the batch do not suit the method.
@@ -182,17 +192,17 @@ def init_auxiliary(
     rows = jnp.zeros(batch_size, jnp.int32)
     draw = Draw(rows, rows, rows)
 
-    def shapes(variables: Any, inputs: Inputs) -> losses.Seen:
+    def shapes(variables: Any, inputs: Inputs) -> losses.MethodInputs:
         signal = jnp.zeros((batch_size, window, inputs.store.signals.shape[1]), jnp.float16)
         batch, taught = make_batch(inputs, draw, teachers, window, distillation.teacher, signal)
-        seen = _seen(inputs, draw, batch, taught, distillation, key, key, jnp.int32(1))
-        return seen.replace(student=predict(reader, variables, batch.signal, batch.demographics))
+        seen = _method_inputs(inputs, draw, batch, taught, distillation, key, key, jnp.int32(1))
+        return seen.replace(student=predict(lead_network, variables, batch.signal, batch.demographics))
 
     seen = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(shapes, variables, inputs))
     return distillation.method.init(key, seen.replace(all_labels=inputs.store.labels[inputs.records]))
 
 
-def _seen(
+def _method_inputs(
     inputs: Inputs,
     draw: Draw,
     batch: Batch,
@@ -201,15 +211,15 @@ def _seen(
     step_key: jax.Array,
     run_key: jax.Array,
     epoch: jax.Array,
-) -> losses.Seen:
-    return losses.Seen(
+) -> losses.MethodInputs:
+    return losses.MethodInputs(
         student=None,
         teacher=taught,
         labels=batch.labels,
-        rows=draw.picks,
+        rows=draw.rows,
         all_labels=inputs.store.labels[inputs.records],
         key=step_key,
-        epoch_key=jax.random.fold_in(jax.random.fold_in(run_key, EPOCHS), epoch),
+        epoch_key=jax.random.fold_in(jax.random.fold_in(run_key, EPOCH_KEY_TAG), epoch),
         epoch=epoch,
         epochs=distillation.epochs,
         exclusive=distillation.exclusive,
@@ -220,8 +230,8 @@ def make_steps(
     batch_size: int,
     window: int,
     count: int,
-    reader: Reader,
-    teachers: Sequence[Reader],
+    lead_network: LeadNetwork,
+    teachers: Sequence[LeadNetwork],
     optimizer: optax.GradientTransformation,
     distillation: Distillation,
     share: Callable[[Draw], Draw] = lambda draw: draw,
@@ -233,25 +243,27 @@ def make_steps(
     end of an epoch is left out, other records in every epoch. `signals` are the windows of the steps' draws, (count,
     batch, window, leads), or None, to cut them from the store.
 
-    The run's key and the numbers of `distillation` are those of `inputs.member`: the steps train any network that
+    The run's key and the numbers of `distillation` are those of `inputs.numbers`: the steps train any network that
     differs in these alone.
 
     Args:
-      share: picks a device's part of the batch, or says how the batch is laid out over devices; see `sharding`.
+      share: picks a device's part of the batch, or says how the batch is laid out over devices; see `devices`.
       axis_name: the pmap axis, if any.
     """
 
     def step(state: TrainState, inputs: Inputs, order: jax.Array, signal: jax.Array | None) -> TrainState:
         per_epoch = len(order) // batch_size
         place, epoch = state.step % per_epoch, state.step // per_epoch + 1
-        member = inputs.member
-        assert member is not None, "inputs.member is not set: take Distillation.member"
-        run_key, told = jax.random.wrap_key_data(member.key), distillation.of(member)
+        numbers = inputs.numbers
+        assert numbers is not None, "inputs.numbers is not set: take Distillation.numbers"
+        run_key, told = jax.random.wrap_key_data(numbers.key), distillation.of(numbers)
         _, dropout_key, method_key = step_keys(run_key, state.step)
         draw = share(draw_step(inputs, order, state.step, run_key, batch_size, window))
         batch, taught = make_batch(inputs, draw, teachers, window, distillation.teacher, signal)
         if distillation.method:
-            batch = batch.replace(seen=_seen(inputs, draw, batch, taught, told, method_key, run_key, epoch))
+            batch = batch.replace(
+                method_inputs=_method_inputs(inputs, draw, batch, taught, told, method_key, run_key, epoch)
+            )
         # An epoch's metrics start at zero, so that an interrupted epoch resumes with what it had summed.
         state = state.replace(totals={name: jnp.where(place == 0, 0, total) for name, total in state.totals.items()})
         if axis_name is not None:
@@ -260,11 +272,11 @@ def make_steps(
             state,
             batch,
             dropout_key,
-            reader=reader,
+            lead_network=lead_network,
             optimizer=optimizer,
             distillation=told,
             axis_name=axis_name,
-            rate=member.rate,
+            rate=numbers.rate,
         )
 
     def steps(state: TrainState, inputs: Inputs, order: jax.Array, signals: jax.Array | None = None) -> TrainState:

@@ -125,7 +125,7 @@ def test_chunks_are_bounded_by_records_and_by_samples(monkeypatch):
     monkeypatch.setattr(evaluate, "CHUNK_RECORDS", 3)
     monkeypatch.setattr(evaluate, "CHUNK_SAMPLES", 100)
     lengths = [10, 10, 10, 10, 120, 60, 60, 5]
-    found = [evaluate.Record(None, np.zeros((length, 2), np.float16)) for length in lengths]
+    found = [evaluate.Recording(None, np.zeros((length, 2), np.float16)) for length in lengths]
     chunks = list(evaluate._chunks(iter(found)))
     assert [[len(record.signal) for record in chunk] for chunk in chunks] == [[10, 10, 10], [10, 120], [60, 60], [5]]
 

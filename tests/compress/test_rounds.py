@@ -38,7 +38,7 @@ def inputs():
 
 @pytest.fixture(scope="module")
 def variables():
-    return init_variables(fakes.reader().model, jax.random.key(0), 2, WINDOW)
+    return init_variables(fakes.lead_network().model, jax.random.key(0), 2, WINDOW)
 
 
 def nonzero(variables):
@@ -46,13 +46,13 @@ def nonzero(variables):
     return sum(np.count_nonzero(p) for m, p in zip(leaves, jax.tree.leaves(variables["params"]), strict=True) if m.ndim)
 
 
-def make(folder, inputs, variables, score=lambda reader, variables: 1.0, ticket=None, **settings):
-    reader = fakes.reader()
+def make(folder, inputs, variables, score=lambda lead_network, variables: 1.0, ticket=None, **settings):
+    lead_network = fakes.lead_network()
     optimizer = optim.make(FIELDS, PER_EPOCH)
     return rounds.Lottery(
         job=Job(
             name="student",
-            reader=reader,
+            lead_network=lead_network,
             variables=variables,
             teachers=(),
             inputs=inputs,
@@ -66,13 +66,13 @@ def make(folder, inputs, variables, score=lambda reader, variables: 1.0, ticket=
             score=None,
             score_name="validation_score",
             folder=folder,
-            programs={},
+            compiled_steps={},
         ),
         settings=search.Settings(**({"rate": 0.5, "max_rounds": 2} | settings)),
         name="lrhnet",
         options={},
         create=lambda options: models.create("lrhnet", 2, **options),
-        init=lambda key: init_variables(reader.model, key, 2, WINDOW),
+        init=lambda key: init_variables(lead_network.model, key, 2, WINDOW),
         score=score,
         describe=lambda variables, options: {
             "name": "student",
@@ -115,7 +115,7 @@ def masks_of(folder, index):
 
 
 def variables_shapes():
-    return variable_shapes(fakes.reader().model, 2, WINDOW)
+    return variable_shapes(fakes.lead_network().model, 2, WINDOW)
 
 
 def test_rounds_are_nested_rewound_and_kept_at_zero_with_one_compilation(
@@ -167,7 +167,7 @@ def test_rounds_are_nested_rewound_and_kept_at_zero_with_one_compilation(
 def test_the_smallest_weights_of_the_trained_round_go(tmp_path, inputs, variables):
     kept = []
 
-    def score(reader, trained):
+    def score(lead_network, trained):
         kept.append(trained)
         return 1.0
 
@@ -177,7 +177,7 @@ def test_the_smallest_weights_of_the_trained_round_go(tmp_path, inputs, variable
 
 
 def test_a_search_that_is_killed_anywhere_ends_with_the_same_bits(tmp_path, inputs, variables, monkeypatch):
-    def score(reader, trained):
+    def score(lead_network, trained):
         return 1.0 if nonzero(trained) > 30_000 else 0.5
 
     settings = {"max_rounds": 4, "floor": 0.2}
@@ -301,13 +301,13 @@ def test_channels_go_and_the_network_goes_on_from_its_trained_weights(tmp_path, 
 def test_epochs_are_chosen_by_the_networks_own_score(tmp_path, inputs, variables):
     seen = []
 
-    def score(reader, trained):
-        seen.append(reader.model.inner)
+    def score(lead_network, trained):
+        seen.append(lead_network.model.inner)
         return 1.0 + len(seen) % 2
 
     one = make(tmp_path, inputs, variables, score, unit="channel", max_rounds=1, tolerance=0.99)
     one = dataclasses.replace(
-        one, job=dataclasses.replace(one.job, score=lambda trained: score(one.job.reader, trained))
+        one, job=dataclasses.replace(one.job, score=lambda trained: score(one.job.lead_network, trained))
     )
     _, options, log = one.run()
     assert set(seen) == {(), tuple(options["inner"])}
@@ -318,7 +318,7 @@ def test_a_dense_network_without_a_score_cannot_be_pruned(tmp_path, inputs, vari
     with pytest.raises(
         DataError, match="student: the dense network's score is nan, so that nothing can be pruned by it"
     ):
-        make(tmp_path, inputs, variables, lambda reader, trained: float("nan")).run()
+        make(tmp_path, inputs, variables, lambda lead_network, trained: float("nan")).run()
 
 
 def test_a_ticket_of_another_network_is_refused(tmp_path, inputs, variables):

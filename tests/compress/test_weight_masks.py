@@ -26,7 +26,7 @@ FIELDS = {
 
 @pytest.fixture(scope="module")
 def variables():
-    return init_variables(fakes.reader().model, jax.random.key(0), 2, WINDOW)
+    return init_variables(fakes.lead_network().model, jax.random.key(0), 2, WINDOW)
 
 
 @pytest.fixture(scope="module")
@@ -96,19 +96,21 @@ def test_pruned_weights_stay_zero_under_adam_and_weight_decay_in_training(variab
     masks = weight_masks.keep_random(jax.random.key(1), dense, 20_000)
     optimizer = weight_masks.masked(optim.make(FIELDS, 4), masks)
     start = {**variables, "params": weight_masks.apply(masks, variables["params"])}
-    now = create_state(start, optimizer, steps.METRICS)
+    state = create_state(start, optimizer, steps.METRICS)
     store = make_store(fakes.records(40), WINDOW)
     distillation = steps.Distillation()
-    inputs = fakes.inputs(store, 32).replace(member=distillation.member(jax.random.key(2)))
-    step = jax.jit(steps.make_steps(BATCH, WINDOW, 1, fakes.reader(), (), optimizer, distillation), donate_argnums=0)
+    inputs = fakes.inputs(store, 32).replace(numbers=distillation.numbers(jax.random.key(2)))
+    step = jax.jit(
+        steps.make_steps(BATCH, WINDOW, 1, fakes.lead_network(), (), optimizer, distillation), donate_argnums=0
+    )
     for _ in range(6):
-        now = step(now, inputs, jnp.arange(32))
-    before, after, mask = leaves(start["params"]), leaves(now.params), leaves(masks)
+        state = step(state, inputs, jnp.arange(32))
+    before, after, mask = leaves(start["params"]), leaves(state.params), leaves(masks)
     for name, kept in mask.items():
         if kept.ndim:
             assert (after[name][~kept] == 0).all() and not np.signbit(after[name][~kept]).any()
         assert (after[name] != before[name])[kept].mean() > 0.9
-    moments = leaves(now.opt_state.inner[1].mu)
+    moments = leaves(state.opt_state.inner[1].mu)
     assert all((moments[name][~kept] == 0).all() for name, kept in mask.items() if kept.ndim)
 
 

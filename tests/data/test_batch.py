@@ -17,6 +17,6 @@ def test_every_epoch_has_every_record_once_in_another_order():
 
 def test_a_network_sees_its_own_leads_in_order():
     signal = jnp.broadcast_to(jnp.arange(12, dtype=jnp.float16), (2, 5, 12))
-    read = fakes.reader(columns=(7, 0)).read(signal)
+    read = fakes.lead_network(columns=(7, 0)).read(signal)
     assert read.shape == (2, 5, 2) and read.dtype == jnp.float32
     np.testing.assert_array_equal(read[0, 0], [7, 0])

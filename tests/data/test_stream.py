@@ -38,10 +38,10 @@ def taught_job(folder, resident, count, precompute, **changes):
     store = make_store(RECORDS, WINDOW, resident=resident)
     job = make_job(folder)
     shifts = random_shifts(jax.random.key(1), store.lengths, WINDOW, count)[:32]
-    wide = fakes.reader("lrhnet", (0, 7, 3))
+    wide = fakes.lead_network("lrhnet", (0, 7, 3))
     named = [
         ("wide", teaching.Trained(wide, init_variables(wide.model, jax.random.key(9), 3, WINDOW), {})),
-        ("narrow", teaching.Trained(job.reader, job.variables, {})),
+        ("narrow", teaching.Trained(job.lead_network, job.variables, {})),
     ]
     inputs = teaching.make_inputs(
         store,
@@ -53,9 +53,11 @@ def taught_job(folder, resident, count, precompute, **changes):
         batch_size=16,
         cache=folder / "teacher_logits",
     )
-    readers = tuple(trained.reader for _, trained in named)
+    lead_networks = tuple(trained.lead_network for _, trained in named)
     distillation = dataclasses.replace(job.distillation, weights=(0.6, 0.4))
-    return dataclasses.replace(job, inputs=inputs, teachers=readers, distillation=distillation, epochs=2, **changes)
+    return dataclasses.replace(
+        job, inputs=inputs, teachers=lead_networks, distillation=distillation, epochs=2, **changes
+    )
 
 
 def stop_after(dispatches, monkeypatch):
@@ -96,11 +98,11 @@ def test_a_streamed_run_is_bit_for_bit_the_resident_one(tmp_path, monkeypatch, c
 
 
 def test_streamed_logits_are_the_resident_ones():
-    reader = fakes.reader("lrhnet", (7, 0))
-    variables = init_variables(reader.model, jax.random.key(0), 2, WINDOW)
+    lead_network = fakes.lead_network("lrhnet", (7, 0))
+    variables = init_variables(lead_network.model, jax.random.key(0), 2, WINDOW)
     index, shift = covering_windows(RECORDS.lengths, WINDOW)
     found = [
-        predict.logits(reader, variables, make_store(RECORDS, WINDOW, resident=resident), index, shift, 256, 7)
+        predict.logits(lead_network, variables, make_store(RECORDS, WINDOW, resident=resident), index, shift, 256, 7)
         for resident in (True, False)
     ]
     assert len(index) % 7 and found[0].shape == (len(index), 24)
@@ -108,7 +110,7 @@ def test_streamed_logits_are_the_resident_ones():
 
 
 def test_only_leads_that_are_read_are_sent():
-    columns, (student, teacher) = stream.pack([fakes.reader(columns=(7, 0)), fakes.reader(columns=(0, 3))])
+    columns, (student, teacher) = stream.pack([fakes.lead_network(columns=(7, 0)), fakes.lead_network(columns=(0, 3))])
     assert columns == (0, 3, 7)
     assert student.columns == (2, 0) and teacher.columns == (0, 1)
 

@@ -97,7 +97,7 @@ def test_samples_are_stored_in_two_bytes(archive, tmp_path):
 
 
 def test_plan_mixes_records_and_needs_no_more_shards_than_records():
-    entries = [catalogue.Entry(None, "a", str(i), 0, ()) for i in range(600)]
+    entries = [catalogue.BuildEntry(None, "a", str(i), 0, ()) for i in range(600)]
     parts = shards.plan(entries, None)
     assert [len(part) for part in parts] == [200, 200, 200]
     assert sorted(int(e.patient) for part in parts for e in part) == list(range(600))

@@ -76,10 +76,10 @@ def test_blocks_equal_the_plain_ones(kind):
 
 def test_a_trained_network():
     model = models.create("lrhnet", 2, num_classes=3)
-    now = fakes.train(model).state
+    state = fakes.train(model).state
     with jax.enable_x64(True):
         _, _, signal, person = make("lrhnet", jnp.float64, leads=2)
-        variables = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), now.variables)
+        variables = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), state.variables)
         norm = variables["params"]["layer2_0"]["bn1"]
         assert (norm["scale"] < 0).any() and (norm["scale"] > 0).any()
         norm["scale"] = norm["scale"].at[3].set(0)  # a constant channel

@@ -50,11 +50,11 @@ def test_an_experiment_trains_scores_reports_and_resumes(name, tmp_path, monkeyp
     # The same run, that ends without notice in the second epoch of the student.
     calls = []
 
-    def dies(self, reader, variables):
-        calls.append(reader)
+    def dies(self, lead_network, variables):
+        calls.append(lead_network)
         if len(calls) == 2 + task.exclusive:
             raise KeyboardInterrupt
-        return scored(self, reader, variables)
+        return scored(self, lead_network, variables)
 
     scored = assess.Assessor.epoch_score
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -130,15 +130,15 @@ def test_a_validation_part_without_a_class_is_named_before_anything_is_trained(t
 
 
 def test_a_teacher_of_other_classes_is_named(tmp_path):
-    reader = fakes.reader("lrhnet", (0,))
-    variables = init_variables(reader.model, jax.random.key(0), 1, 256)
+    lead_network = fakes.lead_network("lrhnet", (0,))
+    variables = init_variables(lead_network.model, jax.random.key(0), 1, 256)
     network = graph.Network("t", "lrhnet", ("I",), checkpoint=str(tmp_path))
     config = config_of("ptbxl", tmp_path)
     meta = provenance.describe_model(config, network, fakes.records(4), variables)
     checkpoint.save_model(tmp_path, variables, meta)
-    assert teaching.load(network, reader, "paper", 256, tasks.PHYSIONET2020.classes)
+    assert teaching.load(network, lead_network, "paper", 256, tasks.PHYSIONET2020.classes)
     with pytest.raises(CheckpointError, match=r"config\.networks\.t: .* has classes \['10370003'.* not \['NORM', 'MI'"):
-        teaching.load(network, reader, "paper", 256, tasks.PTBXL.classes)
+        teaching.load(network, lead_network, "paper", 256, tasks.PTBXL.classes)
 
 
 def test_the_default_preprocessing_is_the_data_sets(tmp_path):

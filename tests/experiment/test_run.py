@@ -276,9 +276,9 @@ def test_a_teacher_can_come_from_an_earlier_run_or_a_reference_file(finished, tm
     _, variables = checkpoint.load_model(folder)
 
     def load(path, leads=("I", "II"), model="lrhnet", preprocess="paper"):
-        reader = fakes.reader(model, tuple(range(len(leads))))
+        lead_network = fakes.lead_network(model, tuple(range(len(leads))))
         network = graph.Network("t", model, leads, checkpoint=str(path))
-        return teaching.load(network, reader, preprocess, 256)
+        return teaching.load(network, lead_network, preprocess, 256)
 
     jax.tree.map(np.testing.assert_array_equal, load(folder), variables)
     for changed, message in (

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from lrhnet_jax import models, tasks
-from lrhnet_jax.data.batch import Batch, Inputs, Reader, predict_logits
+from lrhnet_jax.data.batch import Batch, Inputs, LeadNetwork, predict_logits
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import Store
 from lrhnet_jax.ecg.leads import LEADS, demographics_vector
@@ -134,8 +134,8 @@ def inputs(store: Store, n: int, shifts: jax.Array | None = None) -> Inputs:
     )
 
 
-def reader(name: str = "lrhnet", columns: tuple[int, ...] = (0, 1)) -> Reader:
-    return Reader(models.create(name, len(columns)), columns)
+def lead_network(name: str = "lrhnet", columns: tuple[int, ...] = (0, 1)) -> LeadNetwork:
+    return LeadNetwork(models.create(name, len(columns)), columns)
 
 
 def variables(model: nn.Module, *inputs: jax.Array, seed: int = 0) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def train(model: nn.Module, count: int = 30) -> Training:
     Parameters at the start, windows and their order do not depend on the dtype in which the network computes.
     """
     classes, batch, window = 3, 16, 65
-    reader = Reader(model, (0, 1))
+    lead_network = LeadNetwork(model, (0, 1))
     optimizer = optim.make(
         {
             "optimizer": "adam",
@@ -211,17 +211,21 @@ def train(model: nn.Module, count: int = 30) -> Training:
         return Batch(*(jnp.asarray(array, jnp.float32) for array in arrays))
 
     @jax.jit
-    def step(now: TrainState, batch: Batch) -> TrainState:
-        now = now.replace(totals={name: jnp.float32(0) for name in now.totals})
-        key = jax.random.fold_in(jax.random.key(1), now.step)
-        return steps.train_step(now, batch, key, reader=reader, optimizer=optimizer, distillation=steps.Distillation())
+    def step(state: TrainState, batch: Batch) -> TrainState:
+        state = state.replace(totals={name: jnp.float32(0) for name in state.totals})
+        key = jax.random.fold_in(jax.random.key(1), state.step)
+        return steps.train_step(
+            state, batch, key, lead_network=lead_network, optimizer=optimizer, distillation=steps.Distillation()
+        )
 
     first = make(0)
-    now = create_state(variables(model, first.signal, first.demographics), optimizer, steps.METRICS)
+    state = create_state(variables(model, first.signal, first.demographics), optimizer, steps.METRICS)
     losses = []
     for seed in range(count):
-        now = step(now, make(seed))
-        losses.append(np.asarray(now.totals["loss"]))
+        state = step(state, make(seed))
+        losses.append(np.asarray(state.totals["loss"]))
     unseen = make(count)
-    logits = jax.jit(functools.partial(predict_logits, reader))(now.variables, unseen.signal, unseen.demographics)
-    return Training(np.stack(losses), now, np.asarray(logits))
+    logits = jax.jit(functools.partial(predict_logits, lead_network))(
+        state.variables, unseen.signal, unseen.demographics
+    )
+    return Training(np.stack(losses), state, np.asarray(logits))

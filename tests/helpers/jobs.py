@@ -23,11 +23,11 @@ FIELDS = {
 
 def make_job(folder, score=None, n=32, resident=True, **changes):
     store = make_store(fakes.records(40), WINDOW, resident=resident)
-    reader = fakes.reader()
+    lead_network = fakes.lead_network()
     job = Job(
         name="student",
-        reader=reader,
-        variables=init_variables(reader.model, jax.random.key(0), 2, WINDOW),
+        lead_network=lead_network,
+        variables=init_variables(lead_network.model, jax.random.key(0), 2, WINDOW),
         teachers=(),
         inputs=fakes.inputs(store, n),
         optimizer=optim.make(FIELDS, 4),

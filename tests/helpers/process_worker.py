@@ -31,9 +31,9 @@ def job(folder, parallel, **changes):
 
 
 def window_logits(job, variables):
-    store = job.parallel.place(job.inputs.store)
+    store = job.parallel.replicate(job.inputs.store)
     return predict.logits(
-        job.reader, variables, store, WINDOWS, 0 * WINDOWS, jobs.WINDOW, batch_size=6, parallel=job.parallel
+        job.lead_network, variables, store, WINDOWS, 0 * WINDOWS, jobs.WINDOW, batch_size=6, parallel=job.parallel
     )
 
 

@@ -196,12 +196,12 @@ def test_over_a_mesh_each_device_has_its_part_of_the_batch(interpreted, network)
 
     def shared(variables, signal, person):
         with laid_out(parallel.layout):
-            return loss(model, variables, *parallel.split((signal, person)))
+            return loss(model, variables, *parallel.constrain_batch((signal, person)))
 
-    compiled = jax.jit(shared).lower(*parallel.place((variables, signal, person))).compile()
+    compiled = jax.jit(shared).lower(*parallel.replicate((variables, signal, person))).compile()
     assert interpreted and parallel.layout.mesh is not None
     assert "f32[2,64,16]" in compiled.as_text()  # a quarter of the batch
-    found = compiled(*parallel.place((variables, signal, person)))
+    found = compiled(*parallel.replicate((variables, signal, person)))
     assert max(differences(jax.device_get(found), jax.device_get(expected))) < 1e-4
 
 

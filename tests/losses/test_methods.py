@@ -16,7 +16,7 @@ import pytest
 
 from configs import common
 from lrhnet_jax import losses
-from lrhnet_jax.data.batch import Draw, Reader, make_batch
+from lrhnet_jax.data.batch import Draw, LeadNetwork, make_batch
 from lrhnet_jax.data.store import make_store
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.experiment import graph
@@ -42,11 +42,11 @@ def make_job(folder, method, **changes):
     job = jobs.make_job(folder)
     distillation = steps.Distillation(method=method, epochs=job.epochs)
     if method.needs_teacher:
-        reader = fakes.reader(columns=(0, 1, 7))
-        variables = init_variables(reader.model, jax.random.key(9), 3, WINDOW)
+        lead_network = fakes.lead_network(columns=(0, 1, 7))
+        variables = init_variables(lead_network.model, jax.random.key(9), 3, WINDOW)
         inputs = job.inputs.replace(teachers=(variables,))
         distillation = dataclasses.replace(distillation, weights=(1.0,))
-        job = dataclasses.replace(job, teachers=(reader,), inputs=inputs)
+        job = dataclasses.replace(job, teachers=(lead_network,), inputs=inputs)
     return dataclasses.replace(job, distillation=distillation, **changes)
 
 
@@ -54,41 +54,41 @@ def moved(a, b) -> float:
     return max(jax.tree.leaves(jax.tree.map(lambda x, y: float(np.abs(x - y).max()), a, b)), default=0.0)
 
 
-def one_step(job, now, picks, epoch=1):
-    """One step on the first windows of the records `picks`, by `train_step` itself; returns the state and the batch."""
-    draw = Draw(picks, jnp.zeros_like(picks), jnp.zeros_like(picks))
+def one_step(job, state, rows, epoch=1):
+    """One step on the first windows of the records `rows`, by `train_step` itself; returns the state and the batch."""
+    draw = Draw(rows, jnp.zeros_like(rows), jnp.zeros_like(rows))
     batch, taught = make_batch(job.inputs, draw, job.teachers, WINDOW)
-    seen = losses.Seen(
+    inputs = losses.MethodInputs(
         student=None,
         teacher=taught,
         labels=batch.labels,
-        rows=picks,
+        rows=rows,
         all_labels=job.inputs.store.labels[job.inputs.records],
         key=jax.random.key(4),
         epoch_key=jax.random.key(5),
         epoch=jnp.int32(epoch),
         epochs=job.epochs,
     )
-    batch = batch.replace(seen=seen)
+    batch = batch.replace(method_inputs=inputs)
 
     @jax.jit
-    def step(now, batch):
-        options = dict(reader=job.reader, optimizer=job.optimizer, distillation=job.distillation)
-        return steps.train_step(now, batch, jax.random.key(6), **options)
+    def step(state, batch):
+        options = dict(lead_network=job.lead_network, optimizer=job.optimizer, distillation=job.distillation)
+        return steps.train_step(state, batch, jax.random.key(6), **options)
 
-    return step(now, batch), batch
+    return step(state, batch), batch
 
 
 def created(job):
     auxiliary = steps.init_auxiliary(
-        job.key, job.inputs, job.reader, job.teachers, job.distillation, job.variables, BATCH, WINDOW
+        job.key, job.inputs, job.lead_network, job.teachers, job.distillation, job.variables, BATCH, WINDOW
     )
     return create_state(job.variables, job.optimizer, job.distillation.metrics, auxiliary)
 
 
 def student_output(job, variables, batch):
-    apply = jax.jit(lambda *args: job.reader.model.apply(*args, train=True, mutable=["batch_stats"])[0])
-    return apply(variables, job.reader.read(batch.signal), batch.demographics)
+    apply = jax.jit(lambda *args: job.lead_network.model.apply(*args, train=True, mutable=["batch_stats"])[0])
+    return apply(variables, job.lead_network.read(batch.signal), batch.demographics)
 
 
 def test_every_method_is_tried_here():
@@ -139,8 +139,8 @@ def test_many_devices_train_the_network_of_one(tmp_path, name, kind):
     one = loop.run(make_job(tmp_path / "one", METHODS[name], optimizer=descent, epochs=2))
     parallel = make_parallel(kind, 2)
     job = make_job(tmp_path / "many", METHODS[name], optimizer=descent, epochs=2, parallel=parallel)
-    reader = Reader(job.reader.model.clone(axis_name=parallel.axis_name), job.reader.columns)
-    many = loop.run(dataclasses.replace(job, reader=reader))
+    lead_network = LeadNetwork(job.lead_network.model.clone(axis_name=parallel.axis_name), job.lead_network.columns)
+    many = loop.run(dataclasses.replace(job, lead_network=lead_network))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), one.variables, many.variables)
     assert moved(one.variables, make_job(tmp_path, METHODS[name]).variables) > 1e-3
 
@@ -152,7 +152,7 @@ def test_hints_reach_the_student_and_their_regressor_as_their_loss_says():
 
     def loss(params, own):
         output = student_output(job, {"params": params, "batch_stats": before.batch_stats}, batch)
-        hint, _ = losses.Hints().apply({"params": own}, output.features, batch.seen.teacher.features)
+        hint, _ = losses.Hints().apply({"params": own}, output.features, batch.method_inputs.teacher.features)
         base, _ = losses.distillation(output.logits, batch.labels, batch.teacher_logits, jnp.ones(1))
         return base + 2.0 * hint
 
@@ -177,19 +177,19 @@ def test_in_two_stages_hints_come_first_and_alone():
 
 def test_self_distillation_mixes_the_targets_and_remembers_the_batch():
     job = make_job("unused", losses.PSKD(final=0.6), optimizer=optax.sgd(1.0))
-    now = created(job)
+    state = created(job)
     rows = len(job.inputs.records)
     table = jax.random.uniform(jax.random.key(8), (rows, 24))
-    now = now.replace(auxiliary=now.auxiliary.replace(memory=table))
-    picks = jnp.arange(BATCH) * 2
-    after, batch = one_step(job, now, picks, epoch=2)
-    logits = student_output(job, now.variables, batch).logits
+    state = state.replace(auxiliary=state.auxiliary.replace(memory=table))
+    rows = jnp.arange(BATCH) * 2
+    after, batch = one_step(job, state, rows, epoch=2)
+    logits = student_output(job, state.variables, batch).logits
     weight = 0.6 * 2 / job.epochs
-    targets = (1 - weight) * batch.labels + weight * table[picks]
+    targets = (1 - weight) * batch.labels + weight * table[rows]
     gradient = (jax.nn.sigmoid(logits) - targets).mean(0) / 24
-    np.testing.assert_allclose(now.params["fc2"]["bias"] - after.params["fc2"]["bias"], gradient, atol=1e-6)
+    np.testing.assert_allclose(state.params["fc2"]["bias"] - after.params["fc2"]["bias"], gradient, atol=1e-6)
     expected = np.array(table)
-    expected[np.asarray(picks)] = jax.nn.sigmoid(logits)
+    expected[np.asarray(rows)] = jax.nn.sigmoid(logits)
     np.testing.assert_allclose(after.auxiliary.memory, expected, atol=1e-6)
 
 
@@ -197,16 +197,16 @@ def test_contrastive_transfer_remembers_both_embeddings_of_the_batch():
     method = METHODS["clt"]
     job = make_job("unused", method, optimizer=optax.sgd(0.1))
     before = created(job)
-    picks = jnp.arange(BATCH) + 3
-    after, batch = one_step(job, before, picks)
+    rows = jnp.arange(BATCH) + 3
+    after, batch = one_step(job, before, rows)
     module = losses.Embeddings(method.dim, method.layer)
-    features = student_output(job, before.variables, batch).features, batch.seen.teacher.features
+    features = student_output(job, before.variables, batch).features, batch.method_inputs.teacher.features
     embedded = module.apply({"params": before.auxiliary.params}, *features)
-    banks = [(now.auxiliary.memory.student, now.auxiliary.memory.teacher) for now in (after, before)]
+    banks = [(state.auxiliary.memory.student, state.auxiliary.memory.teacher) for state in (after, before)]
     for bank, old, fresh in zip(*banks, embedded, strict=True):
-        mixed = 0.5 * old[picks] + 0.5 * fresh
+        mixed = 0.5 * old[rows] + 0.5 * fresh
         expected = np.array(old)
-        expected[np.asarray(picks)] = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
+        expected[np.asarray(rows)] = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
         np.testing.assert_allclose(bank, expected, atol=1e-5)
     assert moved(before.auxiliary.params, after.auxiliary.params) > 1e-6
 
@@ -263,12 +263,12 @@ def test_networks_or_batches_that_do_not_suit_a_method_are_named(tmp_path):
 
 def test_a_plain_run_pays_nothing_for_methods():
     job = jobs.make_job("unused")
-    now = created(job)
-    assert not jax.tree.leaves(now.auxiliary.params) and not jax.tree.leaves(now.auxiliary.memory)
+    state = created(job)
+    assert not jax.tree.leaves(state.auxiliary.params) and not jax.tree.leaves(state.auxiliary.memory)
     store = make_store(fakes.records(8), WINDOW)
     draw = Draw(*(jnp.zeros(4, jnp.int32) for _ in range(3)))
     batch, taught = make_batch(fakes.inputs(store, 8), draw, (), WINDOW)
-    assert batch.seen is None and taught is None
+    assert batch.method_inputs is None and taught is None
 
 
 def test_the_documentations_example_is_a_method_that_trains():

@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from lrhnet_jax.data.batch import Draw, Reader
+from lrhnet_jax.data.batch import Draw, LeadNetwork
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.runtime.devices import PARALLEL_KINDS, make_parallel
 from lrhnet_jax.training import loop, steps
@@ -15,9 +15,9 @@ from tests.helpers import fakes, jobs
 
 def run(folder, kind, devices, **changes):
     parallel = make_parallel(kind, devices)
-    reader = fakes.reader()
-    reader = Reader(reader.model.clone(axis_name=parallel.axis_name), reader.columns)
-    return loop.run(jobs.make_job(folder, parallel=parallel, reader=reader, **changes))
+    lead_network = fakes.lead_network()
+    lead_network = LeadNetwork(lead_network.model.clone(axis_name=parallel.axis_name), lead_network.columns)
+    return loop.run(jobs.make_job(folder, parallel=parallel, lead_network=lead_network, **changes))
 
 
 @pytest.mark.parametrize(("kind", "devices"), [("jit", 8), ("pmap", 8)])
@@ -36,18 +36,18 @@ def test_many_devices_train_the_network_of_one(tmp_path, kind, devices):
 def test_a_mesh_really_shares_out_the_batch():
     parallel = make_parallel("jit", 8)
     draw = Draw(*(np.arange(16, dtype=np.int32) for _ in range(3)))
-    shared = jax.jit(parallel.share)(parallel.place(draw))
-    assert len(shared.picks.sharding.device_set) == 8
-    assert {shard.data.shape for shard in shared.picks.addressable_shards} == {(2,)}
+    shared = jax.jit(parallel.shard_draw)(parallel.replicate(draw))
+    assert len(shared.rows.sharding.device_set) == 8
+    assert {shard.data.shape for shard in shared.rows.addressable_shards} == {(2,)}
 
 
 def test_the_state_comes_back_from_every_form():
     job = jobs.make_job("unused")
-    now = create_state(job.variables, job.optimizer, steps.METRICS)
+    state = create_state(job.variables, job.optimizer, steps.METRICS)
     for kind in PARALLEL_KINDS:
         parallel = make_parallel(kind, 4)
-        back = parallel.gather(parallel.spread(now))
-        jax.tree.map(np.testing.assert_array_equal, now, back)
+        back = parallel.unreplicate(parallel.replicate_state(state))
+        jax.tree.map(np.testing.assert_array_equal, state, back)
 
 
 def test_what_cannot_be_shared_out_is_an_error(tmp_path):

@@ -14,8 +14,8 @@ STORE = make_store(fakes.records(40), WINDOW)
 
 @pytest.fixture(scope="module")
 def network():
-    reader = fakes.reader()
-    return reader, init_variables(reader.model, jax.random.key(0), 2, WINDOW)
+    lead_network = fakes.lead_network()
+    return lead_network, init_variables(lead_network.model, jax.random.key(0), 2, WINDOW)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def sizes(monkeypatch):
 
 def logits(network, count, batch_size, parallel=None):
     rows = np.arange(count, dtype=np.int32)
-    store = parallel.place(STORE) if parallel else STORE
+    store = parallel.replicate(STORE) if parallel else STORE
     return predict.logits(*network, store, rows, 0 * rows, WINDOW, batch_size, parallel=parallel)
 
 
@@ -56,12 +56,14 @@ def test_each_of_several_cpus_is_given_as_many(network, sizes):
 
 @pytest.mark.parametrize("exclusive", [False, True])
 def test_a_records_probabilities_are_the_mean_over_its_windows(network, exclusive):
-    reader, variables = network
+    lead_network, variables = network
     records, lengths = np.array([3, 7]), np.array([2 * WINDOW, WINDOW // 2])
-    found = predict.store_probabilities(reader, variables, STORE, records, lengths, WINDOW, 8, exclusive=exclusive)
+    found = predict.store_probabilities(
+        lead_network, variables, STORE, records, lengths, WINDOW, 8, exclusive=exclusive
+    )
     rows, shift = covering_windows(lengths, WINDOW)
     index = records[rows].astype(np.int32)
-    each = predict.logits(reader, variables, STORE, index, shift, WINDOW, 8)
+    each = predict.logits(lead_network, variables, STORE, index, shift, WINDOW, 8)
     each = predict.to_probabilities(each, exclusive)
     assert (rows == 0).sum() > 1 and (rows == 1).sum() == 1
     np.testing.assert_allclose(found[0], each[rows == 0].mean(0), rtol=1e-6)

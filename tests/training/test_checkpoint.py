@@ -17,7 +17,7 @@ WINDOW = 256
 @pytest.fixture
 def saved(tmp_path):
     """A finished LRH-Net on two leads, and its variables."""
-    variables = init_variables(fakes.reader().model, jax.random.key(0), 2, WINDOW)
+    variables = init_variables(fakes.lead_network().model, jax.random.key(0), 2, WINDOW)
     meta = {
         "name": "student",
         "model": "lrhnet",

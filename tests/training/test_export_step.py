@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from lrhnet_jax import models
-from lrhnet_jax.data.batch import Reader
+from lrhnet_jax.data.batch import LeadNetwork
 from lrhnet_jax.runtime.devices import make_parallel
 from lrhnet_jax.training import steps
 from lrhnet_jax.training.state import create_state
@@ -20,21 +20,21 @@ def lower(devices, dtype, platform):
     """Returns the text of two scanned steps over a mesh of `devices`, lowered for `platform`."""
     job = jobs.make_job("unused")
     parallel = make_parallel("jit", devices)
-    reader = Reader(models.create("lrhnet", LEADS, dtype=dtype), tuple(range(LEADS)))
+    lead_network = LeadNetwork(models.create("lrhnet", LEADS, dtype=dtype), tuple(range(LEADS)))
     function = steps.make_steps(
         job.batch_size,
         job.window,
         2,
-        reader,
+        lead_network,
         (),
         job.optimizer,
         job.distillation,
-        parallel.share,
+        parallel.shard_draw,
         parallel.axis_name,
     )
-    now = parallel.spread(create_state(job.variables, job.optimizer, steps.METRICS))
-    inputs, order = parallel.place((job.inputs.replace(member=job.member), jnp.arange(len(job.inputs.records))))
-    exported = jax.export.export(parallel.transform(function), platforms=[platform])(now, inputs, order, None)
+    state = parallel.replicate_state(create_state(job.variables, job.optimizer, steps.METRICS))
+    inputs, order = parallel.replicate((job.inputs.replace(numbers=job.numbers), jnp.arange(len(job.inputs.records))))
+    exported = jax.export.export(parallel.transform(function), platforms=[platform])(state, inputs, order, None)
     assert exported.platforms == (platform,) and exported.nr_devices == devices
     return exported.mlir_module()
 

@@ -63,7 +63,7 @@ def test_training_learns_what_lead_one_shows(tmp_path):
     job = make_job(tmp_path, n=40, epochs=12)
     result = loop.run(job)
     records = fakes.records(40)
-    found = predict.probabilities(job.reader.model, result.variables, records, ("I", "II"), WINDOW)
+    found = predict.probabilities(job.lead_network.model, result.variables, records, ("I", "II"), WINDOW)
     positive = records.labels[:, 0]
     assert np.median(found[positive, 0]) > np.median(found[~positive, 0]) + 0.2
     assert result.history[-1]["loss"] < 0.8 * result.history[0]["loss"]
@@ -116,7 +116,7 @@ def test_jobs_share_compiled_steps_where_they_are_given_a_place_for_them(tmp_pat
     compile_ = Parallel.compile
     monkeypatch.setattr(Parallel, "compile", lambda *a: compiled.append(1) or compile_(*a))
     programs = {}
-    job = make_job(tmp_path / "one", epochs=1, steps_per_dispatch=3, programs=programs)  # 3 and 1 of 4 steps
+    job = make_job(tmp_path / "one", epochs=1, steps_per_dispatch=3, compiled_steps=programs)  # 3 and 1 of 4 steps
     one = loop.run(job)
     two = loop.run(dataclasses.replace(job, folder=tmp_path / "two"))
     assert sorted(programs) == [1, 3] and len(compiled) == 2
@@ -145,7 +145,9 @@ def test_progress_of_another_network_is_an_error_that_names_the_folder(tmp_path)
     progress = checkpoint.Progress(tmp_path)
     progress.save(create_state(job.variables, job.optimizer, steps.METRICS).replace(step=jnp.int32(4)), [])
     progress.close()
-    reader = fakes.reader("cnn1d", (0, 1))
-    other = dataclasses.replace(job, reader=reader, variables=init_variables(reader.model, jax.random.key(0), 2, 4096))
+    lead_network = fakes.lead_network("cnn1d", (0, 1))
+    other = dataclasses.replace(
+        job, lead_network=lead_network, variables=init_variables(lead_network.model, jax.random.key(0), 2, 4096)
+    )
     with pytest.raises(checkpoint.CheckpointError, match=r"progress/4: cannot be restored .* delete that folder"):
         loop.run(other)

@@ -14,7 +14,7 @@ import pytest
 from configs import common
 from lrhnet_jax import losses
 from lrhnet_jax.data import splits
-from lrhnet_jax.data.batch import Reader
+from lrhnet_jax.data.batch import LeadNetwork
 from lrhnet_jax.data.store import make_store, random_shifts
 from lrhnet_jax.experiment import graph
 from lrhnet_jax.experiment import teachers as teaching
@@ -75,10 +75,10 @@ def initialize(key):
 
 def make(inputs, folder, name="taught", number=0, seed=0, **changes):
     weights, alpha, kl_weight, temperature, rate = NUMBERS[name]
-    reader = Reader(Tiny(), (0, 1))
+    lead_network = LeadNetwork(Tiny(), (0, 1))
     job = Job(
         name=f"{name}{number}{seed}",
-        reader=reader,
+        lead_network=lead_network,
         variables=initial(seed),
         teachers=(),
         inputs=inputs[number],
@@ -93,7 +93,7 @@ def make(inputs, folder, name="taught", number=0, seed=0, **changes):
         score_name="validation_score",
         folder=folder / f"{name}{number}{seed}",
         rate=rate,
-        programs=PROGRAMS[number],
+        compiled_steps=PROGRAMS[number],
     )
     return dataclasses.replace(job, **changes)
 
@@ -141,7 +141,7 @@ def test_each_network_of_any_fold_is_the_one_that_trains_alone(inputs, tmp_path)
 def test_several_devices_share_out_networks_and_a_methods_memory_is_each_networks_own(inputs, tmp_path):
     told = steps.Distillation((0.6, 0.4), method=losses.PSKD(), epochs=EPOCHS)
     members = [("taught", 0, seed) for seed in range(3)]  # on two devices: the last one fills up
-    found = run_both_ways(inputs, tmp_path, members, devices=2, distillation=told, programs={})
+    found = run_both_ways(inputs, tmp_path, members, devices=2, distillation=told, compiled_steps={})
     assert distance(found[0].state.auxiliary.memory, found[1].state.auxiliary.memory) > 1e-2
 
 
@@ -189,7 +189,7 @@ def test_a_student_without_teachers_learns_from_labels_alone_among_taught_ones(i
             inputs=inputs[0].replace(teacher_logits=jnp.zeros((26, 0, 0, 24))),
             distillation=steps.Distillation(),
             folder=tmp_path / "plain",
-            programs=None,
+            compiled_steps=None,
         )
     )
     assert_close(loop.run(job).variables, plain.variables, atol=1e-6)
@@ -206,16 +206,16 @@ def test_data_and_teachers_are_there_once_whatever_the_number_of_networks(inputs
     parallel = make_parallel("jit", 2)
     jobs = [make(inputs, tmp_path, *member, parallel=parallel) for member in [*MEMBERS, MEMBERS[0]]]
     together = many_networks.Together(jobs)
-    now = together.place(many_networks.stack([first_state(job) for job in jobs]))
+    state = together.place(many_networks.stack([first_state(job) for job in jobs]))
     # As GPUs and TPUs get it.
-    exported = jax.export.export(together.program(PER_EPOCH), platforms=["cuda", "tpu"])(*together.arguments(now))
+    exported = jax.export.export(together.program(PER_EPOCH), platforms=["cuda", "tpu"])(*together.arguments(state))
     lowered = exported.mlir_module()
     assert exported.nr_devices == 2 and "jax.buffer_donor" in lowered  # the state is donated
     rows, records = len(inputs[0].store.signals), 26 + 27
     for shape in (f"{rows}x12xf16", f"{records}x2x2x24xf32", f"{records}x2xi32"):
         assert f"tensor<{shape}>" in lowered
         assert f"x{shape}>" not in lowered  # no leading axis
-    assert len(now.step.sharding.device_set) == 2 and now.step.shape == (4,)
+    assert len(state.step.sharding.device_set) == 2 and state.step.shape == (4,)
 
 
 def test_a_network_that_diverges_is_named(inputs, tmp_path):
@@ -251,7 +251,7 @@ def tiny_graph(monkeypatch):
 
     def make_folds(workdir, devices=1):
         parallel = make_parallel("jit", devices)
-        placed = parallel.place(store)
+        placed = parallel.replicate(store)
         return config, [
             Fold(config, networks, records, placed, parallel, i, parted[i], sizes, workdir / f"fold{i}", programs)
             for i in (0, 1)

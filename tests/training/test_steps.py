@@ -24,46 +24,50 @@ def setting():
     """A store of 40 records, two teachers and a student, untrained."""
     records = fakes.records(40)
     store = make_store(records, WINDOW)
-    readers = {"wide": fakes.reader("lrhnet", (0, 1, 7)), "narrow": fakes.reader("lrhnet"), "student": fakes.reader()}
+    lead_networks = {
+        "wide": fakes.lead_network("lrhnet", (0, 1, 7)),
+        "narrow": fakes.lead_network("lrhnet"),
+        "student": fakes.lead_network(),
+    }
     keys = jax.random.split(jax.random.key(0), 3)
     variables = {
-        name: init_variables(reader.model, key, len(reader.columns), WINDOW)
-        for (name, reader), key in zip(readers.items(), keys, strict=True)
+        name: init_variables(lead_network.model, key, len(lead_network.columns), WINDOW)
+        for (name, lead_network), key in zip(lead_networks.items(), keys, strict=True)
     }
-    return store, readers, variables
+    return store, lead_networks, variables
 
 
 def trained(setting, inputs, weights, count=1, dispatches=10, optimizer=None):
-    _, readers, variables = setting
+    _, lead_networks, variables = setting
     optimizer = optimizer or optax.adam(1e-3)
     names = ("wide", "narrow")[: len(inputs.teachers)]
     distillation = steps.Distillation(weights)
-    inputs = inputs.replace(member=distillation.member(jax.random.key(5)))
+    inputs = inputs.replace(numbers=distillation.numbers(jax.random.key(5)))
     step = jax.jit(
         steps.make_steps(
             BATCH,
             WINDOW,
             count,
-            readers["student"],
-            [readers[name] for name in names],
+            lead_networks["student"],
+            [lead_networks[name] for name in names],
             optimizer,
             distillation,
         )
     )
-    now = create_state(variables["student"], optimizer, steps.METRICS)
+    state = create_state(variables["student"], optimizer, steps.METRICS)
     totals = []
     for i in range(dispatches):
         order = epoch_order(jax.random.key(6), i * count // (len(inputs.records) // BATCH), len(inputs.records))
-        now = step(now, inputs, order)
-        totals.append({name: float(value) for name, value in now.totals.items()})
-    return now, totals
+        state = step(state, inputs, order)
+        totals.append({name: float(value) for name, value in state.totals.items()})
+    return state, totals
 
 
 def test_precomputed_and_in_graph_teachers_train_the_same_student(setting, tmp_path):
-    store, readers, variables = setting
+    store, lead_networks, variables = setting
     rows = np.arange(32, dtype=np.int32)
     shifts = random_shifts(jax.random.key(1), store.lengths, WINDOW, 3)[:32]
-    named = [(name, teaching.Trained(readers[name], variables[name], {})) for name in ("wide", "narrow")]
+    named = [(name, teaching.Trained(lead_networks[name], variables[name], {})) for name in ("wide", "narrow")]
     common = dict(window=WINDOW, batch_size=16, cache=tmp_path)
     in_graph = teaching.make_inputs(store, rows, shifts, named, precompute=False, **common)
     precomputed = teaching.make_inputs(store, rows, shifts, named, precompute=True, **common)
@@ -82,16 +86,18 @@ def test_precomputed_and_in_graph_teachers_train_the_same_student(setting, tmp_p
 
 
 def test_cached_teacher_logits_are_the_ones_computed(setting, tmp_path):
-    store, readers, variables = setting
+    store, lead_networks, variables = setting
     rows, shifts = np.arange(9, dtype=np.int32), jnp.full((9, 2), -3)
-    named = [("wide", teaching.Trained(readers["wide"], variables["wide"], {}))]
+    named = [("wide", teaching.Trained(lead_networks["wide"], variables["wide"], {}))]
     common = dict(precompute=True, window=WINDOW, batch_size=4, cache=tmp_path)
     first = teaching.make_inputs(store, rows, shifts, named, **common)
     again = teaching.make_inputs(
         store, rows, shifts, [("wide", dataclasses.replace(named[0][1], variables={}))], **common
     )
     np.testing.assert_array_equal(first.teacher_logits, again.teacher_logits)
-    expected = predict.logits(readers["wide"], variables["wide"], store, rows, np.full(9, -3, np.int32), WINDOW, 9)
+    expected = predict.logits(
+        lead_networks["wide"], variables["wide"], store, rows, np.full(9, -3, np.int32), WINDOW, 9
+    )
     np.testing.assert_allclose(first.teacher_logits[:, 0, 0], expected, atol=1e-5)
 
 
@@ -118,7 +124,7 @@ def test_metrics_are_summed_over_the_epoch_and_begin_anew(setting):
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
 def test_the_output_bias_moves_by_the_closed_form_gradient(setting, kind):
     """d/db of alpha BCE + (1 - alpha) sum w KL, for the last bias: by hand from the logits."""
-    store, readers, variables = setting
+    store, lead_networks, variables = setting
     index, shift = jnp.arange(BATCH), jnp.zeros(BATCH, jnp.int32)
     signal = cut_windows(store, index, shift, WINDOW)
     teacher = jax.random.normal(jax.random.key(2), (2, BATCH, 24)) * 3
@@ -128,12 +134,12 @@ def test_the_output_bias_moves_by_the_closed_form_gradient(setting, kind):
     before = create_state(variables["student"], optimizer, steps.METRICS)
     distillation = steps.Distillation(weights, alpha, temperature, kind=kind)
     step = functools.partial(
-        steps.train_step, reader=readers["student"], optimizer=optimizer, distillation=distillation
+        steps.train_step, lead_network=lead_networks["student"], optimizer=optimizer, distillation=distillation
     )
     after = jax.jit(step)(before, batch, jax.random.key(0))
-    reader = readers["student"]
-    apply = jax.jit(lambda *args: reader.model.apply(*args, train=True, mutable=["batch_stats"])[0])
-    z = apply(before.variables, reader.read(signal), batch.demographics).logits
+    lead_network = lead_networks["student"]
+    apply = jax.jit(lambda *args: lead_network.model.apply(*args, train=True, mutable=["batch_stats"])[0])
+    z = apply(before.variables, lead_network.read(signal), batch.demographics).logits
     bce = (jax.nn.sigmoid(z) - batch.labels).mean(0) / 24
     soften = jax.nn.softmax if kind == "softmax" else lambda logits: jax.nn.sigmoid(logits) / 24
     soft = soften(z / temperature)
@@ -147,7 +153,7 @@ def test_the_output_bias_moves_by_the_closed_form_gradient(setting, kind):
 
 @pytest.mark.parametrize("weights", [(), (1.0,)])
 def test_exclusive_labels_are_learned_by_cross_entropy(setting, weights):
-    store, readers, variables = setting
+    store, lead_networks, variables = setting
     index = jnp.arange(BATCH)
     labels = jax.nn.one_hot(index % 24, 24)
     batch = Batch(
@@ -160,13 +166,13 @@ def test_exclusive_labels_are_learned_by_cross_entropy(setting, weights):
     totals = {}
     for kind in ("independent", "exclusive"):
         distillation = steps.Distillation(weights, labels=kind)
-        now = create_state(variables["student"], optimizer, distillation.metrics)
-        options = {"reader": readers["student"], "optimizer": optimizer, "distillation": distillation}
+        state = create_state(variables["student"], optimizer, distillation.metrics)
+        options = {"lead_network": lead_networks["student"], "optimizer": optimizer, "distillation": distillation}
         step = jax.jit(functools.partial(steps.train_step, **options))
-        totals[kind] = step(now, batch, jax.random.key(0)).totals
-    output = readers["student"].model.apply(
+        totals[kind] = step(state, batch, jax.random.key(0)).totals
+    output = lead_networks["student"].model.apply(
         variables["student"],
-        readers["student"].read(batch.signal),
+        lead_networks["student"].read(batch.signal),
         batch.demographics,
         train=True,
         mutable=["batch_stats"],
