@@ -57,6 +57,11 @@ def plain() -> contextlib.AbstractContextManager[None]:
     return _set(_plain_only, True)
 
 
+def is_plain() -> bool:
+    """Whether a program is being traced for a converter; see `plain`."""
+    return _plain_only.get()
+
+
 def conv1d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: tuple[int, int] = (0, 0)) -> jax.Array:
     """Cross-correlation over time, as torch.nn.Conv1d computes it. Differentiable once, in reverse mode.
 
