@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _arguments(arguments)
     planned = settings(options.counts, options.batch, options.strong_batch)
     found, left_out = [], []
-    for network, kind in itertools.product(options.networks.split(","), options.parallel.constrain_batch(",")):
+    for network, kind in itertools.product(options.networks.split(","), options.parallel.split(",")):
         if kind == "pmap" and jax.process_count() > 1:
             left_out.append(f"{network} by pmap, which runs in one process")
             continue
