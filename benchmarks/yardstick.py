@@ -35,7 +35,7 @@ from lrhnet_jax.runtime.files import write_json
 from lrhnet_jax.scoring import metrics, predict
 from lrhnet_jax.tasks import physionet2020
 from lrhnet_jax.training import loop, optim, steps
-from lrhnet_jax.training.job import Job
+from lrhnet_jax.training.job import Job, median_speed
 from lrhnet_jax.training.state import init_variables
 
 TRAIN_FOLDS, TEST_FOLD = tuple(range(1, 8)), 8
@@ -123,7 +123,7 @@ def run(entry: Entry, records: Dataset, folds: np.ndarray, folder: pathlib.Path,
         "best_epoch": result.best_epoch,
         "last": scores[-1],
         "ratio": max(scores) / entry.reference,
-        "samples_per_second": float(np.median([row["samples_per_second"] for row in result.history])),
+        "samples_per_second": median_speed(result.history),
         "history": result.history,
     }
 

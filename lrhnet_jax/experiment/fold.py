@@ -5,7 +5,7 @@ import logging
 import pathlib
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +21,12 @@ from lrhnet_jax.data.store import Store, random_shifts
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.experiment import assess, graph, provenance
 from lrhnet_jax.experiment import teachers as teaching
+from lrhnet_jax.report import schema
 from lrhnet_jax.runtime import processes
 from lrhnet_jax.runtime.devices import Parallel
 from lrhnet_jax.runtime.files import read_json, write_json
 from lrhnet_jax.training import checkpoint, loop, optim
-from lrhnet_jax.training.job import Job, Result
+from lrhnet_jax.training.job import Job, Result, median_speed
 from lrhnet_jax.training.state import init_variables
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Fold:
         self.trained: dict[str, teaching.Trained] = {}
         self.assessor = assess.Assessor(self.config, self.records, self.store, self.split, self.parallel)
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> schema.FoldResult:
         """Trains or loads every network, scores it, and compares the pairs of `graph.comparisons`."""
         logger.info("fold %d: %s", self.fold, self.split.sizes())
         for network in self.networks:
@@ -72,9 +73,9 @@ class Fold:
             network.name: self.assessor.network(network.name, self.trained[network.name], self.folder_of(network))
             for network in self.networks
         }
-        pairs = graph.comparisons(self.networks)
+        pairs, split = graph.comparisons(self.networks), self.split
         return {
-            "records": self.split.sizes(),
+            "records": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
             "networks": rows,
             "comparisons": processes.from_first(lambda: self.assessor.comparisons(pairs, self.folder / "networks")),
         }
@@ -98,8 +99,9 @@ class Fold:
             variables = processes.from_first(
                 lambda: teaching.load(adopted, lead_network, self.config.preprocess, self.config.window, classes)
             )
-            log = {"epochs": 0, "best_epoch": 0, "history": [], "loaded_from": network.checkpoint}
-            self._keep(adopted, variables, log)
+            self._keep(
+                adopted, variables, {"epochs": 0, "best_epoch": 0, "history": [], "loaded_from": network.checkpoint}
+            )
         elif network.prune:
             variables, options, log = self._prune(network)
             self._keep(dataclasses.replace(network, options=options), variables, log)
@@ -108,16 +110,15 @@ class Fold:
 
     def keep(self, network: graph.Network, result: Result) -> None:
         """Saves a network that has been trained: it is finished."""
-        rates = sorted(row["samples_per_second"] for row in result.history)
-        log = {
+        log: schema.Training = {
             "epochs": network.train["epochs"],
             "best_epoch": result.best_epoch,
-            "samples_per_second": rates[len(rates) // 2],
+            "samples_per_second": median_speed(result.history),
             "history": result.history,
         }
         self._keep(network, result.variables, log)
 
-    def _keep(self, network: graph.Network, variables: Any, log: dict[str, Any]) -> None:
+    def _keep(self, network: graph.Network, variables: Any, log: schema.Training) -> None:
         folder = self.folder_of(network)
         write_json(folder / "training.json", log)
         meta = provenance.describe_model(self.config, network, self.records, variables)
@@ -132,7 +133,7 @@ class Fold:
     def _key(self, name: str) -> jax.Array:
         return jax.random.fold_in(self.key, zlib.crc32(name.encode()))
 
-    def _prune(self, network: graph.Network) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    def _prune(self, network: graph.Network) -> tuple[Any, dict[str, Any], schema.Training]:
         settings, folder = network.pruning, self.folder_of(network)
         assert settings is not None
         # A control is the same network as its ticket, from the same initialisation, in the same order of records.
@@ -141,7 +142,7 @@ class Fold:
         def with_options(options: dict[str, Any]) -> graph.Network:
             return dataclasses.replace(network, options=options)
 
-        return rounds.Lottery(
+        variables, options, log = rounds.Lottery(
             job=dataclasses.replace(self.job(network, self.inputs([network]), key=key), compiled_steps={}),
             settings=settings,
             name=network.model,
@@ -155,6 +156,8 @@ class Fold:
             key=key,
             ticket=folder.with_name(settings.ticket) if settings.ticket else None,
         ).run()
+        # `compress` may not import `report`: a test holds its log to the schema.
+        return variables, options, cast(schema.Training, log)
 
     def _init(self, network: graph.Network, key: jax.Array) -> dict[str, Any]:
         return init_variables(self._lead_network(network).model, key, len(network.leads), self.config.window)
@@ -241,7 +244,7 @@ class Fold:
         return lambda variables: self.assessor.epoch_score(lead_network, variables)
 
 
-def _read_finished(folder: pathlib.Path) -> tuple[dict[str, Any], Any, dict[str, Any]] | None:
+def _read_finished(folder: pathlib.Path) -> tuple[dict[str, Any], Any, schema.Training] | None:
     """Returns a finished network's options, variables and training log; None if it is not finished."""
     if not checkpoint.is_finished(folder):
         return None

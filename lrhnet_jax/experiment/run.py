@@ -22,6 +22,7 @@ from lrhnet_jax.experiment import assess, graph, provenance
 from lrhnet_jax.experiment import teachers as teaching
 from lrhnet_jax.experiment.fold import Fold, create_model
 from lrhnet_jax.report import page as report
+from lrhnet_jax.report import schema
 from lrhnet_jax.runtime import interrupt, processes
 from lrhnet_jax.runtime.devices import Parallel, make_parallel
 from lrhnet_jax.runtime.files import write_json
@@ -66,10 +67,10 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
         records.columns(network.leads)
     provenance.claim(workdir, config, records)
     if records.synthetic:
-        logger.warning("%s", data.SYNTHETIC_NOTICE)
+        logger.warning("%s", provenance.SYNTHETIC_NOTICE)
     logger.info("%d records of %s on %s", len(records), records.name, provenance.device())
     store = parallel.replicate(stream.make_store(records, config.window, config.input, parallel.local_devices))
-    results = provenance.describe(config, networks, records)
+    origin = provenance.describe(config, networks, records)
     compiled_steps: dict[Any, dict[Any, Any]] = {}
 
     numbers = list(range(splits.NUM_FOLDS)) if config.fold == "all" else [int(config.fold)]
@@ -88,10 +89,13 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
         else:
             together = {number: make_fold(number) for number in numbers}
             _train_together(config, list(together.values()), workdir)
-    for number in numbers:
-        results["folds"][str(number)] = (together.pop(number, None) or make_fold(number)).run()
-    results["summary"] = assess.summarize(results["folds"], config.evaluation.decision)
-    results["created"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    folds = {str(number): (together.pop(number, None) or make_fold(number)).run() for number in numbers}
+    results: schema.Results = {
+        **origin,
+        "folds": folds,
+        "summary": assess.summarize(folds, config.evaluation.decision),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
     write_json(workdir / "results.json", results)
     page = processes.from_first(lambda: report.write(results, workdir))
     return f"{report.table(results)}\n\nreport: {page}\nresults: {workdir / 'results.json'}"

@@ -15,6 +15,7 @@ from lrhnet_jax.data.store import Store
 from lrhnet_jax.errors import CheckpointError, ConfigError
 from lrhnet_jax.experiment import graph
 from lrhnet_jax.models import torch_weights
+from lrhnet_jax.report.schema import Training
 from lrhnet_jax.runtime import processes
 from lrhnet_jax.runtime.devices import Parallel
 from lrhnet_jax.runtime.files import read_json, write_whole
@@ -30,7 +31,7 @@ class Trained:
 
     lead_network: LeadNetwork
     variables: dict[str, Any]
-    log: dict[str, Any]
+    log: Training
 
 
 def distillation(

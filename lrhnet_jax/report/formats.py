@@ -25,9 +25,9 @@ def percent(value: float | None, sign: str = "") -> str:
     return "-" if value is None else f"{100 * value:{sign}.1f}"
 
 
-def kibibytes(size: float | None) -> str:
-    """Returns "334.5" of a size in bytes; "" where it is not known."""
-    return "" if size is None else f"{size / 1024:,.1f}"
+def kibibytes(size: int) -> str:
+    """Returns "334.5" of a size in bytes."""
+    return f"{size / 1024:,.1f}"
 
 
 def interval(value: float | None, low: float | None, high: float | None, sign: str = "") -> str:
