@@ -2,7 +2,7 @@
 
 import logging
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,17 @@ _MOST_BARS = 12  # of a class; more are hairlines, and the report's table says i
 
 def write(results: Results, folder: pathlib.Path) -> list[tuple[str, str]]:
     """Draws what `results` has data for; returns (path relative to `folder`'s parent, caption) of each figure."""
+    folder.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    drawn = []
+    for name, figure, caption in draw(results):
+        figure.savefig(folder / f"{name}.png", dpi=DPI)
+        drawn.append((f"{folder.name}/{name}.png", caption))
+    return drawn
+
+
+def draw(results: Results) -> "Iterator[tuple[str, Figure, str]]":
+    """Yields name, figure and caption of everything that `results` has data for; figures of generated ECGs say so."""
     compare = paper.applies(score_tables.task_of(results).name)
     drawers: dict[str, tuple[Callable[[Results], Figure | None], str]] = {
         "training": (
@@ -42,17 +53,17 @@ def write(results: Results, folder: pathlib.Path) -> list[tuple[str, str]]:
             "Records that carry both classes; the diagonal counts each class" + (" (Fig. 4)." if compare else "."),
         ),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    drawn = []
-    for name, (draw, caption) in drawers.items():
-        figure = draw(results)
+    for name, (drawer, caption) in drawers.items():
+        figure = drawer(results)
         if figure is not None:
             if results["dataset"]["synthetic"]:
-                figure.text(0.005, 0.005, "SYNTHETIC DATA", fontsize=8, weight="bold", color="#b5454f")
-            figure.savefig(folder / f"{name}.png", dpi=DPI)
-            drawn.append((f"{folder.name}/{name}.png", caption))
-    return drawn
+                mark_synthetic(figure)
+            yield name, figure, caption
+
+
+def mark_synthetic(figure: "Figure") -> None:
+    """Writes SYNTHETIC DATA below a figure of constrained layout, in a place of its own, so that it covers nothing."""
+    figure.supxlabel("SYNTHETIC DATA", x=0.005, ha="left", fontsize=8, weight="bold", color="#b5454f")
 
 
 def training_curves(results: Results) -> "Figure | None":
