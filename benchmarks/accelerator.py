@@ -45,7 +45,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from benchmarks import cases, ceilings, environment, measure, torch_worker
+from benchmarks import cases, ceilings, measure, torch_worker
+from lrhnet_jax.runtime import environment, host
 from lrhnet_jax.runtime.devices import one_device
 
 BATCHES = (64, 256, 1024, 4096)
@@ -119,7 +120,7 @@ def prepare(
     options: argparse.Namespace,
 ) -> list[Program]:
     """Returns our programs, all compiled, when PyTorch's children are ready too."""
-    cores = 1 if jax.default_backend() == "cpu" else len(os.sched_getaffinity(0))
+    cores = 1 if jax.default_backend() == "cpu" else host.cores()
     with ThreadPoolExecutor(max(1, len(workers))) as waiting, ThreadPoolExecutor(cores) as pool:
 
         def wait(task: torch_worker.Task, worker: torch_worker.Worker) -> None:
@@ -274,7 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # PyTorch needs some of the memory
     result: dict[str, Any] = {
         "benchmark": "accelerator",
-        **environment.describe(),
+        **environment.describe("torch"),
         "window": options.window,
         "steps": options.steps,
     }

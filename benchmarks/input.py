@@ -16,7 +16,6 @@ Streaming shares the processors with the step where both run on them: on a CPU i
 """
 
 import functools
-import json
 import multiprocessing
 import os
 import pathlib
@@ -30,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import environment, measure, recipe
+from benchmarks import measure, recipe
 from data_builders import build, shards
 from lrhnet_jax import models
 from lrhnet_jax.data import dataset, stream, tfds_reader
@@ -38,7 +37,9 @@ from lrhnet_jax.data.batch import Inputs, LeadNetwork, draw_epoch, epoch_order
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import Store, cut_windows, make_store, random_shifts
 from lrhnet_jax.ecg.leads import parse_leads
+from lrhnet_jax.runtime import environment
 from lrhnet_jax.runtime.devices import make_parallel
+from lrhnet_jax.runtime.files import read_json, write_json
 from lrhnet_jax.tasks import physionet2020
 from lrhnet_jax.training import optim, steps
 from lrhnet_jax.training.state import create_state, init_variables
@@ -51,7 +52,7 @@ def make_set(folder: pathlib.Path, records: int) -> pathlib.Path:
     """Returns a built synthetic set of at least `records` records, of links to one shard of generated ones."""
     path = build.build_synthetic(folder, min(records, shards.RECORDS_PER_SHARD))
     description = path / "dataset_info.json"
-    info = json.loads(description.read_text())
+    info = read_json(description)
     split = info["splits"][0]
     size, length = int(split["numBytes"]), int(split["shardLengths"][0])
     count = -(-records // length)
@@ -63,7 +64,7 @@ def make_set(folder: pathlib.Path, records: int) -> pathlib.Path:
     for link in path.glob("*.link"):
         link.rename(link.with_suffix(""))
     split |= {"numBytes": str(size * count), "shardLengths": [str(length)] * count}
-    description.write_text(json.dumps(info))
+    write_json(description, info)
     return path
 
 
@@ -269,7 +270,7 @@ def table(result: dict[str, Any]) -> str:
 
 def run(path: pathlib.Path, options: Any, batches: list[int]) -> dict[str, Any]:
     """Returns all measurements on the set built at `path`."""
-    described = environment.describe()
+    described = environment.describe("torch")
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         load = pool.apply(measure_load, (path, options.window))
     records = dataset.load(path, memory_map=True)

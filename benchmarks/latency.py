@@ -21,7 +21,6 @@ run in this process, in turns, with all cores; logits are fetched every time. A 
 form is faster. Batch 1 has ten times as many turns. Measure on an idle machine: see benchmarks.step.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,13 +31,14 @@ import numpy as np
 import torch
 from torch.fx.experimental import optimization
 
-from benchmarks import environment, measure
+from benchmarks import measure
 from benchmarks.measure import Task
 from benchmarks.step import TORCH_MODELS, make_batch
 from lrhnet_jax import export, models
 from lrhnet_jax.deploy import exported, fold_batchnorm
 from lrhnet_jax.errors import UserError
 from lrhnet_jax.models import layers, torch_weights
+from lrhnet_jax.runtime import environment, host
 from lrhnet_jax.tasks import physionet2020
 
 TURNS_OF_ONE = 10  # times as many at batch 1
@@ -199,10 +199,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.smoke:
         options.window, options.repeats, options.eager_only, batches = 2304, 1, True, batches[:1]
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(host.cores())
     result = {
         "benchmark": "latency",
-        **environment.describe(),
+        **environment.describe("torch"),
         "torch_threads": torch.get_num_threads(),
         "window": options.window,
         "classes": len(physionet2020.CLASSES),

@@ -1,7 +1,6 @@
 """What the benchmarks share: tasks that take turns, medians and ratios, the JSON file, the table, the flags."""
 
 import argparse
-import json
 import pathlib
 import statistics
 import time
@@ -9,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from lrhnet_jax.report import formats
 
 REST = 0.02  # seconds between measurements: PyTorch's threads spin for a while after their work
 
@@ -72,32 +73,12 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def write(result: Mapping[str, Any], output: pathlib.Path | None) -> None:
     """Writes a result as JSON, where an output file was asked for. A run that is killed leaves a whole file."""
+    from lrhnet_jax.runtime.files import write_json  # late: it brings JAX, which PyTorch's processes do without
+
     if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        partial = output.with_name(f"{output.name}.partial")
-        partial.write_text(json.dumps(result, indent=1) + "\n")
-        partial.replace(output)
+        write_json(output, result)
 
 
 def table(rows: Sequence[Sequence[Any]]) -> str:
     """Returns rows for the terminal, in columns; the first row heads them, text is flush left and numbers right."""
-    texts = [[_text(value) for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    left = [all(isinstance(value, str) for value in column) for column in zip(*rows[1:], strict=True)]
-    left = left or [True] * len(widths)
-    lines = (
-        "  ".join(
-            text.ljust(width) if flush else text.rjust(width)
-            for text, width, flush in zip(row, widths, left, strict=True)
-        )
-        for row in texts
-    )
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return "\n".join(formats.columns(rows, rule=False))

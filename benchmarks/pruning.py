@@ -15,12 +15,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import environment, measure
+from benchmarks import measure
 from lrhnet_jax import tasks
 from lrhnet_jax.data.batch import LeadNetwork, predict_logits
 from lrhnet_jax.report import formats
 from lrhnet_jax.report.pruning import PAPER_COMPRESSION
 from lrhnet_jax.report.schema import Results
+from lrhnet_jax.runtime import environment
 from lrhnet_jax.runtime.files import read_json, write_text
 from lrhnet_jax.scoring.schema import Difference
 from lrhnet_jax.scoring.score import headline

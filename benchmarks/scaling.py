@@ -16,7 +16,6 @@ without one of them wait. pmap runs in a single process only.
 
 import argparse
 import itertools
-import json
 import math
 import pathlib
 import statistics
@@ -26,9 +25,11 @@ from typing import Any, NamedTuple
 
 import jax
 
-from benchmarks import cases, environment
-from lrhnet_jax.runtime import processes
+from benchmarks import cases
+from lrhnet_jax.report import formats
+from lrhnet_jax.runtime import environment, processes
 from lrhnet_jax.runtime.devices import PARALLEL_KINDS, Parallel
+from lrhnet_jax.runtime.files import write_json
 
 
 class Setting(NamedTuple):
@@ -93,17 +94,11 @@ def rows(
 
 def table(result: Mapping[str, Any]) -> str:
     """Returns the result for the terminal."""
-    lines = [
-        f"{result['device']} in {result['processes']} process(es), window {result['window']}, {result['dtype']}",
-        f"{'network':10s} {'parallel':8s} {'scaling':8s} {'devices':>7s} {'batch':>6s} {'samples/s':>11s} "
-        f"{'efficiency':>10s}",
-    ]
-    for row in result["rows"]:
-        lines.append(
-            f"{row['network']:10s} {row['parallel']:8s} {row['scaling']:8s} {row['devices']:7d} {row['batch']:6d} "
-            f"{row['samples_per_second']:11.1f} {row['efficiency']:10.2f}"
-        )
-    return "\n".join([*lines, *(f"left out: {text}" for text in result["left_out"])])
+    fields = ("network", "parallel", "scaling", "devices", "batch", "samples_per_second", "efficiency")
+    rows = [[row[field] for field in fields] for row in result["rows"]]
+    lines = formats.columns([[field.replace("_per_second", "/s") for field in fields], *rows], rule=False)
+    head = f"{result['device']} in {result['processes']} process(es), window {result['window']}, {result['dtype']}"
+    return "\n".join([head, *lines, *(f"left out: {text}" for text in result["left_out"])])
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -169,8 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "left_out": left_out,
     }
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=1) + "\n")
+        write_json(options.output, result)
     print(table(result))
 
 

@@ -141,12 +141,12 @@ def run(options: Any) -> dict[str, Any]:
     """Returns the seconds of every stage of every kind of process, by turn, and their medians."""
     import numpy as np
 
-    from benchmarks import environment
     from data_builders import build
     from lrhnet_jax.data import dataset
     from lrhnet_jax.ecg.leads import parse_leads
+    from lrhnet_jax.runtime import environment
 
-    described = environment.describe()
+    described = environment.describe("torch")
     with tempfile.TemporaryDirectory(prefix="lrhnet-startup-") as scratch:
         folders = {name: pathlib.Path(scratch, name) for name in ("torch", "cache")}
         folders["torch"].mkdir()

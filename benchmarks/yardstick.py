@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import environment
+from benchmarks import measure
 from data_builders import build
 from lrhnet_jax import models
 from lrhnet_jax.data import dataset
@@ -30,7 +30,7 @@ from lrhnet_jax.data.batch import Inputs, LeadNetwork
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import make_store
 from lrhnet_jax.ecg.leads import parse_leads
-from lrhnet_jax.runtime import host, interrupt, log
+from lrhnet_jax.runtime import environment, host, interrupt, log
 from lrhnet_jax.runtime.files import write_json
 from lrhnet_jax.scoring import metrics, predict
 from lrhnet_jax.tasks import physionet2020
@@ -164,12 +164,9 @@ def main(arguments: Sequence[str] | None = None) -> dict:
         folder = options.workdir / f"networks-seed{options.seed}" / name
         results["networks"][name] = run(entry, records, folds, folder, options.window, options.seed)
         write_json(options.output or options.workdir / "yardstick.json", results)
-    print(f"{'network':<12}{'epochs':>7}{'best AP':>9}{'reference':>11}{'ratio':>7}{'samples/s':>11}")
-    for name, row in results["networks"].items():
-        print(
-            f"{name:<12}{row['epochs']:>7}{row['best']:>9.3f}{row['reference']:>11.2f}{row['ratio']:>7.2f}"
-            f"{row['samples_per_second']:>11.1f}"
-        )
+    fields = ("epochs", "best", "reference", "ratio", "samples_per_second")
+    rows = [[name, *(row[field] for field in fields)] for name, row in results["networks"].items()]
+    print(measure.table([["network", "epochs", "best AP", "reference", "ratio", "samples/s"], *rows]))
     return results
 
 

@@ -23,10 +23,9 @@ from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.splits import Split
 from lrhnet_jax.data.store import Store, random_shifts
 from lrhnet_jax.errors import DataError
-from lrhnet_jax.experiment import provenance
 from lrhnet_jax.experiment.teachers import Trained
 from lrhnet_jax.report import schema, seed_groups
-from lrhnet_jax.runtime import processes
+from lrhnet_jax.runtime import environment, processes
 from lrhnet_jax.runtime.devices import Parallel
 from lrhnet_jax.runtime.files import read_json, write_json, write_whole
 from lrhnet_jax.scoring import predict, thresholds
@@ -141,7 +140,7 @@ class Assessor:
             "seconds": seconds,
             "records": len(parts["validation"]),
             "batch_size": predict.windows_a_call(self.config.evaluation.batch_size, self.parallel.devices),
-            "device": provenance.device(),
+            "device": environment.device(),
         }
         write_json(folder / "evaluation.json", evaluation)
 

@@ -1,10 +1,8 @@
 """What a run and its networks are and where they come from: the hold on a folder, and the heads of their files."""
 
 import hashlib
-import importlib.metadata
 import json
 import pathlib
-import platform
 import shlex
 import sys
 from typing import Any
@@ -18,7 +16,7 @@ from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.errors import CheckpointError, ConfigError
 from lrhnet_jax.experiment import graph
 from lrhnet_jax.report import schema
-from lrhnet_jax.runtime import processes
+from lrhnet_jax.runtime import environment, processes
 from lrhnet_jax.runtime.files import read_json, write_json
 from lrhnet_jax.training.state import variable_shapes
 
@@ -28,7 +26,6 @@ SYNTHETIC_NOTICE = (
     "SYNTHETIC DATA: every number below was measured on generated ECGs. It shows that the software works; it says "
     "nothing about patients and cannot be compared with published results."
 )
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "lrhnet-jax")
 
 
 def check_same(what: dict[str, Any]) -> None:
@@ -86,22 +83,6 @@ def differences(a: Any, b: Any, path: str = "") -> list[str]:
     return [] if a == b else [path]
 
 
-def device() -> str:
-    """Returns what the run computes on, for people."""
-    among = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    return f"{jax.device_count()} x {jax.devices()[0].device_kind}{among}"
-
-
-def versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
-
-
 def describe(config: ConfigDict, networks: list[graph.Network], records: Dataset) -> schema.Provenance:
     """Returns results.json without its results."""
     return {
@@ -109,8 +90,8 @@ def describe(config: ConfigDict, networks: list[graph.Network], records: Dataset
         "experiment": config.experiment,
         "preset": config.preset,
         "command": shlex.join(["python", "-m", "lrhnet_jax.main", *sys.argv[1:]]),
-        "versions": versions(),
-        "device": device(),
+        "versions": environment.versions(),
+        "device": environment.device(),
         "dataset": describe_data(records),
         "config": config.to_dict(),
         "networks": {

@@ -23,7 +23,7 @@ from lrhnet_jax.experiment import teachers as teaching
 from lrhnet_jax.experiment.fold import Fold, create_model
 from lrhnet_jax.report import page as report
 from lrhnet_jax.report import schema
-from lrhnet_jax.runtime import interrupt, processes
+from lrhnet_jax.runtime import environment, interrupt, processes
 from lrhnet_jax.runtime.devices import Parallel, make_parallel
 from lrhnet_jax.runtime.files import write_json
 from lrhnet_jax.training import checkpoint, many_networks
@@ -45,7 +45,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
       UserError: for a config, data set, or earlier work in `workdir` that does not fit.
     """
     interrupt.install()
-    provenance.check_same({"config": config.to_dict(), "versions": provenance.versions()})
+    provenance.check_same({"config": config.to_dict(), "versions": environment.versions()})
     networks = graph.parse(config.networks.to_dict(), config.train.to_dict())
     _check_choice("config.data", config.data, tasks.choices(config.datasets))
     dataset = tasks.choose(config.data, config.datasets)
@@ -68,7 +68,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     provenance.claim(workdir, config, records)
     if records.synthetic:
         logger.warning("%s", provenance.SYNTHETIC_NOTICE)
-    logger.info("%d records of %s on %s", len(records), records.name, provenance.device())
+    logger.info("%d records of %s on %s", len(records), records.name, environment.device())
     store = parallel.replicate(stream.make_store(records, config.window, config.input, parallel.local_devices))
     origin = provenance.describe(config, networks, records)
     compiled_steps: dict[Any, dict[Any, Any]] = {}
