@@ -4,7 +4,7 @@ import argparse
 import pathlib
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,32 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     flags.add_argument("--repeats", type=int, default=9, help="turns of each task")
     flags.add_argument("--smoke", action="store_true", help="tiny sizes: shows that it runs, measures nothing")
     return flags
+
+
+def several(valid: Iterable[str]) -> Callable[[str], list[str]]:
+    """Returns the type of a flag that takes some of the valid names, with commas between."""
+    names = list(valid)
+
+    def parse(text: str) -> list[str]:
+        chosen = text.split(",")
+        if unknown := [name for name in chosen if name not in names]:
+            raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}; choose of {', '.join(names)}")
+        return chosen
+
+    return parse
+
+
+def numbers(text: str) -> list[int]:
+    """The type of a flag that takes positive whole numbers, with commas between."""
+    chosen = text.split(",")
+    if not all(number.isdecimal() and int(number) for number in chosen):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of positive whole numbers, such as 1,64")
+    return [int(number) for number in chosen]
+
+
+def machine(result: Mapping[str, Any]) -> str:
+    """Returns what a result of `environment.describe` and more was measured on, for the head of its table."""
+    return f"{result['device']} ({result['processor']}, {result['cores']} cores, load {result['load']:.1f})"
 
 
 def write(result: Mapping[str, Any], output: pathlib.Path | None) -> None:

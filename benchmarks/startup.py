@@ -47,7 +47,7 @@ def first_step(clock: Clock, options: Any) -> None:
 
     from lrhnet_jax import models
     from lrhnet_jax.data import dataset
-    from lrhnet_jax.data.batch import Inputs, LeadNetwork, epoch_order
+    from lrhnet_jax.data.batch import LeadNetwork, epoch_order, plain_inputs
     from lrhnet_jax.data.store import make_store
     from lrhnet_jax.ecg.leads import parse_leads
     from lrhnet_jax.runtime import host
@@ -63,14 +63,8 @@ def first_step(clock: Clock, options: Any) -> None:
 
     records = dataset.load(options.data)
     n, key, distillation = len(records), jax.random.key(0), steps.Distillation()
-    inputs = Inputs(
-        store=make_store(records, options.window),
-        records=jnp.arange(n, dtype=jnp.int32),
-        shifts=jnp.zeros((n, 0), jnp.int32),
-        teacher_logits=jnp.zeros((n, 0, 0, len(records.classes))),
-        numbers=distillation.numbers(key),
-    )
-    inputs = jax.block_until_ready(parallel.replicate(inputs))
+    inputs = plain_inputs(make_store(records, options.window), jnp.arange(n))
+    inputs = jax.block_until_ready(parallel.replicate(inputs.replace(numbers=distillation.numbers(key))))
     clock.lap("data")
 
     leads = parse_leads(options.leads)
@@ -189,9 +183,8 @@ def table(result: dict[str, Any]) -> str:
         stages = (medians.get(stage) for stage in STAGES)
         rows.append((kind, *stages, medians["total"], result["ratios"].get(kind)))
     head = (
-        f"{result['device']} ({result['processor']}, {result['cores']} cores, load {result['load']:.1f}); "
-        f"{result['model']}, leads {result['leads']}, batch {result['batch']}, window {result['window']}, "
-        f"{result['records']:,} synthetic records; medians of {result['repeats']}"
+        f"{measure.machine(result)}; {result['model']}, leads {result['leads']}, batch {result['batch']}, window "
+        f"{result['window']}, {result['records']:,} synthetic records; medians of {result['repeats']}"
     )
     return f"{head}\n\n{measure.table(rows)}"
 

@@ -145,8 +145,8 @@ def compare_network(name: str, leads: int, batch: int, window: int, repeats: int
 def table(result: dict[str, Any]) -> str:
     """Returns the result for the terminal."""
     head = (
-        f"{result['device']} ({result['processor']}, {result['cores']} cores, load {result['load']:.1f}), batch "
-        f"{result['batch']}, window {result['window']}; matrix product {result['matmul_gflops']:.0f} GFLOP/s"
+        f"{measure.machine(result)}, batch {result['batch']}, window {result['window']}; matrix product "
+        f"{result['matmul_gflops']:.0f} GFLOP/s"
     )
     rows: list[Sequence[Any]] = [("network", "leads", "task", "samples/s", "PyTorch", "ratio", "CPU", "GFLOP/s")]
     for row in result["networks"]:
@@ -160,15 +160,13 @@ def table(result: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = measure.parser(__doc__)
-    parser.add_argument("--models", default="lrhnet,seresnet", help=f"of {', '.join(TORCH_MODELS)}")
-    parser.add_argument("--leads", default="12,2")
+    several = measure.several(TORCH_MODELS)
+    parser.add_argument("--models", type=several, default="lrhnet,seresnet", help=f"of {', '.join(TORCH_MODELS)}")
+    parser.add_argument("--leads", type=measure.numbers, default="12,2")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--window", type=int, default=4096)
     parser.add_argument("--keep_freed_memory", action="store_true")
     options = parser.parse_args(arguments)
-    names = options.models.split(",")
-    if unknown := sorted(set(names) - set(TORCH_MODELS)):
-        parser.error(f"unknown model {', '.join(unknown)}; choose of {', '.join(TORCH_MODELS)}")
     if options.smoke:
         options.batch, options.window, options.repeats = 2, 256, 2
 
@@ -182,9 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "window": options.window,
         "matmul_gflops": ceilings.matmul(256 if options.smoke else 2048, options.repeats) / 1e9,
         "networks": [
-            compare_network(name, int(leads), options.batch, options.window, options.repeats)
-            for name in names
-            for leads in options.leads.split(",")
+            compare_network(name, leads, options.batch, options.window, options.repeats)
+            for name in options.models
+            for leads in options.leads
         ],
     }
     measure.write(result, options.output)

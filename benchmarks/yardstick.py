@@ -19,21 +19,19 @@ import zlib
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import measure
+from benchmarks import measure, recipe
 from data_builders import build
 from lrhnet_jax import models
 from lrhnet_jax.data import dataset
-from lrhnet_jax.data.batch import Inputs, LeadNetwork
+from lrhnet_jax.data.batch import LeadNetwork, plain_inputs
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import make_store
 from lrhnet_jax.ecg.leads import parse_leads
 from lrhnet_jax.runtime import environment, host, interrupt, log
 from lrhnet_jax.runtime.files import write_json
 from lrhnet_jax.scoring import metrics, predict
-from lrhnet_jax.tasks import physionet2020
 from lrhnet_jax.training import loop, optim, steps
 from lrhnet_jax.training.job import Job, median_speed
 from lrhnet_jax.training.state import init_variables
@@ -79,28 +77,17 @@ def run(entry: Entry, records: Dataset, folds: np.ndarray, folder: pathlib.Path,
         found = predict.store_probabilities(lead_network, variables, store, test, records.lengths[test], window, BATCH)
         return float(metrics.macro(metrics.average_precision(records.labels[test], found)))
 
-    fields = {
-        "optimizer": "adam",
-        "learning_rate": entry.learning_rate,
-        "weight_decay": 5e-4,
-        "epochs": entry.epochs,
-        "schedule": {"name": "cosine"},
-    }
+    own = {"learning_rate": entry.learning_rate, "epochs": entry.epochs, "schedule": {"name": "cosine"}}
+    fields = {**recipe.OPTIMIZER, **own}
     per_epoch = len(rows) // BATCH
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(folder.name.encode()))
     init_key, train_key = jax.random.split(key)
-    inputs = Inputs(
-        store=store,
-        records=jnp.asarray(rows, jnp.int32),
-        shifts=jnp.zeros((len(rows), 0), jnp.int32),
-        teacher_logits=jnp.zeros((len(rows), 0, 0, len(physionet2020.CLASSES))),
-    )
     job = Job(
         name=folder.name,
         lead_network=lead_network,
         variables=init_variables(lead_network.model, init_key, len(leads), window),
         teachers=(),
-        inputs=inputs,
+        inputs=plain_inputs(store, rows),
         optimizer=optim.make(fields, per_epoch),
         schedule=optim.schedule(fields, per_epoch),
         distillation=steps.Distillation(),

@@ -98,6 +98,21 @@ class Inputs(flax.struct.PyTreeNode):
     numbers: StepNumbers | None = None
 
 
+def plain_inputs(store: Store, records: Any) -> Inputs:
+    """Returns what a network reads that learns from labels alone, on a fresh random window at every draw.
+
+    Args:
+      records: (n,) whole numbers, the training records' rows in the store.
+    """
+    n = len(records)
+    return Inputs(
+        store=store,
+        records=jnp.asarray(records, jnp.int32),
+        shifts=jnp.zeros((n, 0), jnp.int32),
+        teacher_logits=jnp.zeros((n, 0, 0, store.labels.shape[1])),
+    )
+
+
 class Draw(flax.struct.PyTreeNode):
     """Which windows a batch is made of, (batch,) int32 each.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrhnet_jax import losses
-from lrhnet_jax.data.batch import Inputs, LeadNetwork
+from lrhnet_jax.data.batch import Inputs, LeadNetwork, plain_inputs
 from lrhnet_jax.data.store import Store
 from lrhnet_jax.errors import CheckpointError, ConfigError
 from lrhnet_jax.experiment import graph
@@ -149,13 +149,8 @@ def make_inputs(
     """
     classes = store.labels.shape[1]
     if not (teachers and precompute):
-        return Inputs(
-            store=store,
-            records=jnp.asarray(records),
-            shifts=shifts,
-            teacher_logits=jnp.zeros((len(records), 0, 0, classes)),
-            teachers=tuple(trained.variables for _, trained in teachers),
-        )
+        variables = tuple(trained.variables for _, trained in teachers)
+        return plain_inputs(store, records).replace(shifts=shifts, teachers=variables)
     stacked = []
     for name, trained in teachers:
         path = cache / f"{name}.npy"

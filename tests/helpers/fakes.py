@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from lrhnet_jax import models, tasks
-from lrhnet_jax.data.batch import Batch, Inputs, LeadNetwork, predict_logits
+from lrhnet_jax.data.batch import Batch, Inputs, LeadNetwork, plain_inputs, predict_logits
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import Store
 from lrhnet_jax.ecg.leads import LEADS, demographics_vector
@@ -125,13 +125,8 @@ def build(records: Dataset, data_dir: pathlib.Path, config: str, **report: objec
 
 def inputs(store: Store, n: int, shifts: jax.Array | None = None) -> Inputs:
     """Training inputs over the first n records, without teachers."""
-    classes = store.labels.shape[1]
-    return Inputs(
-        store=store,
-        records=jnp.arange(n, dtype=jnp.int32),
-        shifts=jnp.zeros((n, 0), jnp.int32) if shifts is None else shifts,
-        teacher_logits=jnp.zeros((n, 0, 0, classes)),
-    )
+    inputs = plain_inputs(store, np.arange(n))
+    return inputs if shifts is None else inputs.replace(shifts=shifts)
 
 
 def lead_network(name: str = "lrhnet", columns: tuple[int, ...] = (0, 1)) -> LeadNetwork:
