@@ -4,8 +4,8 @@ The types are dicts of JSON values, so that mypy checks whoever writes or reads 
 where it is made, in `scoring.schema`. Metrics are fractions, 1 at best; a number that does not exist is None. Folds
 are named "0" to "4", networks as in the config.
 
-A field that is marked NotRequired is left out where a run has nothing to say there; of the data set, and of
-`inference`, earlier versions said nothing either.
+A field marked NotRequired is left out where a run has nothing to say there. Some of the data set's, and `inference`,
+are always written now, and were not by earlier versions.
 """
 
 from typing import Any, NotRequired, TypedDict
