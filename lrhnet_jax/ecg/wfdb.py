@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lrhnet_jax.ecg.leads import LEADS
+from lrhnet_jax.ecg.recording import RecordError
 
 MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "v": 1e3}
 MIN_SECONDS = 1.0  # a shorter record holds no whole beat, and the filters of the preprocessing need some samples
@@ -25,18 +26,6 @@ _COMMENT = re.compile(r"#\s*([A-Za-z_ ]+?)\s*:\s*(.*)")
 _MAT4_INT16 = 30  # MATLAB version 4: little-endian, full matrix of int16
 _MAT4_HEADER = 24  # bytes: five int32, and "val\0"
 _INVALID = -32768  # format 16 marks a missing sample so
-
-
-class RecordError(Exception):
-    """A record that cannot be used; `path` names its file and `reason` says why."""
-
-    def __init__(self, path: str | os.PathLike[str], reason: str):
-        super().__init__(str(path), reason)  # both in args: exceptions cross process borders by pickle
-        self.path = str(path)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
 
 
 @dataclasses.dataclass(frozen=True)
