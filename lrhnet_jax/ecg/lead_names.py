@@ -5,6 +5,7 @@ but "MLII" (a Holter's modified lead) and "ECG1" (the first channel) are not, un
 """
 
 import dataclasses
+import functools
 import unicodedata
 from collections.abc import Mapping, Sequence
 
@@ -47,6 +48,7 @@ def _aliases() -> dict[str, str]:
 _ALIASES = _aliases()
 
 
+@functools.lru_cache(maxsize=4096)
 def canonical_lead(name: str) -> str | None:
     """Returns which of `LEADS` a file's name for a signal means for certain, or None.
 
@@ -101,25 +103,39 @@ def plan_leads(
     Raises:
       LeadError: if a lead can neither be found nor derived, or two signals go by its name.
     """
-    known = [_meaning(name, rename or {}) for name in names]
-    needed: list[int] = []
+    return _plan(tuple(names), tuple(wanted), tuple((rename or {}).items()))
+
+
+@functools.lru_cache(maxsize=256)  # the records of an archive name their signals alike
+def _plan(names: tuple[str, ...], wanted: tuple[str, ...], renames: tuple[tuple[str, str], ...]) -> LeadPlan:
+    rename = dict(renames)
+    known = [_meaning(name, rename) for name in names]
+    derivable = DERIVED if {"i", "ii"} <= set(known) else {}
+    missing = [lead for lead in wanted if lead.casefold() not in known and lead not in derivable]
+    if missing:
+        raise LeadError(
+            f"lacks lead {', '.join(missing)} (it has {_listed(names)}); if one of these is to count as {missing[0]}, "
+            f"say so: --rename_leads={_listed(names[:1]) if names else 'NAME'}={missing[0]}"
+        )
+    notes = [f"{name} read as lead {rename[name]}" for name in names if name in rename]
+    columns: list[int] = []
     parts: list[dict[int, float]] = []  # of each wanted lead: column of the file -> weight
-    notes = [f"{name} read as lead {rename[name]}" for name in names if rename and name in rename]
     for lead in wanted:
         terms = {lead: 1.0}
-        if lead.casefold() not in known and lead in DERIVED and {"i", "ii"} <= set(known):
-            terms = dict(zip(("I", "II"), DERIVED[lead], strict=True))
+        if lead.casefold() not in known:
+            terms = dict(zip(("I", "II"), derivable[lead], strict=True))
             notes.append(f"lead {lead} derived from leads I and II")
         part = {_column(term, names, known): weight for term, weight in terms.items()}
         parts.append(part)
-        needed += [column for column in part if column not in needed]
-    if all(list(part.values()) == [1.0] for part in parts) and len(needed) == len(parts):
-        return LeadPlan(tuple(needed), None, tuple(notes))
-    weights = np.zeros((len(needed), len(parts)), np.float32)
+        columns += [column for column in part if column not in columns]
+    if [list(part) for part in parts] == [[column] for column in columns]:
+        return LeadPlan(tuple(columns), None, tuple(notes))
+    weights = np.zeros((len(columns), len(parts)), np.float32)
     for i, part in enumerate(parts):
         for column, weight in part.items():
-            weights[needed.index(column), i] = weight
-    return LeadPlan(tuple(needed), weights, tuple(notes))
+            weights[columns.index(column), i] = weight
+    weights.flags.writeable = False
+    return LeadPlan(tuple(columns), weights, tuple(notes))
 
 
 def select_leads(
@@ -163,11 +179,12 @@ def _meaning(name: str, rename: Mapping[str, str]) -> str:
 
 def _column(lead: str, names: Sequence[str], known: Sequence[str]) -> int:
     columns = [i for i, name in enumerate(known) if name == lead.casefold()]
-    if len(columns) == 1:
-        return columns[0]
-    if columns:
-        raise LeadError(f"names a lead twice ({', '.join(names[i] for i in columns)})")
-    raise LeadError(
-        f"lacks lead {lead} (it has {', '.join(names) or 'none'}); if one of them is to count as {lead}, say so: "
-        f"--rename_leads={'NAME' if not names else names[0]}={lead}"
-    )
+    if len(columns) > 1:
+        raise LeadError(f"names a lead twice ({_listed([names[i] for i in columns])})")
+    return columns[0]
+
+
+def _listed(names: Sequence[str], most: int = 20, longest: int = 40) -> str:
+    """Names for a message: a file may have any number of them, of any length, of characters that terminals obey."""
+    shown = [name if name.isprintable() else ascii(name) for name in (name[:longest] for name in names[:most])]
+    return ", ".join(shown + [f"and {len(names) - most} more"] * (len(names) > most)) or "none"

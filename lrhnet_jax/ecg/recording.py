@@ -1,25 +1,49 @@
 """A recording as every reader of a file format returns it, and the error for one that cannot be read."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 import re
+from collections.abc import Iterator
 
 import numpy as np
 
+from lrhnet_jax.ecg.files import printable
 from lrhnet_jax.errors import UserError
 
 
 class RecordError(UserError):
-    """A record that cannot be used; `path` names its file and `reason` says why."""
+    """A record that cannot be used; `path` names its file (`files.printable`) and `reason` says why."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str):
-        super().__init__(str(path), reason)  # both in args: exceptions cross process borders by pickle
-        self.path = str(path)
+        self.path = printable(path)
         self.reason = reason
+        super().__init__(self.path, reason)  # both in args: exceptions cross process borders by pickle
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+
+@contextlib.contextmanager
+def record_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Makes a RecordError with `path` of whatever goes wrong inside: readers of files need no other handling.
+
+    A UserError has a message for the user, and so has an OSError; anything else is a fault of the file that nobody has
+    thought of, or of the reader, and is named by its type too.
+    """
+    try:
+        yield
+    except RecordError:
+        raise
+    except UserError as error:
+        raise RecordError(path, str(error)) from error
+    except OSError as error:
+        raise RecordError(path, f"cannot be read ({error.strerror or error})") from error
+    except MemoryError as error:
+        raise RecordError(path, "needs more memory than there is") from error
+    except Exception as error:
+        raise RecordError(path, f"cannot be read ({type(error).__name__}: {error})") from error
 
 
 @dataclasses.dataclass(frozen=True)

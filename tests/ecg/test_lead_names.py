@@ -95,12 +95,19 @@ def test_a_wanted_lead_twice(names):
 
 def test_the_user_says_what_counts_as_a_lead():
     names = ("MLII", "ECG1")
-    with pytest.raises(LeadError, match=r"lacks lead I \(it has MLII, ECG1\).*--rename_leads=MLII=I"):
+    with pytest.raises(LeadError, match=r"lacks lead I, II \(it has MLII, ECG1\).*--rename_leads=MLII=I"):
         select_leads(np.zeros((2, 2)), names, ("I", "II"))
     signal = np.arange(4.0).reshape(2, 2)
     result, notes = select_leads(signal, names, ("I", "II"), parse_renames("MLII=II, ECG1=I"))
     np.testing.assert_array_equal(result, signal[:, ::-1])
     assert notes == ("MLII read as lead II", "ECG1 read as lead I")
+
+
+def test_a_message_stays_short_whatever_the_file_names():
+    names = [f"\x1b[2J{'x' * 10_000}{i}" for i in range(10_000)]
+    with pytest.raises(LeadError, match=r"lacks lead I .*and 9980 more") as error:
+        select_leads(np.zeros((2, len(names))), names, ("I",))
+    assert len(str(error.value)) < 2000 and str(error.value).isprintable()
 
 
 @pytest.mark.parametrize("text", ["MLII", "MLII=X", "=II", "MLII=II=", "MLII=ii"])
