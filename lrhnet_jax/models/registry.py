@@ -11,11 +11,12 @@ import jax.numpy as jnp
 
 from lrhnet_jax.ecg.leads import DEMOGRAPHICS, check_leads
 from lrhnet_jax.errors import ConfigError
-from lrhnet_jax.models import cnn1d, layers, lrhnet, resnet34, seresnet, xresnet1d
+from lrhnet_jax.models import cnn1d, layers, lrhnet, lrhnet_wide, resnet34, seresnet, xresnet1d
 from lrhnet_jax.tasks import physionet2020
 
 _MODELS: dict[str, type[layers.Network]] = {
     "lrhnet": lrhnet.LRHNet,
+    "lrhnet_wide": lrhnet_wide.LRHNetWide,
     "seresnet": seresnet.SEResNet,
     "cnn1d": cnn1d.CNN1D,
     "resnet34": resnet34.ResNet34,
