@@ -28,7 +28,7 @@ from data_builders.cpsc2018 import Cpsc2018
 from data_builders.physionet2017 import Physionet2017, SyntheticPhysionet2017
 from data_builders.physionet2020 import Physionet2020, Synthetic
 from data_builders.ptbxl import Ptbxl, SyntheticPtbxl
-from lrhnet_jax.errors import DataError, Parser, command
+from lrhnet_jax.errors import DataError, Parser, choose, command
 from lrhnet_jax.tasks import physionet2020
 
 BUILDERS: dict[str, type[WfdbBuilder]] = {
@@ -85,12 +85,10 @@ def build(
     """
     import tensorflow_datasets as tfds
 
-    if name not in BUILDERS:
-        raise DataError(f"unknown data set {name!r}; choose {', '.join(BUILDERS)}")
+    choose("", name, BUILDERS, noun="data set", error=DataError)
     options = _preprocess_names(name)
     preprocess = options[0] if preprocess is None else preprocess
-    if preprocess not in options:
-        raise DataError(f"unknown preprocess {preprocess!r}; choose {', '.join(options)}")
+    choose("", preprocess, options, noun="preprocess", error=DataError)
     given = {"ptbxl_database": ptbxl_database, "scp_statements": scp_statements}
     tables = {table: path for table, path in given.items() if path is not None}
     for table in set(tables) - set(BUILDERS[name].TABLES):

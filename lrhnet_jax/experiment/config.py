@@ -20,7 +20,7 @@ from ml_collections import ConfigDict, config_dict, config_flags
 
 from lrhnet_jax.compress.search import Settings
 from lrhnet_jax.ecg.leads import parse_leads
-from lrhnet_jax.errors import ConfigError, UserError, check_fields
+from lrhnet_jax.errors import ConfigError, UserError, check_fields, choose
 from lrhnet_jax.runtime import project
 
 logger = logging.getLogger(__name__)
@@ -183,7 +183,8 @@ def _set_method(config: ConfigDict, argument: str) -> None:
     from lrhnet_jax import losses  # imports JAX
 
     matched = FLAG.fullmatch(argument)
-    if matched and matched[2].endswith("train.method.name") and matched[3] in ("none", *losses.METHODS):
+    if matched and matched[2].endswith("train.method.name"):
+        choose(f"config.{matched[2]}", matched[3], ("none", *losses.METHODS))
         fields = {} if matched[3] == "none" else {"teacher": "", **losses.method_fields(matched[3])}
         train = _get(config, matched[2].split(".")[:-2])
         if train is not None and _get(train, ["method", "name"]) != matched[3]:

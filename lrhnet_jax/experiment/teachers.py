@@ -12,8 +12,8 @@ import numpy as np
 from lrhnet_jax import losses
 from lrhnet_jax.data.batch import Inputs, LeadNetwork
 from lrhnet_jax.data.store import Store
-from lrhnet_jax.errors import CheckpointError, ConfigError
-from lrhnet_jax.experiment import graph
+from lrhnet_jax.errors import CheckpointError, choose
+from lrhnet_jax.experiment import check, graph
 from lrhnet_jax.models import torch_weights
 from lrhnet_jax.runtime import processes
 from lrhnet_jax.runtime.devices import Parallel
@@ -47,21 +47,9 @@ def distillation(
       ConfigError: for an unknown kind or method, or a method that this network or `parallel` cannot have.
     """
     fields, where = network.train, f"config.networks.{network.name}.train"
-    if fields["logit_kl"] not in losses.KINDS:
-        raise ConfigError(f"{where}.logit_kl: unknown value {fields['logit_kl']!r}; choose {', '.join(losses.KINDS)}")
-    own, names = dict(fields["method"]), list(network.teachers)
-    teacher = own.pop("teacher", "")
-    try:
-        method = losses.make_method(own)
-    except ConfigError as error:
-        raise ConfigError(f"{where}.method: {error}") from error
-    if method and method.needs_teacher:
-        if not names:
-            raise ConfigError(f"{where}.method: {own['name']} learns from a teacher's features; name one in teachers")
-        if (teacher or len(names) > 1) and teacher not in names:
-            raise ConfigError(f"{where}.method.teacher: {teacher!r} is none of the teachers {', '.join(names)}")
-    if method and method.across_records and parallel == "pmap":
-        raise ConfigError(f"{where}.method: {own['name']} needs the whole batch in one place; set config.parallel=jit")
+    choose(f"{where}.logit_kl", fields["logit_kl"], losses.KINDS)
+    method = check.method(network, parallel)
+    names, teacher = list(network.teachers), fields["method"].get("teacher", "")
     seen = names if among is None else list(among)
     alpha, kl_weight = fields["alpha"], fields["kl_weight"]
     if seen and not names:  # it learns from labels alone
