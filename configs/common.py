@@ -113,6 +113,8 @@ def network(
     checkpoint: str = "",
     options: Mapping[str, Any] | None = None,
     prune: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    recipe: str = "",
     **train: Any,
 ) -> ConfigDict:
     """Returns a node of the graph; see `experiment.graph.Network`. Further arguments override `config.train`.
@@ -130,6 +132,8 @@ def network(
             "checkpoint": checkpoint,
             "options": dict(options or {}),
             "train": train,
+            "seed": seed,
+            "recipe": recipe,
         },
         convert_dict=True,
     )

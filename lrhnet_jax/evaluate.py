@@ -21,6 +21,7 @@ import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lrhnet_jax import tasks
+from lrhnet_jax.data.batch import LeadNetwork
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.deploy import exported
 from lrhnet_jax.ecg import preprocess as preprocessing
@@ -181,10 +182,12 @@ def _load(path: pathlib.Path, batch_size: int) -> tuple[dict[str, Any], tasks.Ta
         )
     meta, variables = checkpoint.load_model(path)
     task, options = raw_labels.expected(path, meta)
-    model, leads, window = checkpoint.create_model(meta), tuple(meta["leads"]), meta["window"]
+    model, leads = checkpoint.create_model(meta), tuple(meta["leads"])
 
     def answer(records: Dataset) -> np.ndarray:
-        return predict.probabilities(model, variables, records, leads, window, batch_size, task.exclusive)
+        lead_network = LeadNetwork(model, records.columns(leads))
+        predictor = predict.Predictor(lead_network, variables, meta["window"], batch_size, task.exclusive)
+        return predictor.of_dataset(records)
 
     return meta, task, options, answer
 

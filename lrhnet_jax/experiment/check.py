@@ -143,6 +143,10 @@ def training(network: "Network") -> None:
     # What is left out is computed from alpha.
     most = math.inf if kl_weight is not None or not network.teachers else 1
     _numbers(
+        f"config.networks.{network.name}",
+        ("seed", network.seed, 0 <= network.seed < 2**32, "a whole number from 0 to 4294967295"),
+    )
+    _numbers(
         where,
         ("epochs", fields["epochs"], fields["epochs"] >= 1, "at least 1"),
         ("batch_size", fields["batch_size"], fields["batch_size"] >= 2, "at least 2"),

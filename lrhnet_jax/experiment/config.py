@@ -18,9 +18,11 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_dict, config_flags
 
+from lrhnet_jax import losses
 from lrhnet_jax.compress.search import Settings
 from lrhnet_jax.ecg.leads import parse_leads
 from lrhnet_jax.errors import ConfigError, UserError, check_fields, choose
+from lrhnet_jax.experiment import graph
 from lrhnet_jax.runtime import project
 
 logger = logging.getLogger(__name__)
@@ -151,9 +153,16 @@ def _with_leads(argument: str) -> str:
 def _make_room(config: ConfigDict, path: str) -> None:
     """Gives a network the field that is to be set, as it would be without: a training field is the experiment's."""
     start, *parts = path.split(".")
-    if start != "networks" or len(parts) < 3 or parts[0] not in config.networks:
+    if start != "networks" or len(parts) < 2 or parts[0] not in config.networks:
         return
-    network, kind, field, *below = config.networks[parts[0]], *parts[1:]
+    network = config.networks[parts[0]]
+    if len(parts) == 2:
+        defaults = {field.name: field.default for field in dataclasses.fields(graph.Network)}
+        if isinstance(defaults.get(parts[1]), str | int):
+            with network.unlocked():
+                _fill(network, defaults, parts[1])
+        return
+    kind, field, *below = parts[1:]
     known: dict[str, Any] = {
         "train": config.train,
         "prune": ConfigDict(dataclasses.asdict(Settings())),
@@ -172,7 +181,7 @@ def _make_room(config: ConfigDict, path: str) -> None:
             _fill(network[kind].schedule, known[kind].schedule, below[0])
 
 
-def _fill(own: ConfigDict, known: ConfigDict, field: str) -> None:
+def _fill(own: ConfigDict, known: Any, field: str) -> None:
     if field not in own:
         empty = known[field] is None
         own[field] = config_dict.placeholder(known.get_type(field)) if empty else copy.deepcopy(known[field])
@@ -180,8 +189,6 @@ def _fill(own: ConfigDict, known: ConfigDict, field: str) -> None:
 
 def _set_method(config: ConfigDict, argument: str) -> None:
     """Gives a distillation method that is set by its name the fields it has."""
-    from lrhnet_jax import losses  # imports JAX
-
     matched = FLAG.fullmatch(argument)
     if matched and matched[2].endswith("train.method.name"):
         choose(f"config.{matched[2]}", matched[3], ("none", *losses.METHODS))

@@ -139,6 +139,16 @@ def test_teachers_options_and_pruning_can_be_added():
     assert student("--config.networks.student.prune.rate=0.3").pruning.rate == 0.3
 
 
+def test_a_network_written_by_hand_may_leave_fields_out(tmp_path):
+    config = "ConfigDict({'networks': {'n': {'model': 'lrhnet', 'leads': ('I',)}}, 'train': {'epochs': 3}})"
+    (tmp_path / "mine.py").write_text(
+        f"from ml_collections import ConfigDict\ndef get_config():\n    return {config}\n"
+    )
+    flags = ["--config.networks.n.train.epochs=5", "--config.networks.n.seed=4", "--config.networks.n.checkpoint=x"]
+    (network,) = networks(str(tmp_path / "mine.py"), *flags).values()
+    assert (network.train, network.seed, network.checkpoint) == ({"epochs": 5}, 4, "x")
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
