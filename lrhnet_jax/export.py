@@ -28,9 +28,8 @@ import numpy as np
 from lrhnet_jax.deploy import exported
 from lrhnet_jax.ecg.leads import DEMOGRAPHICS, demographics_vector
 from lrhnet_jax.errors import ConfigError, Parser, UserError, command
-from lrhnet_jax.experiment import provenance
 from lrhnet_jax.kernels.conv1d import plain
-from lrhnet_jax.runtime import log
+from lrhnet_jax.runtime import environment, log
 from lrhnet_jax.runtime.files import write_json, write_whole
 from lrhnet_jax.scoring import predict
 from lrhnet_jax.tasks import raw_labels
@@ -101,7 +100,7 @@ def export(
         },
         "output": {"probabilities": {"shape": ["batch", len(task.classes)], "dtype": "float32"}},
         "files": files,
-        "versions": provenance.versions(),
+        "versions": environment.versions(),
     }
     write_json(description, meta)
     return meta

@@ -58,11 +58,11 @@ def demographics_vector(age: float | None, sex: str | None) -> np.ndarray:
     """Returns the age/sex vector of the reference networks, shape (5,), float32, in the order of `DEMOGRAPHICS`.
 
     Args:
-      age: years; 300, which PTB-XL stores for every age over 89, counts as 90; None, NaN, negative or above 120 counts
-        as unknown.
+      age: years; 300 to 330, as PTB-XL and MIMIC store an age over 89, counts as 90; None, NaN, negative or any other
+        above 120 counts as unknown.
       sex: "female" or "male", or their first letter, in any case; anything else counts as unknown.
     """
-    if age == 300:
+    if age is not None and 300 <= age <= 330:
         age = 90.0
     known = age is not None and math.isfinite(age) and 0 <= age <= 120
     letter = (sex or "").strip().lower()

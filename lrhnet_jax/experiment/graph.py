@@ -16,7 +16,7 @@ from lrhnet_jax.compress import search
 from lrhnet_jax.ecg.leads import LeadError, check_leads
 from lrhnet_jax.errors import ConfigError, check_fields, choose
 from lrhnet_jax.experiment import check
-from lrhnet_jax.scoring import seed_groups
+from lrhnet_jax.report import seed_groups
 
 # Training fields that are numbers told to a compiled step, which serves networks that differ in them.
 NUMBERS = ("alpha", "kl_weight", "temperature", "learning_rate")

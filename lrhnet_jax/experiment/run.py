@@ -11,14 +11,15 @@ from ml_collections import ConfigDict
 
 from lrhnet_jax.data import splits, stream
 from lrhnet_jax.data.batch import LeadNetwork
-from lrhnet_jax.data.dataset import SYNTHETIC_NOTICE, Dataset
+from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.experiment import assess, check, datasets, graph, provenance
 from lrhnet_jax.experiment import teachers as teaching
 from lrhnet_jax.experiment.fold import Fold, create_model
 from lrhnet_jax.experiment.together import one_at_a_time, train_together
 from lrhnet_jax.report import page as report
-from lrhnet_jax.runtime import interrupt, processes
+from lrhnet_jax.report import schema
+from lrhnet_jax.runtime import environment, interrupt, processes
 from lrhnet_jax.runtime.devices import make_parallel
 from lrhnet_jax.runtime.files import write_json
 
@@ -39,7 +40,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
       UserError: for a config, data set, or earlier work in `workdir` that does not fit.
     """
     interrupt.install()
-    provenance.check_same({"config": config.to_dict(), "versions": provenance.versions()})
+    provenance.check_same({"config": config.to_dict(), "versions": environment.versions()})
     networks = graph.parse(config.networks.to_dict(), config.train.to_dict())
     dataset = check.experiment(config)
     parallel = make_parallel(config.parallel, config.devices)
@@ -67,10 +68,10 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     processes.from_first(lambda: _check_checkpoints(networks, records, config, workdir))
     provenance.claim(workdir, config, records)
     if records.synthetic:
-        logger.warning("%s", SYNTHETIC_NOTICE)
-    logger.info("%d records of %s on %s", len(records), records.name, provenance.device())
+        logger.warning("%s", provenance.SYNTHETIC_NOTICE)
+    logger.info("%d records of %s on %s", len(records), records.name, environment.device())
     store = parallel.replicate(stream.make_store(records, config.window, config.input, parallel.local_devices))
-    results = provenance.describe(config, networks, records)
+    origin = provenance.describe(config, networks, records)
     compiled_steps: dict[Any, Any] = {}
 
     def make_fold(number: int) -> Fold:
@@ -84,10 +85,13 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
         else:
             together = {number: make_fold(number) for number in numbers}
             train_together(config, list(together.values()), workdir)
-    for number in numbers:
-        results["folds"][str(number)] = (together.pop(number, None) or make_fold(number)).run()
-    results["summary"] = assess.summarize(results["folds"], config.evaluation.decision)
-    results["created"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    folds = {str(number): (together.pop(number, None) or make_fold(number)).run() for number in numbers}
+    results: schema.Results = {
+        **origin,
+        "folds": folds,
+        "summary": assess.summarize(folds, config.evaluation.decision),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
     write_json(workdir / "results.json", results)
     page = processes.from_first(lambda: report.write(results, workdir))
     return f"{report.table(results)}\n\nreport: {page}\nresults: {workdir / 'results.json'}"

@@ -14,6 +14,7 @@ from lrhnet_jax.data.batch import Inputs, LeadNetwork, StepNumbers
 from lrhnet_jax.errors import CheckpointError, choose
 from lrhnet_jax.experiment import check, graph
 from lrhnet_jax.models import torch_weights
+from lrhnet_jax.report.schema import Training
 from lrhnet_jax.runtime import processes
 from lrhnet_jax.runtime.devices import Parallel, one_device
 from lrhnet_jax.runtime.files import read_json, write_whole
@@ -29,7 +30,7 @@ class Trained:
 
     lead_network: LeadNetwork
     variables: dict[str, Any]
-    log: dict[str, Any]
+    log: Training
 
 
 def make_recipe(network: graph.Network, parallel: str = "jit", exclusive: bool = False) -> steps.Recipe:
@@ -140,7 +141,7 @@ def precomputed(
     run share them.
 
     Args:
-      inputs: from `Inputs.without_teachers`, with n records and K windows each.
+      inputs: from `plain_inputs`, with n records and K windows each.
       parallel: the devices that precompute, with the store on all of them; None: one device.
     """
     records, starts = np.asarray(inputs.records), np.asarray(inputs.shifts)

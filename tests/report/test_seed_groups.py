@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lrhnet_jax.scoring import seed_groups
+from lrhnet_jax.report import seed_groups
 
 
 def results_of(folds):

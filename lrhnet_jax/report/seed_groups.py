@@ -6,13 +6,43 @@ the undistilled network of the same leads, seed and fold, on the same records. c
 
 import re
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TypedDict
 
+from lrhnet_jax.report.schema import Results, Spread
 from lrhnet_jax.scoring.score import headline
 
 UNDISTILLED = "alone"
 _RUN = re.compile(r"(?P<recipe>.*\D)(?P<leads>\d+)_(?P<seed>\d+)")
+
+
+class Gain(Spread):
+    """What a metric gains over the undistilled networks.
+
+    Attributes:
+      n: runs that have one.
+      p: of a two-sided paired t-test over them; None of fewer than two. The folds share most of their training records,
+        so that it is optimistic where there are several.
+    """
+
+    n: int
+    p: float | None
+
+
+class Group(TypedDict):
+    """The runs of one recipe, or the one network that is no such run.
+
+    Attributes:
+      networks: their names.
+      runs: "fold F, NAME", the order of all values below.
+      metrics: over the runs, by name.
+      gains: a run's metric minus that of its undistilled network; empty for a group without such networks.
+    """
+
+    networks: list[str]
+    runs: list[str]
+    metrics: dict[str, Spread]
+    gains: dict[str, Gain]
 
 
 def is_run(name: str) -> bool:
@@ -31,7 +61,7 @@ def undistilled(name: str) -> str | None:
     return f"{UNDISTILLED}{run['leads']}_{run['seed']}" if run and run["recipe"] != UNDISTILLED else None
 
 
-def groups(results: Mapping[str, Any]) -> dict[str, list[str]]:
+def groups(results: Results) -> dict[str, list[str]]:
     """Returns the networks of each group, the groups of most leads first."""
     found: dict[str, list[str]] = {}
     for name in sorted(results["networks"], key=lambda name: -len(results["networks"][name]["leads"])):
@@ -39,26 +69,18 @@ def groups(results: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def summarize(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Returns mean, deviation and gain of each group over its runs: all seeds and folds of a run's results.json.
-
-    Returns:
-      {group: {"networks": [names], "runs": ["fold F, NAME"], "metrics": {metric: {"mean", "std", "values"}}, "gains":
-      {metric: {"mean", "std", "values", "n", "p"}}}}, values in the order of the runs. A gain is a run's metric minus
-      that of its undistilled network. p is the two-sided paired t-test's over the n gains, None of fewer than two: the
-      folds share most of their training records, so it is optimistic where there are several. "gains" is empty for a
-      group without undistilled networks.
-    """
+def summarize(results: Results) -> dict[str, Group]:
+    """Returns mean, deviation and gain of each group over its runs: all seeds and folds of a run's results.json."""
     decision = results["config"]["evaluation"]["decision"]
     scored = {
         (fold, name): {metric: row["value"] for metric, row in headline(network["test"], decision).items()}
         for fold, entry in results["folds"].items()
         for name, network in entry["networks"].items()
     }
-    summary = {}
+    summary: dict[str, Group] = {}
     for name, members in groups(results).items():
         runs = [(fold, member) for fold in results["folds"] for member in members]
-        pairs = [(run, (run[0], undistilled(run[1]))) for run in runs]
+        pairs = [(run, (run[0], undistilled(run[1]) or "")) for run in runs]
         pairs = [(run, other) for run, other in pairs if other in scored]
         metrics = list(scored[runs[0]])
         summary[name] = {
@@ -74,7 +96,7 @@ def summarize(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return summary
 
 
-def spread(values: Sequence[float | None]) -> dict[str, Any]:
+def spread(values: Sequence[float | None]) -> Spread:
     """Returns mean and standard deviation (None of fewer than two) of the values that exist, and all values."""
     known = [value for value in values if value is not None]
     return {
@@ -84,7 +106,7 @@ def spread(values: Sequence[float | None]) -> dict[str, Any]:
     }
 
 
-def _gain(values: Sequence[float | None]) -> dict[str, Any]:
+def _gain(values: Sequence[float | None]) -> Gain:
     from scipy import stats  # slow to import
 
     known = [value for value in values if value is not None]
