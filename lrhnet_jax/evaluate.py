@@ -13,12 +13,11 @@ import logging
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tqdm
-from absl import app, flags
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lrhnet_jax import tasks
@@ -28,7 +27,7 @@ from lrhnet_jax.deploy import exported
 from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.ecg.leads import demographics_vector
 from lrhnet_jax.ecg.wfdb import Header, RecordError, find_headers, read_header, read_signal
-from lrhnet_jax.errors import CheckpointError, DataError, UserError
+from lrhnet_jax.errors import CheckpointError, ConfigError, DataError, Parser, UserError, command
 from lrhnet_jax.runtime import log
 from lrhnet_jax.runtime.files import write_json, write_whole
 from lrhnet_jax.scoring import predict, thresholds
@@ -44,16 +43,6 @@ UNFITTED = 0.5
 Answer = Callable[[Dataset], np.ndarray]  # records -> probabilities, (n, classes)
 
 logger = logging.getLogger("lrhnet_jax.evaluate")  # not __name__, which is "__main__" on the command line
-
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "A trained network: WORKDIR/networks/NAME, or an exported file.", required=True
-)
-_RAW_DIR = flags.DEFINE_string("raw_dir", None, "A folder of WFDB records, at any depth.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "Where metrics.json and predictions.csv go.", required=True)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Windows that the network sees at once.", lower_bound=1)
-_PTBXL = flags.DEFINE_string(
-    "ptbxl_database", None, "PTB-XL's ptbxl_database.csv: its superclasses, and which records share a patient."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -295,28 +284,30 @@ def _write_predictions(
     write_whole(path, write)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise UserError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
-    metrics = evaluate(
-        _CHECKPOINT.value,
-        _RAW_DIR.value,
-        _OUTPUT.value,
-        batch_size=_BATCH_SIZE.value,
-        ptbxl_database=_PTBXL.value,
+@command
+def main(arguments: Sequence[str]) -> None:
+    parser = Parser(prog="lrhnet-jax evaluate", description=__doc__)
+    parser.add_argument("--checkpoint", required=True, help="a trained network, WORKDIR/networks/NAME, or its export")
+    parser.add_argument("--raw_dir", required=True, help="a folder of WFDB records, at any depth")
+    parser.add_argument("--output", required=True, help="where metrics.json and predictions.csv go")
+    parser.add_argument("--batch_size", type=int, default=64, help="windows that the network sees at once (64)")
+    parser.add_argument(
+        "--ptbxl_database", help="PTB-XL's ptbxl_database.csv: its superclasses, and which records share a patient"
     )
-    print(summary(metrics, _OUTPUT.value))
-
-
-def entry() -> None:
-    """Runs `main`; a UserError is printed without a traceback, and the exit status is 1."""
+    options = parser.parse_args(arguments)
+    if options.batch_size < 1:
+        raise ConfigError(f"--batch_size={options.batch_size}: must be at least 1")
     log.configure(logging.WARNING)
-    try:
-        with logging_redirect_tqdm(log.LOGGERS):
-            app.run(main)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    with logging_redirect_tqdm(log.LOGGERS):
+        metrics = evaluate(
+            options.checkpoint,
+            options.raw_dir,
+            options.output,
+            batch_size=options.batch_size,
+            ptbxl_database=options.ptbxl_database,
+        )
+    print(summary(metrics, options.output))
 
 
 if __name__ == "__main__":
-    entry()
+    sys.exit(main())

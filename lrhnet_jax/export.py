@@ -11,7 +11,6 @@ Each program is read back and compared with the network before model.json is wri
 --checkpoint=OUT/model.onnx` scores what was written. docs/deploy.md shows how to run it elsewhere.
 """
 
-import argparse
 import dataclasses
 import functools
 import hashlib
@@ -28,7 +27,7 @@ import numpy as np
 
 from lrhnet_jax.deploy import exported
 from lrhnet_jax.ecg.leads import DEMOGRAPHICS, demographics_vector
-from lrhnet_jax.errors import ConfigError, UserError
+from lrhnet_jax.errors import ConfigError, Parser, UserError, command
 from lrhnet_jax.kernels.conv1d import plain
 from lrhnet_jax.runtime import environment, log
 from lrhnet_jax.runtime.files import write_json, write_whole
@@ -154,21 +153,19 @@ def _onnx(answer: Answer, window: int, leads: int) -> bytes:
 WRITERS: dict[str, Callable[[Answer, int, int], bytes]] = {"stablehlo": _stablehlo, "onnx": _onnx}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+@command
+def main(arguments: Sequence[str]) -> None:
+    parser = Parser(prog="lrhnet-jax export", description=__doc__)
     parser.add_argument("--checkpoint", required=True, help="a trained network: WORKDIR/networks/NAME")
     parser.add_argument("--output", required=True, type=pathlib.Path, help="a folder; made if need be")
     parser.add_argument("--formats", default=",".join(WRITERS), help="which programs to write")
     options = parser.parse_args(arguments)
     log.configure(logging.WARNING)
-    try:
-        meta = export(options.checkpoint, options.output, options.formats.split(","))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    meta = export(options.checkpoint, options.output, options.formats.split(","))
     for name, file in meta["files"].items():
         print(f"{options.output / name}: {file['bytes']:,} bytes, answers as the network does")
     print(f"described in {options.output / exported.DESCRIPTION}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -22,7 +22,7 @@ from lrhnet_jax.data.batch import LeadNetwork
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.splits import Split
 from lrhnet_jax.data.store import Store, random_shifts
-from lrhnet_jax.errors import DataError
+from lrhnet_jax.experiment import check
 from lrhnet_jax.experiment.teachers import Trained
 from lrhnet_jax.report import schema, seed_groups
 from lrhnet_jax.runtime import environment, processes
@@ -57,14 +57,7 @@ class Assessor:
     ):
         self.config, self.records, self.store, self.split, self.parallel = config, records, store, split, parallel
         self.task = records.task
-        labels = records.labels[split.validation]
-        if not np.isfinite(epoch_score(self.task, labels, labels.astype(np.float32))):  # of a perfect answer
-            absent = [name for name, found in zip(self.task.classes, labels.any(axis=0), strict=True) if not found]
-            raise DataError(
-                f"{records.name}: no epoch can be chosen by {tasks.METRICS[self.task.epoch_metric]}, for the "
-                f"{len(labels)} validation records have none of class {', '.join(absent)}; build a larger data set, or "
-                "lower config.evaluation.validation_parts"
-            )
+        check.validation(records, split)
 
     def probabilities(
         self, lead_network: LeadNetwork, variables: Any, rows: np.ndarray, progress: str = ""

@@ -11,8 +11,8 @@ import numpy as np
 
 from lrhnet_jax import losses
 from lrhnet_jax.data.batch import Inputs, LeadNetwork, StepNumbers
-from lrhnet_jax.errors import CheckpointError, ConfigError
-from lrhnet_jax.experiment import graph
+from lrhnet_jax.errors import CheckpointError, choose
+from lrhnet_jax.experiment import check, graph
 from lrhnet_jax.models import torch_weights
 from lrhnet_jax.report.schema import Training
 from lrhnet_jax.runtime import processes
@@ -44,21 +44,9 @@ def make_recipe(network: graph.Network, parallel: str = "jit", exclusive: bool =
       ConfigError: for an unknown kind or method, or a method that this network or `parallel` cannot have.
     """
     fields, where = network.train, f"config.networks.{network.name}.train"
-    if fields["logit_kl"] not in losses.KINDS:
-        raise ConfigError(f"{where}.logit_kl: unknown value {fields['logit_kl']!r}; choose {', '.join(losses.KINDS)}")
-    own, names = dict(fields["method"]), list(network.teachers)
-    teacher = own.pop("teacher", "")
-    try:
-        method = losses.make_method(own)
-    except ConfigError as error:
-        raise ConfigError(f"{where}.method: {error}") from error
-    if method and method.needs_teacher:
-        if not names:
-            raise ConfigError(f"{where}.method: {own['name']} learns from a teacher's features; name one in teachers")
-        if (teacher or len(names) > 1) and teacher not in names:
-            raise ConfigError(f"{where}.method.teacher: {teacher!r} is none of the teachers {', '.join(names)}")
-    if method and method.across_records and parallel == "pmap":
-        raise ConfigError(f"{where}.method: {own['name']} needs the whole batch in one place; set config.parallel=jit")
+    choose(f"{where}.logit_kl", fields["logit_kl"], losses.KINDS)
+    method = check.method(network, parallel)
+    names, teacher = list(network.teachers), fields["method"].get("teacher", "")
     return steps.Recipe(
         kind=fields["logit_kl"],
         t_squared=fields["t_squared"],
