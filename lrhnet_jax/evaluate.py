@@ -33,7 +33,7 @@ from lrhnet_jax.runtime.files import write_json, write_whole
 from lrhnet_jax.scoring import predict, thresholds
 from lrhnet_jax.scoring import score as scoring
 from lrhnet_jax.tasks import raw_labels
-from lrhnet_jax.training import checkpoint
+from lrhnet_jax.training import checkpoint, description
 
 NOTICE = "This network was trained on SYNTHETIC ECGs. Its answers say nothing about patients."
 CHUNK_RECORDS = 256
@@ -182,7 +182,7 @@ def _load(path: pathlib.Path, batch_size: int) -> tuple[dict[str, Any], tasks.Ta
         )
     meta, variables = checkpoint.load_model(path)
     task, options = raw_labels.expected(path, meta)
-    model, leads = checkpoint.create_model(meta), tuple(meta["leads"])
+    model, leads = description.create_model(meta), tuple(meta["leads"])
 
     def answer(records: Dataset) -> np.ndarray:
         lead_network = LeadNetwork(model, records.columns(leads))
