@@ -13,7 +13,7 @@ import logging
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,8 @@ import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lrhnet_jax import tasks
-from lrhnet_jax.data.batch import LeadNetwork
 from lrhnet_jax.data.dataset import Dataset
-from lrhnet_jax.deploy import exported
+from lrhnet_jax.deploy.model import SYNTHETIC, UNFITTED, Model, check_answers, load
 from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.ecg import quality
 from lrhnet_jax.ecg.files import printable
@@ -31,20 +30,15 @@ from lrhnet_jax.ecg.lead_names import parse_renames
 from lrhnet_jax.ecg.leads import demographics_vector
 from lrhnet_jax.ecg.recording import record_errors
 from lrhnet_jax.ecg.wfdb import Header, RecordError, find_headers, read_header, read_signal
-from lrhnet_jax.errors import CheckpointError, ConfigError, DataError, Parser, UserError, command
+from lrhnet_jax.errors import ConfigError, DataError, Parser, UserError, command
 from lrhnet_jax.runtime import log
 from lrhnet_jax.runtime.files import write_json, write_whole
-from lrhnet_jax.scoring import predict, thresholds
 from lrhnet_jax.scoring import score as scoring
+from lrhnet_jax.scoring import thresholds
 from lrhnet_jax.tasks import raw_labels
-from lrhnet_jax.training import checkpoint, description
 
-NOTICE = "This network was trained on SYNTHETIC ECGs. Its answers say nothing about patients."
 CHUNK_RECORDS = 256
 CHUNK_SAMPLES = 2**20  # at 257 Hz: over an hour; what bounds the memory, with the longest record
-UNFITTED = 0.5
-
-Answer = Callable[[Dataset], np.ndarray]  # records -> probabilities, (n, classes)
 
 logger = logging.getLogger("lrhnet_jax.evaluate")  # not __name__, which is "__main__" on the command line
 
@@ -83,7 +77,8 @@ def evaluate(
     Raises:
       UserError: if the network or the records are missing, or no record can be used.
     """
-    meta, task, options, answer = _load(pathlib.Path(folder), batch_size)
+    model = load(folder)
+    meta, task = model.meta, model.task
     paths = _find(raw_dir)
     if ptbxl_database is not None:
         raw_labels.check_ptbxl(ptbxl_database, [path.stem for path in paths])
@@ -94,18 +89,16 @@ def evaluate(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"output {str(output)!r} cannot be made a folder ({error.strerror})") from error
-    leads, rejected = tuple(meta["leads"]), list[RecordError]()
-    recordings = _read(paths, task, leads, options, rejected, rename_leads)
-    headers, marks, probabilities = _predict(leads, answer, task, recordings, len(paths), rejected)
+    rejected: list[RecordError] = []
+    recordings = _read(paths, model, rejected, rename_leads)
+    headers, marks, probabilities = _predict(model, batch_size, recordings, len(paths), rejected)
     for reason in rejected:
         logger.warning("rejected %s", reason)
     if not headers:
         reasons = "; ".join(map(str, rejected[:3]))
         raise DataError(f"none of the {len(paths)} records in {raw_dir} can be used by this network: {reasons}")
-    if not np.isfinite(probabilities).all():
-        raise CheckpointError(f"{folder}: the network answers NaN; its training diverged, train it again")
-
-    limits = _limits(meta, task)
+    check_answers(folder, probabilities)
+    limits = model.limits
     labels = np.stack([label_of(header) for header in headers])
     labelled = np.asarray(labels.any(axis=1))
     score = None
@@ -118,8 +111,8 @@ def evaluate(
     metrics = {
         "schema": 1,
         "checkpoint": str(folder),
-        "network": {**{key: meta.get(key) for key in keys}, "task": task.name, "rate": options.rate},
-        "notice": NOTICE if meta["synthetic"] else "",
+        "network": {**{key: meta.get(key) for key in keys}, "task": task.name, "rate": model.options.rate},
+        "notice": SYNTHETIC if meta.get("synthetic") else "",
         "raw_dir": printable(raw_dir),
         "records": {
             "found": len(paths),
@@ -168,12 +161,6 @@ def summary(metrics: Mapping[str, Any], output: str | os.PathLike[str]) -> str:
     return "\n".join([*lines, f"written: {printable(pathlib.Path(output) / 'metrics.json')}, predictions.csv"])
 
 
-def _limits(meta: Mapping[str, Any], task: tasks.Task) -> np.ndarray | None:
-    if task.exclusive:
-        return None
-    return np.full(len(task.classes), UNFITTED) if meta["thresholds"] is None else np.array(meta["thresholds"])
-
-
 def _find(raw_dir: str | os.PathLike[str]) -> list[pathlib.Path]:
     if not pathlib.Path(raw_dir).is_dir():
         raise DataError(
@@ -185,31 +172,9 @@ def _find(raw_dir: str | os.PathLike[str]) -> list[pathlib.Path]:
     return paths
 
 
-def _load(path: pathlib.Path, batch_size: int) -> tuple[dict[str, Any], tasks.Task, preprocessing.Preprocess, Answer]:
-    """Returns what is known of a network, its task, how signals are prepared, and what gives its probabilities."""
-    if path.suffix in exported.READERS:
-        program = exported.load(path)
-        return (
-            program.meta,
-            *raw_labels.expected(path, program.meta),
-            lambda records: program.probabilities(records, batch_size),
-        )
-    meta, variables = checkpoint.load_model(path)
-    task, options = raw_labels.expected(path, meta)
-    model, leads = description.create_model(meta), tuple(meta["leads"])
-
-    def answer(records: Dataset) -> np.ndarray:
-        lead_network = LeadNetwork(model, records.columns(leads))
-        predictor = predict.Predictor(lead_network, variables, meta["window"], batch_size, task.exclusive)
-        return predictor.of_dataset(records)
-
-    return meta, task, options, answer
-
-
 def _predict(
-    leads: tuple[str, ...],
-    answer: Answer,
-    task: tasks.Task,
+    model: Model,
+    batch_size: int,
     recordings: Iterable[Recording],
     found: int,
     rejected: list[RecordError],
@@ -217,16 +182,16 @@ def _predict(
     """Returns headers, marks and probabilities, (n, classes), of the recordings; reading them fills `rejected`."""
     headers: list[Header] = []
     marks: list[Mapping[str, tuple[str, ...]]] = []
-    parts = [np.zeros((0, len(task.classes)), np.float32)]
+    parts = [np.zeros((0, len(model.task.classes)), np.float32)]
     with tqdm.tqdm(total=found, desc="evaluate", unit="record", disable=None) as bar:
         for chunk in _chunks(recordings):
             batch = Dataset.from_arrays(
                 [record.signal for record in chunk],
                 demographics=np.stack([demographics_vector(r.header.age, r.header.sex) for r in chunk]),
-                leads=leads,
-                classes=task.classes,
+                leads=model.leads,
+                classes=model.task.classes,
             )
-            parts.append(answer(batch))
+            parts.append(model.probabilities(batch, batch_size))
             headers += [record.header for record in chunk]
             marks += [record.marks for record in chunk]
             bar.update(len(headers) + len(rejected) - bar.n)
@@ -236,9 +201,7 @@ def _predict(
 
 def _read(
     paths: Iterable[pathlib.Path],
-    task: tasks.Task,
-    leads: tuple[str, ...],
-    options: preprocessing.Preprocess,
+    model: Model,
     rejected: list[RecordError],
     rename: Mapping[str, str] | None = None,
 ) -> Iterator[Recording]:
@@ -246,10 +209,10 @@ def _read(
     for path in paths:
         try:
             header = read_header(path)
-            signal = read_signal(header, raw_labels.lead_names(task, header, leads), rename)
+            signal = read_signal(header, raw_labels.lead_names(model.task, header, model.leads), rename)
             with record_errors(path):
-                marks = quality.marks(signal, leads)
-                signal = preprocessing.preprocess(signal, header.rate, options)
+                marks = quality.marks(signal, model.leads)
+                signal = preprocessing.preprocess(signal, header.rate, model.options)
                 if not np.isfinite(signal).all():
                     raise UserError("non-finite samples after preprocessing")
         except RecordError as error:

@@ -15,11 +15,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lrhnet_jax.data.dataset import Dataset
-from lrhnet_jax.data.store import HostSignals, covering_windows
 from lrhnet_jax.errors import CheckpointError
 from lrhnet_jax.runtime.files import read_json
-from lrhnet_jax.scoring import predict
 from lrhnet_jax.training import description
 
 DESCRIPTION = "model.json"
@@ -38,24 +35,6 @@ class Program(NamedTuple):
 
     meta: dict[str, Any]
     run: Run
-
-    def probabilities(self, records: Dataset, batch_size: int = 64) -> np.ndarray:
-        """Returns the class probabilities of every record, (n, classes) float32, averaged over covering windows.
-
-        Args:
-          records: with the network's leads.
-          batch_size: windows at a time; see `predict.windows_a_call`.
-        """
-        window, columns = self.meta["window"], records.columns(tuple(self.meta["leads"]))
-        row, shift = covering_windows(records.lengths, window)
-        signals = HostSignals(records.signals.view(np.ndarray), records.offsets, records.lengths)
-        size = predict.windows_a_call(batch_size, jax.local_devices())
-        parts = []
-        for start in range(0, len(row), size):
-            rows = row[start : start + size]
-            signal = signals.cut(rows, shift[start : start + size], window, columns).astype(np.float32)
-            parts.append(self.run(signal, records.demographics[rows]))
-        return predict.average(np.concatenate(parts), row, len(records))
 
 
 def _stablehlo(content: bytes) -> Run:
