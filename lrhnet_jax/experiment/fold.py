@@ -212,13 +212,19 @@ class Fold:
         init_key, train_key = jax.random.split(self._key(network.seed if seed is None else seed))
         per_epoch = max(1, self.steps_per_epoch(network))
         names = list(network.teachers) if teachers is None else list(teachers)
+        recipe = teaching.make_recipe(network, self.parallel.kind, self.records.task.exclusive, self.records.rate)
+        if recipe.augmentation and inputs.teacher_logits.shape[1]:
+            raise ConfigError(
+                f"config.networks.{network.name}.train.augment changes the windows, and precomputed logits are those "
+                "of unchanged ones; set config.teacher_logits=in_graph"
+            )
         spec = StepSpec(
             student=student,
             optimizer=_optimizer(json.dumps({**fields, "learning_rate": 1.0}, sort_keys=True), per_epoch),
             batch_size=fields["batch_size"],
             window=self.config.window,
             teachers=tuple(self.trained[name].lead_network for name in names) if inputs.teachers else (),
-            recipe=teaching.make_recipe(network, self.parallel.kind, self.records.task.exclusive),
+            recipe=recipe,
             parallel=self.parallel,
         )
         return Run(

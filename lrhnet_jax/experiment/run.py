@@ -70,7 +70,8 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
 
     numbers = list(range(splits.NUM_FOLDS)) if config.fold == "all" else [int(config.fold)]
     protocol, parts = config.evaluation.protocol, config.evaluation.validation_parts
-    parted = {number: splits.make(records, number, protocol, parts) for number in numbers}
+    extra = tuple(config.evaluation.train_only)
+    parted = {number: splits.make(records, number, protocol, parts, extra) for number in numbers}
     sizes = [len(split.train) for split in parted.values()]
 
     def make_fold(number: int) -> Fold:

@@ -11,6 +11,7 @@ import numpy as np
 
 from lrhnet_jax import losses
 from lrhnet_jax.data.batch import Inputs, LeadNetwork, StepNumbers
+from lrhnet_jax.ecg.leads import SAMPLE_RATE
 from lrhnet_jax.errors import CheckpointError, ConfigError
 from lrhnet_jax.experiment import graph
 from lrhnet_jax.models import torch_weights
@@ -20,6 +21,7 @@ from lrhnet_jax.runtime.files import read_json, write_whole
 from lrhnet_jax.scoring import predict
 from lrhnet_jax.tasks import physionet2020
 from lrhnet_jax.training import checkpoint, steps
+from lrhnet_jax.training.augment import Augmentation
 from lrhnet_jax.training.state import variable_shapes
 
 
@@ -32,12 +34,15 @@ class Trained:
     log: dict[str, Any]
 
 
-def make_recipe(network: graph.Network, parallel: str = "jit", exclusive: bool = False) -> steps.Recipe:
+def make_recipe(
+    network: graph.Network, parallel: str = "jit", exclusive: bool = False, rate: float = float(SAMPLE_RATE)
+) -> steps.Recipe:
     """Returns how a network of the graph learns from its teachers, but for the numbers.
 
     Args:
       parallel: how its steps run, "jit" or "pmap".
       exclusive: a record has exactly one class.
+      rate: Hz, of the signals.
 
     Raises:
       ConfigError: for an unknown kind or method, or a method that this network or `parallel` cannot have.
@@ -58,14 +63,25 @@ def make_recipe(network: graph.Network, parallel: str = "jit", exclusive: bool =
             raise ConfigError(f"{where}.method.teacher: {teacher!r} is none of the teachers {', '.join(names)}")
     if method and method.across_records and parallel == "pmap":
         raise ConfigError(f"{where}.method: {own['name']} needs the whole batch in one place; set config.parallel=jit")
+    try:
+        augmentation = Augmentation(**fields["augment"], rate=rate)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}.augment: {error}") from error
+    if augmentation.mixup and method and method.across_records:
+        raise ConfigError(f"{where}.augment.mixup: {own['name']} compares records, not mixtures of two; set it to 0")
+    if not 0 <= fields["average"] < 1:
+        raise ConfigError(f"{where}.average is {fields['average']}: the decay must be at least 0 and below 1")
     return steps.Recipe(
         kind=fields["logit_kl"],
         t_squared=fields["t_squared"],
+        mean_logits=fields["mean_logits"],
         method=method,
         # A method that reads a teacher's features trains alone, so that these are the teachers of its step.
         teacher=names.index(teacher) if teacher in names else 0,
         epochs=fields["epochs"],
         exclusive=exclusive,
+        augmentation=augmentation,
+        average=fields["average"],
     )
 
 
