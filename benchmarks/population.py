@@ -23,11 +23,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import cases, environment, measure, recipe
+from benchmarks import cases, measure, recipe
 from lrhnet_jax import models
 from lrhnet_jax.data import stream
 from lrhnet_jax.data.batch import Inputs, LeadNetwork, StepNumbers
 from lrhnet_jax.data.store import random_shifts
+from lrhnet_jax.runtime import environment
 from lrhnet_jax.runtime.devices import Parallel, make_parallel
 from lrhnet_jax.training import many_networks, optim, steps
 from lrhnet_jax.training.one_network import OneNetwork

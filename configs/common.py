@@ -19,7 +19,7 @@ from ml_collections import ConfigDict, config_dict
 from lrhnet_jax import losses, tasks
 from lrhnet_jax.compress import search
 from lrhnet_jax.ecg.leads import LEADS, LeadError, parse_leads
-from lrhnet_jax.errors import ConfigError
+from lrhnet_jax.errors import ConfigError, choose
 
 PRESETS = ("paper", "reference", "demo")
 FOLDS = ("0", "1", "2", "3", "4", "all")
@@ -70,8 +70,7 @@ def parse(
             raise ConfigError(f"config string: {item!r} is not KEY=VALUE with a key among {', '.join(values)}")
         values[key] = value
     for key, valid in (("data", tasks.choices(datasets)), ("preset", PRESETS), ("fold", FOLDS)):
-        if values[key] not in valid:
-            raise ConfigError(f"config string: unknown {key} {values[key]!r}; choose {', '.join(valid)}")
+        choose("config string", values[key], valid, noun=key)
     given = {
         key: None if isinstance(default, type) and not values[key] else _positive(key, values[key], default)
         for key, default in numbers.items()

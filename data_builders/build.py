@@ -11,7 +11,6 @@ DATA/NAME/PREPROCESS/1.0.0, with a report.json that counts the records and lists
 describes the sets. synthetic_ptbxl and synthetic_physionet2017 have generated ECGs with the classes of those sets.
 """
 
-import argparse
 import contextlib
 import fcntl
 import json
@@ -29,7 +28,7 @@ from data_builders.cpsc2018 import Cpsc2018
 from data_builders.physionet2017 import Physionet2017, SyntheticPhysionet2017
 from data_builders.physionet2020 import Physionet2020, Synthetic
 from data_builders.ptbxl import Ptbxl, SyntheticPtbxl
-from lrhnet_jax.errors import DataError, UserError
+from lrhnet_jax.errors import DataError, Parser, choose, command
 from lrhnet_jax.tasks import physionet2020
 
 BUILDERS: dict[str, type[WfdbBuilder]] = {
@@ -86,12 +85,11 @@ def build(
     """
     import tensorflow_datasets as tfds
 
-    if name not in BUILDERS:
-        raise DataError(f"unknown data set {name!r}; choose {', '.join(BUILDERS)}")
+    shards.check_guard()
+    choose("", name, BUILDERS, noun="data set", error=DataError)
     options = _preprocess_names(name)
     preprocess = options[0] if preprocess is None else preprocess
-    if preprocess not in options:
-        raise DataError(f"unknown preprocess {preprocess!r}; choose {', '.join(options)}")
+    choose("", preprocess, options, noun="preprocess", error=DataError)
     given = {"ptbxl_database": ptbxl_database, "scp_statements": scp_statements}
     tables = {table: path for table, path in given.items() if path is not None}
     for table in set(tables) - set(BUILDERS[name].TABLES):
@@ -223,9 +221,9 @@ def summary(folder: pathlib.Path) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m data_builders.build", description=__doc__.split("\n")[0])
+@command
+def main(arguments: Sequence[str]) -> None:
+    parser = Parser(prog="lrhnet-jax build", description=__doc__)
     sets = parser.add_subparsers(dest="name", required=True)
     challenge2020 = sets.add_parser("physionet2020", help="the PhysioNet/CinC Challenge 2020: 12 leads, 24 diagnoses")
     challenge2020.add_argument("--raw_dir", help="folder with training/SOURCE/g*/NAME.hea; left out: download")
@@ -246,10 +244,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     cpsc = sets.add_parser("cpsc2018", help="the China Physiological Signal Challenge 2018: 12 leads, nine classes")
     cpsc.add_argument("--raw_dir", required=True, help="folder with training/cpsc_2018/ of Challenge 2020")
-    for command in (challenge2020, challenge2017, ptbxl, cpsc):
-        command.add_argument("--strict", action="store_true", help="a record that cannot be used is an error")
-        command.add_argument("--beam", action="store_true", help="run on Apache Beam (pip install 'lrhnet-jax[beam]')")
-        command.add_argument(
+    for recorded in (challenge2020, challenge2017, ptbxl, cpsc):
+        recorded.add_argument("--strict", action="store_true", help="a record that cannot be used is an error")
+        recorded.add_argument("--beam", action="store_true", help="run on Apache Beam (pip install 'lrhnet-jax[beam]')")
+        recorded.add_argument(
             "--beam_option",
             action="append",
             default=[],
@@ -261,26 +259,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         generated.add_argument("--records", type=int, default=1000)
         generated.add_argument("--seed", type=int, default=0)
         generated.set_defaults(kind=kind)
-    for name, command in sets.choices.items():
+    for name, chosen in sets.choices.items():
         options = _preprocess_names(name)
-        command.add_argument("--data_dir", required=True, help="where the set is to lie")
-        command.add_argument("--preprocess", choices=options, default=options[0])
-        command.add_argument("--workers", type=int, help="processes (all cores)")
-        command.add_argument("--overwrite", action="store_true", help="build again what is there already")
+        chosen.add_argument("--data_dir", required=True, help="where the set is to lie")
+        chosen.add_argument("--preprocess", choices=options, default=options[0])
+        chosen.add_argument("--workers", type=int, help="processes (all cores)")
+        chosen.add_argument("--overwrite", action="store_true", help="build again what is there already")
     flags = vars(parser.parse_args(arguments))
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    try:
-        if "kind" in flags:
-            del flags["name"]
-            folder = build_synthetic(**flags)
-        else:
-            flags["beam_options"] = flags.pop("beam_option")
-            folder = build(**flags)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if "kind" in flags:
+        del flags["name"]
+        folder = build_synthetic(**flags)
+    else:
+        flags["beam_options"] = flags.pop("beam_option")
+        folder = build(**flags)
     print(summary(folder))
-    return 0
 
 
 if __name__ == "__main__":

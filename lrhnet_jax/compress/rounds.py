@@ -26,7 +26,7 @@ from lrhnet_jax.data.batch import LeadNetwork
 from lrhnet_jax.errors import DataError
 from lrhnet_jax.runtime.files import read_json, write_json
 from lrhnet_jax.training import checkpoint, loop
-from lrhnet_jax.training.run import Run, first_state
+from lrhnet_jax.training.run import Run, first_state, median_speed
 
 logger = logging.getLogger(__name__)
 
@@ -222,7 +222,6 @@ class Lottery:
         masks = weight_masks.load(folder / "masks.npz", self._dense_masks)
         weight_masks.save(self.dense.folder / "masks.npz", masks)
         log = read_json(folder / "training.json")
-        rates = sorted(row["samples_per_second"] for row in log["history"])
         facts = {
             "unit": self.settings.unit,
             "control": self.settings.control,
@@ -241,7 +240,7 @@ class Lottery:
             {
                 "epochs": log["epochs"],
                 "best_epoch": log["best_epoch"],
-                "samples_per_second": rates[len(rates) // 2] if rates else 0.0,
+                "samples_per_second": median_speed(log["history"]),
                 "history": log["history"],
                 "pruning": facts,
             },

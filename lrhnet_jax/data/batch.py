@@ -107,11 +107,21 @@ class Inputs(flax.struct.PyTreeNode):
     teachers: Any = ()
     numbers: StepNumbers | None = None
 
-    @classmethod
-    def without_teachers(cls, store: Store, records: Any, shifts: Any) -> "Inputs":
-        """Returns what a network reads that learns from labels alone."""
-        none = jnp.zeros((len(records), 0, 0, store.labels.shape[1]))
-        return cls(store=store, records=jnp.asarray(records), shifts=shifts, teacher_logits=none)
+
+def plain_inputs(store: Store, records: Any, shifts: Any = None) -> Inputs:
+    """Returns what a network reads that learns from labels alone.
+
+    Args:
+      records: (n,) whole numbers, the training records' rows in the store.
+      shifts: (n, K) int32, each record's fixed windows; None: a fresh random window at every draw.
+    """
+    n = len(records)
+    return Inputs(
+        store=store,
+        records=jnp.asarray(records, jnp.int32),
+        shifts=jnp.zeros((n, 0), jnp.int32) if shifts is None else shifts,
+        teacher_logits=jnp.zeros((n, 0, 0, store.labels.shape[1])),
+    )
 
 
 class Draw(flax.struct.PyTreeNode):

@@ -19,10 +19,6 @@ from lrhnet_jax.tasks import physionet2020
 logger = logging.getLogger(__name__)
 
 MAPPED_SHARE = 0.5  # of the host's memory: larger signals are mapped into it
-SYNTHETIC_NOTICE = (
-    "SYNTHETIC DATA: every number below was measured on generated ECGs. It shows that the software works; it says "
-    "nothing about patients and cannot be compared with published results."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,28 +131,6 @@ class Dataset:
                 f"the data set {self.name} has no lead {', '.join(missing)}; it has {', '.join(self.leads)}"
             )
         return tuple(self.leads.index(lead) for lead in leads)
-
-    def describe(self) -> dict[str, Any]:
-        """Returns what results.json says of the data: name, notice, counts per source and class, co-occurrence."""
-        sources = sorted(set(self.sources.tolist()))
-        per_source = {s: self.labels[self.sources == s] for s in sources}
-        counts = self.labels.astype(np.int64)
-        return {
-            "name": self.name,
-            "task": self.task.name,
-            "rate": self.rate,
-            "synthetic": self.synthetic,
-            "notice": SYNTHETIC_NOTICE if self.synthetic else "",
-            "path": self.path,
-            "records": len(self),
-            "per_source": {s: len(rows) for s, rows in per_source.items()},
-            "per_class": dict(zip(self.classes, counts.sum(0).tolist(), strict=True)),
-            "per_source_class": {
-                s: dict(zip(self.classes, rows.sum(0).tolist(), strict=True)) for s, rows in per_source.items()
-            },
-            "co_occurrence": (counts.T @ counts).tolist(),
-            "build_report": self.build_report,
-        }
 
 
 def find(name: str, data_dir: str, preprocess: str = "paper") -> pathlib.Path | None:

@@ -20,6 +20,7 @@ from lrhnet_jax.data.store import HostSignals, covering_windows
 from lrhnet_jax.errors import CheckpointError
 from lrhnet_jax.runtime.files import read_json
 from lrhnet_jax.scoring import predict
+from lrhnet_jax.training import description
 
 DESCRIPTION = "model.json"
 INPUTS, OUTPUT = ("signal", "demographics"), "probabilities"
@@ -73,6 +74,12 @@ def _onnx(content: bytes) -> Run:
 READERS: dict[str, Callable[[bytes], Run]] = {".stablehlo": _stablehlo, ".onnx": _onnx}
 
 
+def _checksum(meta: dict[str, Any], name: str) -> str | None:
+    files = meta.get("files")
+    entry = files.get(name) if isinstance(files, dict) else None
+    return entry.get("sha256") if isinstance(entry, dict) else None
+
+
 def load(path: str | pathlib.Path) -> Program:
     """Loads an exported network, OUT/model.stablehlo or OUT/model.onnx.
 
@@ -80,10 +87,10 @@ def load(path: str | pathlib.Path) -> Program:
       CheckpointError: if it is missing or broken, or what runs it is not installed.
     """
     path = pathlib.Path(path).expanduser()
-    meta = read_json(path.with_name(DESCRIPTION))
+    meta = description.check(read_json(path.with_name(DESCRIPTION)), path.with_name(DESCRIPTION))
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; python -m lrhnet_jax.export writes one")
-    content, known = path.read_bytes(), meta.get("files", {}).get(path.name, {}).get("sha256")
+    content, known = path.read_bytes(), _checksum(meta, path.name)
     if hashlib.sha256(content).hexdigest() != known:
         raise CheckpointError(f"{path}: not the file that {DESCRIPTION} beside it describes; export the network again")
     try:

@@ -11,7 +11,8 @@ import functools
 import numpy as np
 import scipy.signal
 
-from lrhnet_jax.ecg.leads import SAMPLE_RATE
+from lrhnet_jax.ecg.leads import RATES, SAMPLE_RATE
+from lrhnet_jax.errors import choose
 
 MAX_DENOMINATOR = 10_000  # of the ratio of two rates: off by less than a sample in an hour
 RESAMPLE = ("polyphase", "interp")
@@ -40,10 +41,10 @@ class Preprocess:
     rate: float = float(SAMPLE_RATE)
 
     def __post_init__(self) -> None:
-        if self.resample not in RESAMPLE:
-            raise ValueError(f"unknown resample {self.resample!r}; choose {', '.join(RESAMPLE)}")
-        if self.bandpass not in BANDPASS:
-            raise ValueError(f"unknown bandpass {self.bandpass!r}; choose {', '.join(BANDPASS)}")
+        choose("", self.resample, RESAMPLE, noun="resample", error=ValueError)
+        choose("", self.bandpass, BANDPASS, noun="bandpass", error=ValueError)
+        if not (isinstance(self.rate, int | float) and RATES[0] <= self.rate <= RATES[1]):  # nor NaN
+            raise ValueError(f"a rate of {self.rate} Hz is not one of an ECG ({RATES[0]:g} to {RATES[1]:g})")
 
 
 PAPER = Preprocess()

@@ -6,7 +6,7 @@ import json
 import logging
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +17,18 @@ from ml_collections import ConfigDict
 from lrhnet_jax import models, tasks
 from lrhnet_jax.compress import rounds
 from lrhnet_jax.data import splits
-from lrhnet_jax.data.batch import Inputs, LeadNetwork, fill_up
+from lrhnet_jax.data.batch import Inputs, LeadNetwork, fill_up, plain_inputs
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import Store, random_shifts
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.experiment import assess, graph, provenance
 from lrhnet_jax.experiment import teachers as teaching
+from lrhnet_jax.report import schema
 from lrhnet_jax.runtime import processes
 from lrhnet_jax.runtime.devices import Parallel
 from lrhnet_jax.runtime.files import read_json, write_json
 from lrhnet_jax.training import checkpoint, loop, optim
-from lrhnet_jax.training.run import Result, Run
+from lrhnet_jax.training.run import Result, Run, median_speed
 from lrhnet_jax.training.state import init_variables
 from lrhnet_jax.training.steps import StepSpec
 
@@ -65,7 +66,7 @@ class Fold:
         self.trained: dict[str, teaching.Trained] = {}
         self.assessor = assess.Assessor(self.config, self.records, self.store, self.split, self.parallel)
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> schema.FoldResult:
         """Trains or loads every network, scores it, and compares the pairs of `graph.comparisons`."""
         logger.info("fold %d: %s", self.fold, self.split.sizes())
         for network in self.networks:
@@ -74,9 +75,9 @@ class Fold:
             network.name: self.assessor.network(network.name, self.trained[network.name], self.folder_of(network))
             for network in self.networks
         }
-        pairs = graph.comparisons(self.networks)
+        pairs, split = graph.comparisons(self.networks), self.split
         return {
-            "records": self.split.sizes(),
+            "records": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
             "networks": rows,
             "comparisons": processes.from_first(lambda: self.assessor.comparisons(pairs, self.folder / "networks")),
         }
@@ -100,8 +101,9 @@ class Fold:
             variables = processes.from_first(
                 lambda: teaching.load(adopted, lead_network, self.config.preprocess, self.config.window, classes)
             )
-            log = {"epochs": 0, "best_epoch": 0, "history": [], "loaded_from": network.checkpoint}
-            self._keep(adopted, variables, log)
+            self._keep(
+                adopted, variables, {"epochs": 0, "best_epoch": 0, "history": [], "loaded_from": network.checkpoint}
+            )
         elif network.prune:
             variables, options, log = self._prune(network)
             self._keep(dataclasses.replace(network, options=options), variables, log)
@@ -110,16 +112,15 @@ class Fold:
 
     def keep(self, network: graph.Network, result: Result) -> None:
         """Saves a network that has been trained: it is finished."""
-        rates = sorted(row["samples_per_second"] for row in result.history)
-        log = {
+        log: schema.Training = {
             "epochs": network.train["epochs"],
             "best_epoch": result.best_epoch,
-            "samples_per_second": rates[len(rates) // 2],
+            "samples_per_second": median_speed(result.history),
             "history": result.history,
         }
         self._keep(network, result.variables, log)
 
-    def _keep(self, network: graph.Network, variables: Any, log: dict[str, Any]) -> None:
+    def _keep(self, network: graph.Network, variables: Any, log: schema.Training) -> None:
         folder = self.folder_of(network)
         write_json(folder / "training.json", log)
         meta = provenance.describe_model(self.config, network, self.records, variables)
@@ -134,7 +135,7 @@ class Fold:
     def _key(self, seed: int) -> jax.Array:
         return jax.random.fold_in(self.key, seed)
 
-    def _prune(self, network: graph.Network) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    def _prune(self, network: graph.Network) -> tuple[Any, dict[str, Any], schema.Training]:
         settings, folder = network.pruning, self.folder_of(network)
         assert settings is not None
         # A control is the same network as its ticket, from the same initialisation, in the same order of records.
@@ -144,7 +145,7 @@ class Fold:
         def with_options(options: dict[str, Any]) -> graph.Network:
             return dataclasses.replace(network, options=options)
 
-        return rounds.Lottery(
+        variables, options, log = rounds.Lottery(
             dense=dataclasses.replace(
                 self.make_run(network, self.inputs([network]), seed=ticket.seed), compiled_steps={}
             ),
@@ -160,6 +161,8 @@ class Fold:
             key=key,
             ticket=folder.with_name(settings.ticket) if settings.ticket else None,
         ).run()
+        # `compress` may not import `report`: a test holds its log to the schema.
+        return variables, options, cast(schema.Training, log)
 
     def _init(self, network: graph.Network, key: jax.Array) -> dict[str, Any]:
         return init_variables(self._lead_network(network).model, key, len(network.leads), self.config.window)
@@ -174,7 +177,7 @@ class Fold:
     def inputs(self, networks: Sequence[graph.Network]) -> Inputs:
         """Returns what compatible networks read in training, with the teachers of any of them (`graph.teachers_of`)."""
         method = teaching.make_recipe(networks[0], self.parallel.kind).method
-        inputs = Inputs.without_teachers(self.store, self._train_records, self.shifts)
+        inputs = plain_inputs(self.store, self._train_records, self.shifts)
         teachers = [(name, self.trained[name]) for name in graph.teachers_of(networks)]
         # A teacher whose features are read runs in every step, and its logits come with them.
         features = method is not None and method.needs_teacher
@@ -212,19 +215,13 @@ class Fold:
         init_key, train_key = jax.random.split(self._key(network.seed if seed is None else seed))
         per_epoch = max(1, self.steps_per_epoch(network))
         names = list(network.teachers) if teachers is None else list(teachers)
-        recipe = teaching.make_recipe(network, self.parallel.kind, self.records.task.exclusive, self.records.rate)
-        if recipe.augmentation and inputs.teacher_logits.shape[1]:
-            raise ConfigError(
-                f"config.networks.{network.name}.train.augment changes the windows, and precomputed logits are those "
-                "of unchanged ones; set config.teacher_logits=in_graph"
-            )
         spec = StepSpec(
             student=student,
             optimizer=_optimizer(json.dumps({**fields, "learning_rate": 1.0}, sort_keys=True), per_epoch),
             batch_size=fields["batch_size"],
             window=self.config.window,
             teachers=tuple(self.trained[name].lead_network for name in names) if inputs.teachers else (),
-            recipe=recipe,
+            recipe=teaching.make_recipe(network, self.parallel.kind, self.records.task.exclusive, self.records.rate),
             parallel=self.parallel,
         )
         return Run(
@@ -254,7 +251,7 @@ def _optimizer(config: str, steps_per_epoch: int) -> optax.GradientTransformatio
     return optim.make(json.loads(config), steps_per_epoch)
 
 
-def _read_finished(folder: pathlib.Path) -> tuple[dict[str, Any], Any, dict[str, Any]] | None:
+def _read_finished(folder: pathlib.Path) -> tuple[dict[str, Any], Any, schema.Training] | None:
     """Returns a finished network's options, variables and training log; None if it is not finished."""
     if not checkpoint.is_finished(folder):
         return None

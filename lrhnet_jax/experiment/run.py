@@ -3,21 +3,23 @@
 import datetime
 import logging
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from lrhnet_jax import tasks
 from lrhnet_jax.data import splits, stream
-from lrhnet_jax.data.dataset import SYNTHETIC_NOTICE
+from lrhnet_jax.data.batch import LeadNetwork
+from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.errors import ConfigError
-from lrhnet_jax.experiment import assess, datasets, graph, provenance
+from lrhnet_jax.experiment import assess, check, datasets, graph, provenance
 from lrhnet_jax.experiment import teachers as teaching
 from lrhnet_jax.experiment.fold import Fold, create_model
 from lrhnet_jax.experiment.together import one_at_a_time, train_together
 from lrhnet_jax.report import page as report
-from lrhnet_jax.runtime import interrupt, processes
+from lrhnet_jax.report import schema
+from lrhnet_jax.runtime import environment, interrupt, processes
 from lrhnet_jax.runtime.devices import make_parallel
 from lrhnet_jax.runtime.files import write_json
 
@@ -38,19 +40,18 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
       UserError: for a config, data set, or earlier work in `workdir` that does not fit.
     """
     interrupt.install()
-    provenance.check_same({"config": config.to_dict(), "versions": provenance.versions()})
+    provenance.check_same({"config": config.to_dict(), "versions": environment.versions()})
     networks = graph.parse(config.networks.to_dict(), config.train.to_dict())
-    _check_choice("config.data", config.data, tasks.choices(config.datasets))
-    dataset = tasks.choose(config.data, config.datasets)
-    _check(config, dataset)
+    dataset = check.experiment(config)
     parallel = make_parallel(config.parallel, config.devices)
     for network in networks:
-        create_model(network, dataset.task, config.dtype)
+        check.model(network, create_model(network, dataset.task, config.dtype), config.window)
+        check.training(network)
+        check.augmentation(network, dataset.task.rate, config.teacher_logits)
         parallel.check(network.train["batch_size"])
         teaching.make_recipe(network, parallel.kind)
         if network.prune and jax.process_count() > 1:
             raise ConfigError(f"config.networks.{network.name}.prune: a search runs in one process; start it alone")
-        _check_choice(f"config.networks.{network.name}.train.keep", network.train["keep"], ("best", "last"))
     if config.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(config.compilation_cache).expanduser()))
     records = processes.first_then_rest(
@@ -60,19 +61,20 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     )
     for network in networks:
         records.columns(network.leads)
-    provenance.claim(workdir, config, records)
-    if records.synthetic:
-        logger.warning("%s", SYNTHETIC_NOTICE)
-    logger.info("%d records of %s on %s", len(records), records.name, provenance.device())
-    store = parallel.replicate(stream.make_store(records, config.window, config.input, parallel.local_devices))
-    results = provenance.describe(config, networks, records)
-    compiled_steps: dict[Any, Any] = {}
-
     numbers = list(range(splits.NUM_FOLDS)) if config.fold == "all" else [int(config.fold)]
     protocol, parts = config.evaluation.protocol, config.evaluation.validation_parts
     extra = tuple(config.evaluation.train_only)
     parted = {number: splits.make(records, number, protocol, parts, extra) for number in numbers}
     sizes = [len(split.train) for split in parted.values()]
+    check.records(networks, records, list(parted.values()))
+    processes.from_first(lambda: _check_checkpoints(networks, records, config, workdir))
+    provenance.claim(workdir, config, records)
+    if records.synthetic:
+        logger.warning("%s", provenance.SYNTHETIC_NOTICE)
+    logger.info("%d records of %s on %s", len(records), records.name, environment.device())
+    store = parallel.replicate(stream.make_store(records, config.window, config.input, parallel.local_devices))
+    origin = provenance.describe(config, networks, records)
+    compiled_steps: dict[Any, Any] = {}
 
     def make_fold(number: int) -> Fold:
         folder = workdir / f"fold{number}" if config.fold == "all" else workdir
@@ -85,39 +87,28 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
         else:
             together = {number: make_fold(number) for number in numbers}
             train_together(config, list(together.values()), workdir)
-    for number in numbers:
-        results["folds"][str(number)] = (together.pop(number, None) or make_fold(number)).run()
-    results["summary"] = assess.summarize(results["folds"], config.evaluation.decision)
-    results["created"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    folds = {str(number): (together.pop(number, None) or make_fold(number)).run() for number in numbers}
+    results: schema.Results = {
+        **origin,
+        "folds": folds,
+        "summary": assess.summarize(folds, config.evaluation.decision),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
     write_json(workdir / "results.json", results)
     page = processes.from_first(lambda: report.write(results, workdir))
     return f"{report.table(results)}\n\nreport: {page}\nresults: {workdir / 'results.json'}"
 
 
-def _check_choice(field: str, value: str, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        raise ConfigError(f"{field}: unknown value {value!r}; choose {', '.join(valid)}")
+def _check_checkpoints(
+    networks: Sequence[graph.Network], records: Dataset, config: ConfigDict, workdir: pathlib.Path
+) -> None:
+    """Loads the networks that come from elsewhere, so that what is wrong shows before others are trained.
 
-
-def _check(config: ConfigDict, dataset: tasks.Dataset) -> None:
-    choices = {
-        "teacher_logits": (config.teacher_logits, ("precomputed", "in_graph")),
-        "dtype": (config.dtype, ("float32", "bfloat16")),
-        "preprocess": (config.preprocess, dataset.preprocess),
-        "input": (config.input, stream.KINDS),
-        "evaluation.protocol": (config.evaluation.protocol, ("leak_free", "reference", "published")),
-        "evaluation.windows": (config.evaluation.windows, ("cover", "random")),
-        "evaluation.decision": (config.evaluation.decision, ("threshold", "threshold_or_top1")),
-        "fold": (config.fold, (*map(str, range(splits.NUM_FOLDS)), "all")),
-    }
-    for field, (value, valid) in choices.items():
-        _check_choice(f"config.{field}", value, valid)
-    if config.population < 0:
-        raise ConfigError(f"config.population: {config.population}: not a number of networks; 0 trains one at a time")
-    if config.window < 64:
-        raise ConfigError(f"config.window: {config.window} samples are less than a heartbeat; the paper has 4096")
-    if config.windows_per_record < 0 or (config.teacher_logits == "precomputed" and config.windows_per_record == 0):
-        raise ConfigError(
-            "config.windows_per_record: precomputed teacher logits need at least 1 fixed window a record; with "
-            "--config.teacher_logits=in_graph, 0 draws a fresh window every time"
-        )
+    A run that goes on has done so: what it has loaded already may be gone.
+    """
+    for network in networks if not (workdir / "run.json").exists() else ():
+        if network.checkpoint:
+            adopted = teaching.adopt_widths(network)
+            model = create_model(adopted, records.task, config.dtype)
+            lead_network = LeadNetwork(model, records.columns(adopted.leads))
+            teaching.load(adopted, lead_network, config.preprocess, config.window, records.classes)

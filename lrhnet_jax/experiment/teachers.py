@@ -12,16 +12,16 @@ import numpy as np
 from lrhnet_jax import losses
 from lrhnet_jax.data.batch import Inputs, LeadNetwork, StepNumbers
 from lrhnet_jax.ecg.leads import SAMPLE_RATE
-from lrhnet_jax.errors import CheckpointError, ConfigError
-from lrhnet_jax.experiment import graph
+from lrhnet_jax.errors import CheckpointError, choose
+from lrhnet_jax.experiment import check, graph
 from lrhnet_jax.models import torch_weights
+from lrhnet_jax.report.schema import Training
 from lrhnet_jax.runtime import processes
 from lrhnet_jax.runtime.devices import Parallel, one_device
 from lrhnet_jax.runtime.files import read_json, write_whole
 from lrhnet_jax.scoring import predict
 from lrhnet_jax.tasks import physionet2020
 from lrhnet_jax.training import checkpoint, steps
-from lrhnet_jax.training.augment import Augmentation
 from lrhnet_jax.training.state import variable_shapes
 
 
@@ -31,7 +31,7 @@ class Trained:
 
     lead_network: LeadNetwork
     variables: dict[str, Any]
-    log: dict[str, Any]
+    log: Training
 
 
 def make_recipe(
@@ -48,29 +48,10 @@ def make_recipe(
       ConfigError: for an unknown kind or method, or a method that this network or `parallel` cannot have.
     """
     fields, where = network.train, f"config.networks.{network.name}.train"
-    if fields["logit_kl"] not in losses.KINDS:
-        raise ConfigError(f"{where}.logit_kl: unknown value {fields['logit_kl']!r}; choose {', '.join(losses.KINDS)}")
-    own, names = dict(fields["method"]), list(network.teachers)
-    teacher = own.pop("teacher", "")
-    try:
-        method = losses.make_method(own)
-    except ConfigError as error:
-        raise ConfigError(f"{where}.method: {error}") from error
-    if method and method.needs_teacher:
-        if not names:
-            raise ConfigError(f"{where}.method: {own['name']} learns from a teacher's features; name one in teachers")
-        if (teacher or len(names) > 1) and teacher not in names:
-            raise ConfigError(f"{where}.method.teacher: {teacher!r} is none of the teachers {', '.join(names)}")
-    if method and method.across_records and parallel == "pmap":
-        raise ConfigError(f"{where}.method: {own['name']} needs the whole batch in one place; set config.parallel=jit")
-    try:
-        augmentation = Augmentation(**fields["augment"], rate=rate)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}.augment: {error}") from error
-    if augmentation.mixup and method and method.across_records:
-        raise ConfigError(f"{where}.augment.mixup: {own['name']} compares records, not mixtures of two; set it to 0")
-    if not 0 <= fields["average"] < 1:
-        raise ConfigError(f"{where}.average is {fields['average']}: the decay must be at least 0 and below 1")
+    choose(f"{where}.logit_kl", fields["logit_kl"], losses.KINDS)
+    method = check.method(network, parallel)
+    names, teacher = list(network.teachers), fields["method"].get("teacher", "")
+    augmentation = check.augmentation(network, rate)
     return steps.Recipe(
         kind=fields["logit_kl"],
         t_squared=fields["t_squared"],
@@ -168,7 +149,7 @@ def precomputed(
     run share them.
 
     Args:
-      inputs: from `Inputs.without_teachers`, with n records and K windows each.
+      inputs: from `plain_inputs`, with n records and K windows each.
       parallel: the devices that precompute, with the store on all of them; None: one device.
     """
     records, starts = np.asarray(inputs.records), np.asarray(inputs.shifts)

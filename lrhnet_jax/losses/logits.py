@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lrhnet_jax.errors import choose
 from lrhnet_jax.losses.supervised import bce
 
 
@@ -91,8 +92,7 @@ def multi_teacher_kl(
     Raises:
       ValueError: if the shapes do not fit, or for an unknown kind.
     """
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind of logit distillation {kind!r}; choose {', '.join(KINDS)}")
+    choose("", kind, KINDS, noun="kind of logit distillation", error=ValueError)
     weights = jnp.asarray(weights)
     if weights.shape != teacher_logits.shape[:1]:
         raise ValueError(

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lrhnet_jax.errors import ConfigError
+from lrhnet_jax.errors import ConfigError, choose
 from lrhnet_jax.kernels import pallas_conv1d
 from lrhnet_jax.kernels.conv1d import laid_out
 
@@ -215,8 +215,7 @@ def make_parallel(kind: str, count: int) -> Parallel:
       ConfigError: for an unknown kind, or more devices than there are; with several processes also for pmap, and for
         fewer devices than all.
     """
-    if kind not in PARALLEL_KINDS:
-        raise ConfigError(f"config.parallel: unknown value {kind!r}; choose {', '.join(PARALLEL_KINDS)}")
+    choose("config.parallel", kind, PARALLEL_KINDS)
     devices = jax.devices()
     if jax.process_count() > 1:
         if kind == "pmap":

@@ -1,4 +1,4 @@
-"""What the host can do for a run: how much memory it has, and work done ahead of need by threads."""
+"""What the host can do for a run: its memory, its cores, and work done ahead of need by threads."""
 
 import collections
 import concurrent.futures
@@ -27,6 +27,11 @@ def memory() -> int:
         return min(available, int(pathlib.Path("/sys/fs/cgroup/memory.max").read_text()))
     except (OSError, ValueError):  # no container, or none with a limit
         return available
+
+
+def cores() -> int:
+    """Returns how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def ahead(function: Callable[[Item], Made], items: Iterable[Item], depth: int = 1) -> Generator[Made]:

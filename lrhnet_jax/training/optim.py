@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lrhnet_jax.errors import ConfigError
+from lrhnet_jax.errors import ConfigError, choose
 
 OPTIMIZERS = ("adam",)
 SCHEDULES = ("step", "multistep", "cosine", "constant")
@@ -30,9 +30,7 @@ def make(config: Mapping[str, Any], steps_per_epoch: int) -> optax.GradientTrans
     Raises:
       ConfigError: for an unknown name or an impossible number.
     """
-    optimizer = _field(config, "optimizer")
-    if optimizer not in OPTIMIZERS:
-        raise ConfigError(f"unknown optimizer {optimizer!r}; choose one of {', '.join(OPTIMIZERS)}")
+    choose("", _field(config, "optimizer"), OPTIMIZERS, noun="optimizer", advice="choose one of")
     weight_decay = _number(config, "weight_decay", at_least=0)
     chain = optax.chain(
         optax.add_decayed_weights(weight_decay),
@@ -65,9 +63,7 @@ def schedule(config: Mapping[str, Any], steps_per_epoch: int) -> Schedule:
     unknown = sorted(set(fields) - set(_SCHEDULE_FIELDS))
     if unknown:
         raise ConfigError(f"unknown schedule field {', '.join(unknown)}; the fields are {', '.join(_SCHEDULE_FIELDS)}")
-    name = _field(fields, "name", "schedule.")
-    if name not in SCHEDULES:
-        raise ConfigError(f"unknown schedule {name!r}; choose one of {', '.join(SCHEDULES)}")
+    name = choose("", _field(fields, "name", "schedule."), SCHEDULES, noun="schedule", advice="choose one of")
     warmup_epochs = fields.get("warmup_epochs", 0)
     if not 0 <= warmup_epochs < epochs:
         raise ConfigError(

@@ -5,7 +5,8 @@ import json
 import logging
 import math
 import pathlib
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -178,6 +179,11 @@ def result(run: Run, state: TrainState, history: list[dict[str, Any]]) -> Result
         history=history,
         state=state,
     )
+
+
+def median_speed(history: Sequence[Mapping[str, Any]]) -> float:
+    """Returns the windows a second of a history's epochs, the median; 0 of no epoch."""
+    return statistics.median_high(row["samples_per_second"] for row in history) if history else 0.0
 
 
 def first_state(run: Run) -> TrainState:

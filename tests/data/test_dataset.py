@@ -12,7 +12,6 @@ from lrhnet_jax.data import dataset, tfds_reader
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.errors import DataError
 from lrhnet_jax.runtime import host
-from lrhnet_jax.tasks import physionet2020
 from tests.helpers import fakes
 
 
@@ -24,16 +23,6 @@ def test_selected_records_keep_everything_that_belongs_to_them():
     start = records.offsets[7]
     np.testing.assert_array_equal(some.signals[: some.lengths[0]], records.signals[start : start + records.lengths[7]])
     np.testing.assert_array_equal(records.select(records.folds == 1).record_ids, records.record_ids[records.folds == 1])
-
-
-def test_description_counts_labels_by_source_and_together():
-    records = fakes.records(20)
-    described = records.describe()
-    assert described["records"] == 20 and described["per_source"] == {"a": 10, "b": 10}
-    code = physionet2020.CLASSES[3]
-    assert described["per_class"][code] == records.labels[:, 3].sum()
-    assert described["per_source_class"]["b"][code] == records.labels[1::2, 3].sum()
-    assert described["co_occurrence"][3][5] == (records.labels[:, 3] & records.labels[:, 5]).sum()
 
 
 def test_a_lead_that_the_data_lacks_is_named():

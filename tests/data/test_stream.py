@@ -9,7 +9,7 @@ import pytest
 
 from lrhnet_jax.data import store as data_store
 from lrhnet_jax.data import stream
-from lrhnet_jax.data.batch import Inputs, StepNumbers
+from lrhnet_jax.data.batch import StepNumbers, plain_inputs
 from lrhnet_jax.data.store import covering_windows, make_store, random_shifts
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.experiment import teachers as teaching
@@ -44,7 +44,7 @@ def taught_run(folder, resident, count, precompute, **changes):
         ("wide", teaching.Trained(wide, init_variables(wide.model, jax.random.key(9), 3, WINDOW), {})),
         ("narrow", teaching.Trained(run.spec.student, run.variables, {})),
     ]
-    inputs = Inputs.without_teachers(store, np.arange(3, 35, dtype=np.int32), shifts)
+    inputs = plain_inputs(store, np.arange(3, 35, dtype=np.int32), shifts)
     teachers = ()
     if precompute:
         cache = folder / "teacher_logits"

@@ -10,6 +10,7 @@ from lrhnet_jax.data import dataset, splits
 from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.ecg.wfdb import read_header, read_signal
 from lrhnet_jax.errors import DataError
+from lrhnet_jax.experiment import provenance
 from lrhnet_jax.tasks.physionet2017 import CLASSES
 from tests.helpers.wfdb_files import write_record
 
@@ -103,7 +104,7 @@ def test_other_rates_are_configs(raw, tmp_path, name, rate):
 def test_loads_as_records_and_splits_by_class_and_signal(raw, tmp_path):
     loaded = dataset.load(made(raw, tmp_path))
     assert (loaded.leads, loaded.classes, loaded.labels.shape) == (("I",), CLASSES, (30, 4))
-    assert loaded.describe()["per_class"] == {"N": 14, "A": 6, "O": 8, "~": 2}
+    assert provenance.describe_data(loaded)["per_class"] == {"N": 14, "A": 6, "O": 8, "~": 2}
     assert loaded.select(np.arange(3)).classes == CLASSES
     per_fold = np.array([loaded.labels[loaded.folds == fold].sum(0) for fold in range(5)])
     assert (np.ptp(per_fold, axis=0) <= 2).all()  # one more than if no records belonged together

@@ -4,6 +4,7 @@ import pytest
 from data_builders import build
 from lrhnet_jax import tasks
 from lrhnet_jax.errors import DataError
+from lrhnet_jax.experiment import provenance
 from lrhnet_jax.experiment.datasets import resolve
 from tests.helpers import fakes
 
@@ -34,7 +35,7 @@ def test_a_built_set_has_the_classes_of_its_task_and_its_own_rate(name, tmp_path
     assert found.task is tasks.of(name) and found.classes == records.classes and found.leads == records.leads
     assert found.synthetic == name.startswith("synthetic")
     np.testing.assert_array_equal(found.labels, records.labels)
-    assert found.rate == found.describe()["rate"] == (300 if name == "physionet2017" else 257)
+    assert found.rate == provenance.describe_data(found)["rate"] == (300 if name == "physionet2017" else 257)
     fakes.build(records, tmp_path / "other", preprocess, preprocess={"rate": 200.0})
     assert resolve(name, str(tmp_path / "other"), preprocess, 10, [records.task.name]).rate == 200
 

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from lrhnet_jax import models, tasks
-from lrhnet_jax.data.batch import Batch, Inputs, LeadNetwork, StepNumbers, predict_logits
+from lrhnet_jax.data.batch import Batch, Inputs, LeadNetwork, StepNumbers, plain_inputs, predict_logits
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import Store
 from lrhnet_jax.ecg.leads import LEADS, demographics_vector
@@ -125,8 +125,7 @@ def build(records: Dataset, data_dir: pathlib.Path, config: str, **report: objec
 
 def inputs(store: Store, n: int, shifts: jax.Array | None = None) -> Inputs:
     """Training inputs over the first n records, without teachers."""
-    shifts = jnp.zeros((n, 0), jnp.int32) if shifts is None else shifts
-    return Inputs.without_teachers(store, jnp.arange(n, dtype=jnp.int32), shifts)
+    return plain_inputs(store, np.arange(n), shifts)
 
 
 def lead_network(name: str = "lrhnet", columns: tuple[int, ...] = (0, 1)) -> LeadNetwork:

@@ -200,5 +200,5 @@ def test_without_torch_the_remedy_is_named(monkeypatch):
 
 
 def test_importing_the_module_does_not_import_torch():
-    code = "import sys; import lrhnet_jax.torch_weights; sys.exit('torch' in sys.modules)"
+    code = "import sys; import lrhnet_jax.models.torch_weights; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import signal
@@ -107,7 +108,8 @@ def test_a_job_stops_at_a_step_and_goes_on_from_there(tmp_path, dispatched):
         assert without_rates(ended.history) == without_rates(whole.history)
         assert_same(whole.variables, ended.variables)
     else:  # the stop cuts a dispatch of three in two, which may round differently
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), whole.variables, ended.variables)
+        close = functools.partial(np.testing.assert_allclose, atol=1e-6, rtol=1e-5)
+        jax.tree.map(close, whole.variables, ended.variables)
 
 
 def test_jobs_share_compiled_steps_where_they_are_given_a_place_for_them(tmp_path, monkeypatch):

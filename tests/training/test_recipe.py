@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import common
 from lrhnet_jax.data.batch import Draw, Inputs, StepNumbers, make_batch, predict_logits
 from lrhnet_jax.data.store import make_store
 from lrhnet_jax.errors import ConfigError
-from lrhnet_jax.experiment import graph
-from lrhnet_jax.experiment import teachers as teaching
+from lrhnet_jax.experiment import check, graph
 from lrhnet_jax.runtime import interrupt
 from lrhnet_jax.training import loop
 from lrhnet_jax.training.augment import Augmentation, augment
@@ -121,17 +121,14 @@ def test_a_step_takes_the_mean_of_its_teachers(tmp_path):
     [
         ({"augment": {"mixup": -1.0}}, "augment: mixup is -1.0"),
         ({"augment": {"blur": 1.0}}, "augment: .*blur"),
-        ({"average": 1.0}, "average is 1.0"),
+        ({"augment": {"gain": 0.1}}, "augment changes the windows, and precomputed"),
         ({"augment": {"mixup": 0.4}, "method": {"name": "pskd"}}, "augment.mixup: pskd compares records"),
+        ({"average": 1.0}, "average: 1.0 is not at least 0 and below 1"),
     ],
 )
 def test_what_a_recipe_gets_wrong_is_named(fields, message):
-    train = {"logit_kl": "sigmoid", "t_squared": False, "mean_logits": False, "method": {"name": "none"}}
-    train |= {"augment": {}, "average": 0.0, "epochs": 1, **fields}
-    if train["method"]["name"] != "none":
-        from configs import common
-
-        train["method"] = common.method(train["method"]["name"])
-    network = graph.Network("student", "lrhnet", ("I",), train=train)
+    train = {**common.experiment("student", common.parse(None), {}).train.to_dict(), **fields}
+    network = graph.Network("student", "lrhnet", ("I",), {"teacher": 1.0}, train=train)
     with pytest.raises(ConfigError, match=f"config.networks.student.train.{message}"):
-        teaching.make_recipe(network)
+        check.training(network)
+        check.augmentation(network, 257.0, "precomputed")

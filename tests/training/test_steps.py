@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from lrhnet_jax import losses
-from lrhnet_jax.data.batch import Batch, Inputs, StepNumbers, epoch_order
+from lrhnet_jax.data.batch import Batch, StepNumbers, epoch_order, plain_inputs
 from lrhnet_jax.data.store import cut_windows, make_store, random_shifts
 from lrhnet_jax.experiment import teachers as teaching
 from lrhnet_jax.scoring import predict
@@ -59,7 +59,7 @@ def test_precomputed_and_in_graph_teachers_train_the_same_student(setting, tmp_p
     rows = np.arange(32, dtype=np.int32)
     shifts = random_shifts(jax.random.key(1), store.lengths, WINDOW, 3)[:32]
     named = [(name, teaching.Trained(lead_networks[name], variables[name], {})) for name in ("wide", "narrow")]
-    inputs = Inputs.without_teachers(store, rows, shifts)
+    inputs = plain_inputs(store, rows, shifts)
     in_graph = teaching.in_step(inputs, named)
     precomputed = teaching.precomputed(inputs, named, window=WINDOW, batch_size=16, cache=tmp_path)
     assert precomputed.teacher_logits.shape == (32, 3, 2, 24) and in_graph.teacher_logits.shape[1] == 0
@@ -80,7 +80,7 @@ def test_cached_teacher_logits_are_the_ones_computed(setting, tmp_path):
     store, lead_networks, variables = setting
     rows, shifts = np.arange(9, dtype=np.int32), jnp.full((9, 2), -3)
     named = [("wide", teaching.Trained(lead_networks["wide"], variables["wide"], {}))]
-    inputs, common = Inputs.without_teachers(store, rows, shifts), dict(window=WINDOW, batch_size=4, cache=tmp_path)
+    inputs, common = plain_inputs(store, rows, shifts), dict(window=WINDOW, batch_size=4, cache=tmp_path)
     first = teaching.precomputed(inputs, named, **common)
     again = teaching.precomputed(inputs, [("wide", dataclasses.replace(named[0][1], variables={}))], **common)
     np.testing.assert_array_equal(first.teacher_logits, again.teacher_logits)
