@@ -9,10 +9,14 @@ FOLDER/network.json            what they belong to, and their checksum; written 
 Of several processes only the first reads and writes: the others need not see the folder, and write nothing.
 """
 
+import contextlib
 import hashlib
+import logging
 import pathlib
+import re
 import shutil
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -20,7 +24,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
 
-from lrhnet_jax.errors import CheckpointError
+from lrhnet_jax.errors import CheckpointError, StorageError, storage_error
 from lrhnet_jax.runtime import processes
 from lrhnet_jax.runtime.files import read_json, write_json, write_whole
 from lrhnet_jax.training import description
@@ -42,7 +46,9 @@ class Progress:
 
     def __init__(self, folder: pathlib.Path):
         self.folder = pathlib.Path(folder).absolute() / "progress"
-        self._manager = _manager(self.folder) if processes.is_first() else None
+        logging.getLogger("absl").addFilter(_not_of_orbax)
+        with self._storage():
+            self._manager = _manager(self.folder) if processes.is_first() else None
 
     def save(self, state: TrainState, history: list[dict[str, Any]]) -> None:
         """Starts saving; returns when the state has been copied, so that the next step may donate it."""
@@ -52,7 +58,8 @@ class Progress:
         # Real copies: on a CPU a host view shares the buffer that the next step overwrites.
         host = jax.tree.map(np.array, state)
         args = ocp.args.Composite(state=ocp.args.StandardSave(host), history=ocp.args.JsonSave(history))
-        self._manager.save(step, args=args)
+        with self._storage():
+            self._manager.save(step, args=args)
 
     def restore(self, template: TrainState) -> tuple[TrainState, list[dict[str, Any]]] | None:
         """Returns the newest state and history, or None if nothing was saved.
@@ -86,14 +93,47 @@ class Progress:
         return [np.asarray(leaf) for leaf in jax.tree.leaves(restored["state"])], restored["history"]
 
     def wait(self) -> None:
-        """Waits until what was saved is safe on disk."""
+        """Waits until what was saved is safe on disk.
+
+        Raises:
+          StorageError: if it could not be written.
+        """
         if self._manager is not None:
-            self._manager.wait_until_finished()
+            with self._storage():
+                self._manager.wait_until_finished()
 
     def close(self) -> None:
-        if self._manager is not None:
-            self._manager.wait_until_finished()
-            self._manager.close()
+        """Waits as `wait` does, and lets go of the folder."""
+        try:
+            self.wait()
+        finally:
+            if self._manager is not None:
+                manager, self._manager = self._manager, None
+                with contextlib.suppress(Exception):  # told by `wait`
+                    manager.close()
+
+    @contextlib.contextmanager
+    def _storage(self) -> Iterator[None]:
+        """Makes a StorageError of what orbax raises when it cannot write: errors of many types, with long texts."""
+        try:
+            yield
+        except StorageError:
+            raise
+        except OSError as error:
+            raise storage_error(error, self.folder) from error
+        except Exception as error:
+            reason = _STORAGE.search(str(error))
+            if reason:
+                raise storage_error(OSError(reason[0]), self.folder) from error
+            raise CheckpointError(f"{self.folder}: cannot be saved ({_first_line(error):.300})") from error
+
+
+_STORAGE = re.compile("No space left on device|Read-only file system|Permission denied|Disk quota exceeded")
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    """Keeps back the tracebacks that orbax's threads log: what they tell of is raised where it is waited for."""
+    return not (record.exc_info and "orbax" in record.pathname)
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:
