@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lrhnet_jax import losses, models
-from lrhnet_jax.compress import channels, search
+from lrhnet_jax.compress import search
 from lrhnet_jax.ecg.leads import LeadError, check_leads
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.scoring import seed_groups
@@ -156,9 +156,9 @@ def _check_pruning(network: Network, parsed: Mapping[str, Network]) -> None:
     where = f"config.networks.{network.name}"
     if network.checkpoint:
         raise ConfigError(f"{where}: it is loaded from a checkpoint, so it cannot be pruned; start from its training")
-    if settings.unit == "channel" and network.model not in channels.NAMES:
+    if settings.unit == "channel" and network.model not in models.prunable():
         raise ConfigError(
-            f"{where}.prune.unit: {network.model} has no channels to prune; choose {', '.join(channels.NAMES)}"
+            f"{where}.prune.unit: {network.model} has no channels to prune; choose {', '.join(models.prunable())}"
         )
     if settings.ticket:
         other = parsed.get(settings.ticket)
