@@ -5,9 +5,13 @@ that its last channels see three seconds, several heartbeats; and it pools over 
 something occurs, and by the maximum, which tells whether it does. Everything in it has a plain int8 form and can run
 over a stream: convolutions with BatchNorm behind them, ReLU, maxima of two, means and maxima over time, dense layers.
 How it was found: benchmarks/student_search.py.
+
+In PyTorch: conv1, bn1; layer{1,2,3,4,5}.0: conv1, bn1, conv2, bn2, in layers 2 to 5 downsample.0 (a convolution) and
+downsample.1 (its BatchNorm), with squeeze_excite se.fc.0, se.fc.2; fc1 (age and sex, 5 -> 10), fc (138 -> classes).
 """
 
 from collections import OrderedDict
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -15,6 +19,7 @@ import jax.numpy as jnp
 
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.models import layers, pooling
+from lrhnet_jax.models.description import Channels, Description, Fold
 
 CHANNELS = (16, 24, 32, 48, 64)  # of the blocks, at width 1; the stem has the first one's
 TAPS = 5  # of the blocks' convolutions
@@ -53,6 +58,17 @@ class LRHNetWide(layers.Network):
       squeeze_excite: blocks weigh their channels by means over all time; not with a stream.
       inner: channels between the two convolutions of each block; () is as many as the block's outputs.
     """
+
+    description: ClassVar[Description] = Description(
+        folds=[
+            Fold("bn1", "conv1"),
+            Fold("*/bn1", "*/conv1"),
+            Fold("*/bn2", "*/conv2"),
+            Fold("*/downsample_1", "*/downsample_0"),
+        ],
+        channels=[Channels("*/conv1", "*/bn1", "*/conv2")],
+        torch_names={},
+    )
 
     width: int = 1
     squeeze_excite: bool = False
