@@ -19,7 +19,12 @@ from lrhnet_jax.errors import ConfigError
 Masks = dict[str, np.ndarray]
 Path = tuple[str, ...]
 
-_NORMS = {"lrhnet": "bn1", "seresnet": "bn1", "resnet34": "bn2"}  # what lies between a block's convolutions
+_NORMS = {
+    "lrhnet": "bn1",
+    "seresnet": "bn1",
+    "resnet34": "bn2",
+    "lrhnet_wide": "bn1",
+}  # what lies between a block's convolutions
 NAMES = ("cnn1d", *_NORMS)
 
 

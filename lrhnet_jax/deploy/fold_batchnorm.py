@@ -3,7 +3,8 @@
 In evaluation BatchNorm is s x + t, with s = scale / sqrt(var + eps) and t = bias - s mean. Where it follows a
 convolution directly, s goes into the convolution's kernel and bias, and t is left: `layers.BatchNorm` then only adds.
 
-  seresnet, cnn1d, xresnet1d   every BatchNorm
+  lrhnet_wide, seresnet,
+  cnn1d, xresnet1d             every BatchNorm
   resnet34                     after the stem and between a block's convolutions; before a block's first convolution,
                                where the shortcut branches off, and before the head there is a sum, not a convolution
   lrhnet                       between a block's convolutions; behind the shortcut is a sum and a ReLU
@@ -29,6 +30,7 @@ Flat = dict[Path, np.ndarray]
 _NUMBERED = {"bn1": "conv1", "bn2": "conv2", "bn3": "conv3", "downsample_1": "downsample_0"}
 # BatchNorm -> the convolution before it, in the network itself and in its blocks.
 _BEFORE: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "lrhnet_wide": (_NUMBERED, _NUMBERED),
     "seresnet": (_NUMBERED, _NUMBERED),
     "cnn1d": (_NUMBERED, _NUMBERED),
     "xresnet1d": (_NUMBERED, _NUMBERED),

@@ -118,22 +118,26 @@ def parse(networks: Mapping[str, Mapping[str, Any]], train: Mapping[str, Any]) -
 def comparisons(networks: Sequence[Network]) -> list[tuple[str, str]]:
     """Returns the pairs of networks whose difference answers a question.
 
-    These are every network and its teachers, every run of a recipe and its undistilled network (see `recipes`), and
+    These are every network and its teachers, every run of a recipe and its undistilled network (see `seed_groups`), and
     among the networks that are no such runs, all that read the same leads.
     """
-    known = {network.name for network in networks}
+    described: dict[str, seed_groups.Described] = {
+        network.name: {
+            "model": network.model,
+            "leads": list(network.leads),
+            "recipe": network.recipe,
+            "seed": network.seed,
+        }
+        for network in networks
+    }
     pairs = []
     for i, network in enumerate(networks):
-        if (undistilled := seed_groups.undistilled(network.name)) in known:
+        if undistilled := seed_groups.undistilled(described, network.name):
             pairs.append((network.name, undistilled))
         pairs += [
             (other.name, network.name)
             for other in networks[:i]
-            if other.name in network.teachers
-            or (
-                other.leads == network.leads
-                and not (seed_groups.is_run(other.name) or seed_groups.is_run(network.name))
-            )
+            if other.name in network.teachers or (other.leads == network.leads and not (other.recipe or network.recipe))
         ]
     return pairs
 

@@ -130,6 +130,8 @@ def _describe_network(network: graph.Network, classes: int, window: int) -> sche
     return {
         "model": network.model,
         "leads": list(network.leads),
+        "recipe": network.recipe,
+        "seed": network.seed,
         "teachers": dict(network.teachers),
         "method": network.train["method"]["name"],
         "parameters": models.count_parameters(variables["params"]),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from lrhnet_jax.ecg.leads import DEMOGRAPHICS, check_leads
 from lrhnet_jax.errors import ConfigError
-from lrhnet_jax.models import cnn1d, layers, lrhnet, resnet34, seresnet, xresnet1d
+from lrhnet_jax.models import cnn1d, layers, lrhnet, lrhnet_wide, resnet34, seresnet, xresnet1d
 from lrhnet_jax.tasks import physionet2020
 
 _MODELS: dict[str, type[layers.Network]] = {
@@ -20,6 +20,7 @@ _MODELS: dict[str, type[layers.Network]] = {
     "cnn1d": cnn1d.CNN1D,
     "resnet34": resnet34.ResNet34,
     "xresnet1d": xresnet1d.XResNet1D,
+    "lrhnet_wide": lrhnet_wide.LRHNetWide,
 }
 NAMES = tuple(_MODELS)
 _HEADS = {"lrhnet": "fc2"}

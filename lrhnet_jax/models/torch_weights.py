@@ -13,6 +13,10 @@ The modules of each network:
 
   lrhnet    conv1; layer{1,2,3}.0: conv1, bn1, conv2, se.fc.0, se.fc.2, bn2, in layers 2 and 3 downsample (a
             convolution); fc (age and sex, 5 -> 10), fc1 (74 -> 128), fc2 (128 -> classes)
+  lrhnet_wide
+            conv1, bn1; layer{1,2,3,4,5}.0: conv1, bn1, conv2, bn2, in layers 2 to 5 downsample.0 (a convolution) and
+            downsample.1 (its BatchNorm), with squeeze_excite se.fc.0, se.fc.2; fc1 (age and sex, 5 -> 10), fc (138 ->
+            classes)
   seresnet  conv1, bn1; layer{1,2,3,4}.{0,1}: conv1, bn1, conv2, bn2, se.fc.0, se.fc.2, in layers 2 to 4 downsample.0 (a
             convolution) and downsample.1 (its BatchNorm) of block 0; fc1 (age and sex, 5 -> 10), fc (522 -> classes)
   cnn1d     layer{1,2,3,4}.0: conv1, bn1; fc1 (age and sex, 5 -> 10), fc (522 -> classes)
@@ -44,6 +48,7 @@ _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "runni
 _COUNTER = "num_batches_tracked"
 _STEM = {
     "lrhnet": "conv1.weight",
+    "lrhnet_wide": "conv1.weight",
     "seresnet": "conv1.weight",
     "cnn1d": "layer1.0.conv1.weight",
     "resnet34": "conv1.weight",
@@ -51,6 +56,7 @@ _STEM = {
 }
 _HEAD = {
     "lrhnet": "fc2.weight",
+    "lrhnet_wide": "fc.weight",
     "seresnet": "fc.weight",
     "cnn1d": "fc.weight",
     "resnet34": "fc.weight",

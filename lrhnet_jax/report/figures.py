@@ -71,7 +71,7 @@ def training_curves(results: Results) -> "Figure | None":
     folds = {fold: entry["networks"] for fold, entry in results["folds"].items()}
     groups = {
         group: names
-        for group, names in seed_groups.groups(results).items()
+        for group, names in seed_groups.groups(results["networks"]).items()
         if any(networks[name]["history"] for networks in folds.values() for name in names)
     }
     if not groups:
@@ -115,7 +115,7 @@ def per_class(results: Results) -> "Figure | None":
     folds = list(results["folds"].values())
     scores = {
         group: [fold["networks"][name]["test"]["per_class"] for name in names for fold in folds]
-        for group, names in seed_groups.groups(results).items()
+        for group, names in seed_groups.groups(results["networks"]).items()
     }
     names = list(scores)
     positives = {code: sum(one[code]["positives"] for one in scores[names[0]][: len(folds)]) for code in task.classes}

@@ -10,7 +10,7 @@ from lrhnet_jax.report.seed_groups import Gain, Group
 
 def section(results: Results) -> str:
     """Returns the section of the report, with its heading; empty if no network is one run of a recipe."""
-    if not any(map(seed_groups.is_run, results["networks"])):
+    if not any(network["recipe"] for network in results["networks"].values()):
         return ""
     return f"## Recipes over seeds and folds\n\n{tables(results)}"
 

@@ -52,10 +52,14 @@ class NetworkDescription(TypedDict):
       method: how it learns beside labels and logits, a name of `losses.METHODS` or "none".
       parameters: how many are trained; bytes: of all variables as they are saved, in float32.
       macs: multiply-accumulates for one window.
+      recipe: what it is a run of, among others of other seeds; "" of nothing.
+      seed: that decides, with the experiment's, initialisation and order of records.
     """
 
     model: str
     leads: list[str]
+    recipe: str
+    seed: int
     teachers: dict[str, float]
     method: str
     parameters: int

@@ -128,7 +128,7 @@ def comparisons(results: Results) -> str:
 def per_class(results: Results) -> str:
     """Returns F1, AUROC and average precision of each class, for each network or, where there are seeds, recipe."""
     task = task_of(results)
-    groups = seed_groups.groups(results)
+    groups = seed_groups.groups(results["networks"])
     scores = {group: [s for name in names for s in _score(results, name)] for group, names in groups.items()}
     rows = []
     for code in task.classes:

@@ -1,19 +1,27 @@
 """Runs of one recipe: networks that differ only in their seed, and what a recipe gains over learning from labels alone.
 
-A network named RECIPE + number of leads + _SEED is such a run: `vanilla2_0`. Its gain is measured against `alone2_0`:
-the undistilled network of the same leads, seed and fold, on the same records. configs/tables.py names networks so.
+The config says of which recipe and seed a network is (configs/tables.py). The gain of a run is measured against the
+undistilled network, of recipe "alone", of the same leads, seed and fold, on the same records.
 """
 
-import re
+import collections
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from lrhnet_jax.report.schema import Results, Spread
 from lrhnet_jax.scoring.score import headline
 
 UNDISTILLED = "alone"
-_RUN = re.compile(r"(?P<recipe>.*\D)(?P<leads>\d+)_(?P<seed>\d+)")
+
+
+class Described(TypedDict):
+    """What a config says of a network; see `graph.Network`."""
+
+    model: str
+    leads: list[str]
+    recipe: str
+    seed: int
 
 
 class Gain(Spread):
@@ -45,28 +53,45 @@ class Group(TypedDict):
     gains: dict[str, Gain]
 
 
-def is_run(name: str) -> bool:
-    """Returns whether the name is that of one run of a recipe, among those of other seeds."""
-    return _RUN.fullmatch(name) is not None
+def undistilled(networks: Mapping[str, Described], name: str) -> str | None:
+    """Returns the network that a run's gain is measured against; None for that one, and for what is not a run.
+
+    It has the run's leads and seed, and its model where there is such a one.
+    """
+    run = networks[name]
+    if run["recipe"] in ("", UNDISTILLED):
+        return None
+    like = [
+        other
+        for other, network in networks.items()
+        if (network["recipe"], list(network["leads"]), network["seed"])
+        == (UNDISTILLED, list(run["leads"]), run["seed"])
+    ]
+    same = [other for other in like if networks[other]["model"] == run["model"]]
+    return next(iter(same or like), None)
 
 
-def group(name: str) -> str:
-    """Returns the name without the seed; of a network that is no run of a recipe, its name."""
-    return name.rpartition("_")[0] if is_run(name) else name
+def groups(networks: Mapping[str, Described]) -> dict[str, list[str]]:
+    """Returns the networks of each group, the groups of most leads first.
 
-
-def undistilled(name: str) -> str | None:
-    """Returns the name of the network that a run's gain is measured against; None for that one, and for no run."""
-    run = _RUN.fullmatch(name)
-    return f"{UNDISTILLED}{run['leads']}_{run['seed']}" if run and run["recipe"] != UNDISTILLED else None
-
-
-def groups(results: Results) -> dict[str, list[str]]:
-    """Returns the networks of each group, the groups of most leads first."""
+    A group of runs is called by its recipe and number of leads, "vanilla2", and by its model where other models share
+    these; any other network is a group of its own, by its own name.
+    """
+    ordered = sorted(networks, key=lambda name: -len(networks[name]["leads"]))
+    models = collections.defaultdict(set)
+    for network in networks.values():
+        models[_kind(network)].add(network["model"])
     found: dict[str, list[str]] = {}
-    for name in sorted(results["networks"], key=lambda name: -len(results["networks"][name]["leads"])):
-        found.setdefault(group(name), []).append(name)
+    for name in ordered:
+        network = networks[name]
+        several = len(models[_kind(network)]) > 1
+        group = f"{_kind(network)}_{network['model']}" if several else _kind(network)
+        found.setdefault(group if network["recipe"] else name, []).append(name)
     return found
+
+
+def _kind(network: Described) -> str:
+    return f"{network['recipe']}{len(network['leads'])}"
 
 
 def summarize(results: Results) -> dict[str, Group]:
@@ -78,9 +103,10 @@ def summarize(results: Results) -> dict[str, Group]:
         for name, network in entry["networks"].items()
     }
     summary: dict[str, Group] = {}
-    for name, members in groups(results).items():
+    networks: Mapping[str, Described] = results["networks"]
+    for name, members in groups(networks).items():
         runs = [(fold, member) for fold in results["folds"] for member in members]
-        pairs = [(run, (run[0], undistilled(run[1]) or "")) for run in runs]
+        pairs = [(run, (run[0], undistilled(networks, run[1]) or "")) for run in runs]
         pairs = [(run, other) for run, other in pairs if other in scored]
         metrics = list(scored[runs[0]])
         summary[name] = {

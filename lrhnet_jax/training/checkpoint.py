@@ -1,27 +1,32 @@
-"""The only module that knows orbax: training progress that survives a kill, and trained networks on disk.
+"""Trained networks on disk, and training progress that survives a kill; the only module that knows orbax.
 
-FOLDER/progress/STEP/   a training run at a step (state and history); removed when the network is finished
-FOLDER/variables/       the finished network's parameters and BatchNorm statistics
-FOLDER/network.json     what they belong to; written last, so its presence means that the network is complete
+FOLDER/progress/STEP/          a training run at a step (state and history), by orbax; removed when the network is
+                               finished
+FOLDER/variables/weights.npz   the finished network's parameters and BatchNorm statistics, arrays by their paths
+FOLDER/network.json            what they belong to, and their checksum; written last, so its presence means that the
+                               network is complete
 
 Of several processes only the first reads and writes: the others need not see the folder, and write nothing.
 """
 
+import hashlib
 import pathlib
 import shutil
-from collections.abc import Mapping
+import zipfile
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax import traverse_util
 
-from lrhnet_jax import models
 from lrhnet_jax.errors import CheckpointError
 from lrhnet_jax.runtime import processes
-from lrhnet_jax.runtime.files import read_json, write_json
+from lrhnet_jax.runtime.files import read_json, write_json, write_whole
+from lrhnet_jax.training import description
 from lrhnet_jax.training.state import TrainState, variable_shapes
+
+WEIGHTS = pathlib.Path("variables/weights.npz")  # in a finished network's folder
 
 
 def step_of(state: TrainState) -> int:
@@ -118,26 +123,58 @@ def is_finished(folder: pathlib.Path) -> bool:
 def save_model(folder: pathlib.Path, variables: dict[str, Any], meta: dict[str, Any]) -> None:
     """Writes a finished network: its variables, then network.json; removes its training progress. On the first process.
 
+    What was written is read back and compared before the progress goes.
+
     Args:
       folder: WORKDIR/networks/NAME.
       variables: {"params", "batch_stats"}.
-      meta: "name", "model", "options", "leads", "task", "classes", "window" (samples), "rate" (Hz), "preprocess",
-        "preprocess_options" (fields of `preprocess.Preprocess`), "trained_on", "synthetic", "parameters";
-        JSON values.
+      meta: what `description.check` takes; JSON values.
+
+    Raises:
+      CheckpointError: if what is read back is not what was written.
     """
     if not processes.is_first():
         return
     folder = pathlib.Path(folder).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
-        checkpointer.save(folder / "variables", jax.tree.map(np.array, variables), force=True)
-    write_json(folder / "network.json", meta)
+    (folder / WEIGHTS).parent.mkdir(parents=True, exist_ok=True)
+    arrays = _flatten(variables)
+    write_whole(folder / WEIGHTS, lambda scratch: np.savez(scratch, allow_pickle=False, **arrays))
+    write_json(folder / "network.json", {**meta, "sha256": _sha256(folder / WEIGHTS)})
+    _, stored = _read_model(folder)
+    if any(not np.array_equal(stored[name], array, equal_nan=True) for name, array in arrays.items()):
+        raise CheckpointError(f"{folder}: what was saved does not read back as it was; is the disk sound?")
     shutil.rmtree(folder / "progress", ignore_errors=True)
 
 
-def create_model(meta: Mapping[str, Any]) -> nn.Module:
-    """Returns the module of a network that network.json describes."""
-    return models.create(meta["model"], meta["leads"], num_classes=len(meta["classes"]), **meta["options"])
+def _flatten(variables: Any) -> dict[str, np.ndarray]:
+    """Arrays by their paths, as "params/conv1/kernel"."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
+    }
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_model(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Returns the checked description of a finished network, without its checksum, and the arrays that belong to it."""
+    path, weights = folder / "network.json", folder / WEIGHTS
+    meta = description.check(read_json(path), path)
+    try:
+        if meta.pop("sha256", None) != _sha256(weights):
+            raise CheckpointError(
+                f"{weights}: not the weights that network.json beside it describes: they were altered, or only partly "
+                "copied; copy the folder again, or train the network again"
+            )
+        with np.load(weights, allow_pickle=False) as arrays:
+            return meta, dict(arrays)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{weights}: cannot be read ({_first_line(error)})") from error
 
 
 def load_model(folder: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -149,7 +186,8 @@ def load_model(folder: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, An
       variables: {"params", "batch_stats"}, on the default device.
 
     Raises:
-      CheckpointError: if the folder does not hold a finished network, or its variables do not fit its model.
+      CheckpointError: if the folder does not hold a finished network, its description makes no sense, its weights were
+        altered, or do not fit its model.
     """
     folder = pathlib.Path(folder).expanduser().absolute()
     if not folder.is_dir():
@@ -160,22 +198,20 @@ def load_model(folder: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, An
         inside = sorted(str(path.parent) for path in folder.glob("**/network.json"))
         hint = f"; there are {', '.join(inside)}" if inside else "; give WORKDIR/networks/NAME of a finished run"
         raise CheckpointError(f"{folder}: no trained network here{hint}")
-    meta = read_json(folder / "network.json")
+    meta, arrays = _read_model(folder)
     try:
-        model = create_model(meta)
-        template = variable_shapes(model, len(meta["leads"]), meta["window"])
+        template = variable_shapes(description.create_model(meta), len(meta["leads"]), meta["window"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'network.json'}: does not describe a network ({error!r})") from error
-    try:
-        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
-            variables = checkpointer.restore(folder / "variables")
-    except Exception as error:
-        raise CheckpointError(f"{folder / 'variables'}: cannot be read ({_first_line(error)})") from error
+    variables = traverse_util.unflatten_dict({tuple(name.split("/")): array for name, array in arrays.items()})
     check_shapes(folder, variables, template)
-    variables = jax.tree.map(jax.numpy.asarray, variables)
     thresholds = folder / "thresholds.json"
-    meta["thresholds"] = read_json(thresholds)["thresholds"] if thresholds.exists() else None
-    return meta, variables
+    meta["thresholds"] = None
+    if thresholds.exists():
+        stored = read_json(thresholds)
+        values = stored.get("thresholds") if isinstance(stored, dict) else stored
+        meta["thresholds"] = description.check_thresholds(values, meta["classes"], thresholds)
+    return meta, jax.tree.map(jax.numpy.asarray, variables)
 
 
 def check_shapes(where: str | pathlib.Path, variables: Any, template: Any) -> None:

@@ -31,6 +31,8 @@ def make_results(
     networks = {
         "teacher12": {
             "model": "seresnet",
+            "recipe": "",
+            "seed": 0,
             "leads": list(LEADS),
             "parameters": 8837060,
             "bytes": 35_400_000,
@@ -40,6 +42,8 @@ def make_results(
         },
         "student": {
             "model": "lrhnet",
+            "recipe": "",
+            "seed": 0,
             "leads": list(parse_leads(leads)),
             "parameters": 83236,
             "bytes": 335_872,
@@ -117,7 +121,14 @@ def make_recipe_results():
     results = make_results()
     student, teacher = results["networks"]["student"], results["networks"]["teacher12"]
     results["networks"] = {"teacher12": teacher} | {
-        name: {**student, "teachers": {} if name.startswith("alone") else {"teacher12": 1.0}} for name in RECIPE_SCORES
+        f"{recipe}2_{seed}": {
+            **student,
+            "teachers": {} if recipe == "alone" else {"teacher12": 1.0},
+            "recipe": recipe,
+            "seed": seed,
+        }
+        for recipe in ("alone", "vanilla")
+        for seed in range(2)
     }
     entry = results["folds"]["0"]
     rows, entry["comparisons"] = entry["networks"], []

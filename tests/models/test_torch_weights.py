@@ -13,7 +13,14 @@ from lrhnet_jax import models
 from lrhnet_jax.errors import CheckpointError
 from lrhnet_jax.models import torch_weights
 
-SIZES = {"lrhnet": (2, 24), "seresnet": (1, 24), "cnn1d": (3, 5), "resnet34": (1, 4), "xresnet1d": (1, 5)}
+SIZES = {
+    "lrhnet": (2, 24),
+    "lrhnet_wide": (3, 24),
+    "seresnet": (1, 24),
+    "cnn1d": (3, 5),
+    "resnet34": (1, 4),
+    "xresnet1d": (1, 5),
+}
 
 
 def random_variables(name, leads, classes):
