@@ -179,11 +179,11 @@ def _text(rng: np.random.Generator, header: pathlib.Path, _: Any) -> str:
 
 def _bytes(rng: np.random.Generator, path: pathlib.Path, _: Any) -> str:
     data = bytearray(path.read_bytes())
-    places = rng.integers(0, max(len(data), 1), int(rng.integers(1, 5))) if data else []
+    places: list[int] = rng.integers(0, len(data), int(rng.integers(1, 5))).tolist() if data else []
     for at in places:
         data[at] = int(rng.integers(256))
     path.write_bytes(bytes(data))
-    return f"{path.name} bytes {list(map(int, places))}"
+    return f"{path.name} bytes {places}"
 
 
 def _cut(rng: np.random.Generator, header: pathlib.Path, signals: list[pathlib.Path]) -> str:

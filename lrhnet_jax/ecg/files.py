@@ -108,16 +108,16 @@ def read_regular(path: str | os.PathLike[str], most: int | None = None) -> bytes
       UserError: if it is not a file: a pipe or a device is refused before it is opened.
       OSError: if it cannot be read.
     """
-    file_size(path)
+    size = file_size(path)
+    left = size if most is None else min(most, size)
+    parts = []
     with open(path, "rb", buffering=0) as file:
-        parts = []
-        left = most
-        while left is None or left > 0:  # one read returns 2 GB at most
-            part = file.read(left) if left is not None else file.read()
+        while left:  # one read returns 2 GB at most
+            part = file.read(left)
             if not part:
                 break
             parts.append(part)
-            left = None if left is None else left - len(part)
+            left -= len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
