@@ -6,6 +6,7 @@ What is stored tells what a missing sample looks like: the lowest value of each 
 
 import io
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -101,7 +102,12 @@ def _unpack_311(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> t
     return a | (b & 3) << 8, b >> 2 | (c & 15) << 6, c >> 4 | (d & 63) << 4
 
 
-_UNPACK = {24: _unpack_24, 212: _unpack_212, 310: _unpack_310, 311: _unpack_311}
+_UNPACK: dict[int, Callable[..., tuple[np.ndarray, ...]]] = {
+    24: _unpack_24,
+    212: _unpack_212,
+    310: _unpack_310,
+    311: _unpack_311,
+}
 
 
 def flac_shape(data: bytes) -> tuple[int, int]:
