@@ -3,21 +3,38 @@
 `read` is what most callers need. A format of your own takes one file: docs/formats.md.
 """
 
+import dataclasses
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from lrhnet_jax.ecg import files
-from lrhnet_jax.ecg.formats import aecg, arrays, dicom, edf, ishne, kardia, muse, philips, scp, text, wfdb_record
+from lrhnet_jax.ecg import files, quality_hints
+from lrhnet_jax.ecg.formats import (
+    aecg,
+    arrays,
+    cardiosoft,
+    dicom,
+    edf,
+    ishne,
+    kardia,
+    muse,
+    philips,
+    scp,
+    text,
+    wfdb_record,
+    xml_tree,
+)
 from lrhnet_jax.ecg.formats.base import HEAD, Format, Given
+from lrhnet_jax.ecg.lead_names import select_leads
 from lrhnet_jax.ecg.recording import Recording, record_errors
-from lrhnet_jax.ecg.wfdb import MIN_SECONDS
+from lrhnet_jax.ecg.wfdb import MIN_SECONDS, find_headers
 from lrhnet_jax.ecg.wfdb_header import RATES
 from lrhnet_jax.errors import UserError
 
 MAX_LEADS = 1000
+_LONGEST_MESSAGE = 400  # characters
 
 # In the order in which they are asked whether a file is theirs: those with a signature of their own come first.
 _formats: list[Format] = [
@@ -33,9 +50,11 @@ _formats: list[Format] = [
     aecg.FORMAT,
     muse.FORMAT,
     philips.FORMAT,
+    cardiosoft.FORMAT,
     kardia.JSON,
     text.FORMAT,
 ]
+_TEXTS = (".csv", ".tsv", ".txt", ".asc", ".xml", ".json")  # suffixes that mean anything
 _PICTURES = {b"%PDF": "a PDF", b"\x89PNG": "a picture", b"\xff\xd8\xff": "a picture", b"II*\0": "a picture"}
 
 
@@ -60,9 +79,11 @@ def find_format(path: str | os.PathLike[str]) -> Format:
         head = files.read_regular(path, HEAD)
         if not head:
             raise UserError("is empty (0 bytes); export it again")
-        by_content = next((one for one in _formats if one.matches(path, head)), None)
-        by_suffix = next((one for one in _formats if path.suffix.lower() in one.suffixes), None)
-        found = by_content or by_suffix
+        found = _by_content(path, head)
+        root = xml_tree.root_name(head)
+        if not found and root:
+            raise UserError(f"is XML (<{root[:40]}>) of a kind that is not read; export it as HL7 aECG, EDF or DICOM")
+        found = found or next((one for one in _formats if path.suffix.lower() in one.suffixes), None)
         if found:
             return found
         picture = next((kind for magic, kind in _PICTURES.items() if head.startswith(magic)), None)
@@ -95,29 +116,76 @@ def read(
     with record_errors(path):
         try:
             recording = chosen.read(path, given)
-        except (UserError, OSError, MemoryError):
+        except (OSError, MemoryError):
             raise
+        except UserError as error:
+            raise UserError(_plain(str(error))) from error
         except Exception as error:  # a damaged file makes its reader stumble anywhere
-            what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            what = _plain(f"{type(error).__name__}: {error}")
             raise UserError(f"is not a whole {chosen.name} file ({what}); export it again") from error
         return _check(recording)
 
 
-def find(paths: Iterable[str | os.PathLike[str]]) -> list[pathlib.Path]:
-    """Returns the files that `paths` name, in order: of a folder, those below it with a suffix that is read, sorted.
+def select(recording: Recording, leads: Sequence[str], rename: Mapping[str, str] | None = None) -> Recording:
+    """Returns a recording of the leads that a network reads; limb leads that are missing are derived from I and II.
 
-    A WFDB record in a folder is one file, its header.
+    Its notes say what was derived or renamed, and what looks wrong with these leads: flat, clipped, noisy ...
+
+    Args:
+      recording: with any leads.
+      leads: of `ecg.leads.LEADS`, in the order of the result.
+      rename: name in the file -> the lead that it counts as.
+
+    Raises:
+      RecordError: if a lead is missing, or samples of it.
     """
-    suffixes = {suffix for one in _formats for suffix in one.suffixes}
+    with record_errors(recording.path):
+        signal, notes = select_leads(recording.signal, recording.leads, leads, rename)
+        missing = np.isnan(signal).sum(0)
+        if missing.any():
+            listed = ", ".join(f"{n} of lead {lead}" for lead, n in zip(leads, missing.tolist(), strict=True) if n)
+            raise UserError(f"lacks samples ({listed}, of {len(signal)}); choose a model without that lead")
+        notes += quality_hints.all_notes(signal, recording.rate, leads)
+        return dataclasses.replace(recording, signal=signal, leads=tuple(leads), notes=recording.notes + notes)
+
+
+def find(paths: Iterable[str | os.PathLike[str]]) -> list[pathlib.Path]:
+    """Returns the files that `paths` name, in order; of a folder, the recordings below it, sorted.
+
+    A WFDB record is one file, its header. Texts (.csv, .txt, .xml, .json) in a folder count if they look like a
+    recording; tables of labels and the like lie there too.
+    """
+    suffixes = tuple({suffix for one in _formats for suffix in one.suffixes})
     result: list[pathlib.Path] = []
     for path in map(pathlib.Path, paths):
         if not path.is_dir():
             result.append(path)
             continue
-        below = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in suffixes and file.is_file()]
+        below = files.find_files(path, suffixes)
         headers = {file.with_suffix("") for file in below if file.suffix.lower() == ".hea"}
-        result += [f for f in below if f.suffix.lower() not in (".dat", ".mat") or f.with_suffix("") not in headers]
+        records = set(find_headers(path)) if headers else set()  # without the segments of records in several parts
+        for file in below:
+            suffix = file.suffix.lower()
+            if suffix == ".hea":
+                known = file in records
+            elif suffix in (".dat", ".mat"):
+                known = file.with_suffix("") not in headers
+            else:
+                known = suffix not in _TEXTS or _by_content(file) is not None
+            if known:
+                result.append(file)
     return result
+
+
+def _by_content(path: pathlib.Path, head: bytes | None = None) -> Format | None:
+    head = files.read_regular(path, HEAD) if head is None else head
+    return next((one for one in _formats if one.matches(path, head)), None)
+
+
+def _plain(text: str) -> str:
+    """A message on one line, of a length to read: parts of it may come from the file."""
+    text = " ".join(text.split())[:_LONGEST_MESSAGE]
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _check(recording: Recording) -> Recording:
@@ -133,4 +201,6 @@ def _check(recording: Recording) -> Recording:
         raise UserError("holds no samples that are numbers: every one is missing (NaN); export it again")
     if np.isinf(signal).any():
         signal[np.isinf(signal)] = np.nan
-    return recording
+    missing = np.isnan(signal).sum(0).tolist()
+    notes = tuple(f"{n} missing samples in lead {lead}" for lead, n in zip(recording.leads, missing, strict=True) if n)
+    return dataclasses.replace(recording, notes=tuple(dict.fromkeys(recording.notes + notes)))

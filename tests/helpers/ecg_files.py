@@ -32,14 +32,18 @@ def millivolts(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32) * np.float32(STEP * 1e-3)
 
 
-def write_edf(path: pathlib.Path, values: np.ndarray, labels: Sequence[str] = LEADS, rate: int = RATE, bdf=False) -> None:
+def write_edf(
+    path: pathlib.Path, values: np.ndarray, labels: Sequence[str] = LEADS, rate: int = RATE, bdf=False
+) -> None:
     """By pyedflib: EDF+ or BDF+, in µV."""
     import pyedflib
 
     top, low, high = (2**23, -100_000, 100_000) if bdf else (2**15, -3276.8, 3276.7)  # 0.012 and 0.1 µV a count
     traits = {"dimension": "uV", "sample_frequency": rate, "transducer": "", "prefilter": ""}
     traits |= {"physical_max": high, "physical_min": low, "digital_max": top - 1, "digital_min": -top}
-    with pyedflib.EdfWriter(str(path), len(labels), pyedflib.FILETYPE_BDFPLUS if bdf else pyedflib.FILETYPE_EDFPLUS) as out:
+    with pyedflib.EdfWriter(
+        str(path), len(labels), pyedflib.FILETYPE_BDFPLUS if bdf else pyedflib.FILETYPE_EDFPLUS
+    ) as out:
         out.setSex(0)
         out.setBirthdate(BORN)
         out.setStartdatetime(datetime.datetime.combine(RECORDED, datetime.time(12)))
@@ -48,7 +52,9 @@ def write_edf(path: pathlib.Path, values: np.ndarray, labels: Sequence[str] = LE
         out.writeSamples([np.ascontiguousarray(column * STEP) for column in values.T])
 
 
-def write_dicom(path: pathlib.Path, values: np.ndarray, leads: Sequence[str] = LEADS, rate: int = RATE, **changes) -> None:
+def write_dicom(
+    path: pathlib.Path, values: np.ndarray, leads: Sequence[str] = LEADS, rate: int = RATE, **changes
+) -> None:
     """By pydicom: a 12-lead ECG with a derived median beat behind it. `changes` are attributes of the data set."""
     import pydicom
     from pydicom.dataset import Dataset, FileMetaDataset
@@ -61,7 +67,10 @@ def write_dicom(path: pathlib.Path, values: np.ndarray, leads: Sequence[str] = L
     data.file_meta = meta
     data.SOPClassUID, data.SOPInstanceUID, data.Modality = meta.MediaStorageSOPClassUID, "1.2.3", "ECG"
     data.PatientAge, data.PatientSex = f"{AGE:03.0f}Y", "F"
-    data.WaveformSequence = [_waveform(values, leads, rate, "ORIGINAL"), _waveform(values[:300], leads, rate, "DERIVED")]
+    data.WaveformSequence = [
+        _waveform(values, leads, rate, "ORIGINAL"),
+        _waveform(values[:300], leads, rate, "DERIVED"),
+    ]
     for name, value in changes.items():
         if value is None:
             delattr(data, name)
@@ -89,7 +98,9 @@ def _waveform(values: np.ndarray, leads: Sequence[str], rate: int, originality: 
             ChannelSensitivity="1.25",
             ChannelSensitivityCorrectionFactor="4",
             ChannelBaseline="10",
-            ChannelSensitivityUnitsSequence=[item(CodeValue="uV", CodingSchemeDesignator="UCUM", CodeMeaning="microvolt")],
+            ChannelSensitivityUnitsSequence=[
+                item(CodeValue="uV", CodingSchemeDesignator="UCUM", CodeMeaning="microvolt")
+            ],
             WaveformBitsStored=16,
         )
         for lead in leads
@@ -106,7 +117,9 @@ def _waveform(values: np.ndarray, leads: Sequence[str], rate: int, originality: 
     )
 
 
-def write_ishne(path: pathlib.Path, values: np.ndarray, leads: Sequence[str] = LEADS, rate: int = RATE, **fields) -> None:
+def write_ishne(
+    path: pathlib.Path, values: np.ndarray, leads: Sequence[str] = LEADS, rate: int = RATE, **fields
+) -> None:
     """From Badilini 1998. `fields`: claimed (samples of a lead), text (bytes), resolution (nV)."""
     text = fields.get("text", b"")
     count = len(leads)
@@ -246,8 +259,10 @@ def _scp_pack(values: list[int], tables: str) -> bytes:
         if i % 5 == 4:  # the other table from here on
             bits += _OWN[table][2][0]
             table = 1 - table
-        small = [entry for entry in _OWN[table][:2] if entry[1] == 0 and value == 0 or -(1 << entry[1]) <= 2 * value < 1 << entry[1]]
-        prefix, extra, _, _ = small[0]
+        fits = [
+            code for code in _OWN[table][:2] if -(1 << code[1]) <= 2 * value < 1 << code[1] or value == code[1] == 0
+        ]
+        prefix, extra, _, _ = fits[0]
         bits += prefix + (format(value & ((1 << extra) - 1), f"0{extra}b") if extra else "")
     bits += "0" * (-len(bits) % 8)
     return int(bits, 2).to_bytes(len(bits) // 8, "big")

@@ -11,10 +11,10 @@ import numpy as np
 
 from lrhnet_jax.ecg import files, matlab
 from lrhnet_jax.ecg.formats.base import (
-    MAX_BYTES,
     Format,
     Given,
     check_claim,
+    check_unpacked,
     lead_name,
     rate_of,
     read_bytes,
@@ -122,7 +122,7 @@ def _read_npz(path: pathlib.Path, given: Given) -> Recording:
         members = [member for member in archive.infolist() if member.filename.endswith(".npy")][:_MAX_NAMES]
         if not members:
             raise UserError("is a ZIP archive without NumPy arrays; unpack it, and name the files in it")
-        check_claim(sum(member.file_size for member in members), MAX_BYTES, "its list of arrays")
+        check_unpacked(sum(member.file_size for member in members))
         for member in members:
             data = archive.read(member)
             _check_array(io.BytesIO(data), len(data), f"its array {member.filename}")

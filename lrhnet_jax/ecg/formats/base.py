@@ -71,6 +71,12 @@ def check_claim(needed: float, there: float, what: str) -> None:
         raise UserError(f"truncated: {what} claims {needed:.0f} bytes, and {there:.0f} are there; export it again")
 
 
+def check_unpacked(size: int) -> None:
+    """Raises UserError if a packed file unpacks to more than is read."""
+    if size > MAX_BYTES:
+        raise UserError(f"unpacks to more than {MAX_BYTES:,} bytes, which are read; cut it into parts")
+
+
 def optional(module: str) -> types.ModuleType:
     """Imports a library that only some formats need; raises UserError that says how to install it."""
     try:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from lrhnet_jax.ecg.formats.base import (
-    MAX_BYTES,
     Format,
     Given,
     check_claim,
+    check_unpacked,
     columns,
     in_millivolts,
     optional,
@@ -136,7 +136,7 @@ def _check_unpacked_size(path: pathlib.Path, meta: Any) -> None:
     rest = path.read_bytes()[start:]
     while rest:
         size += len(unpacker.decompress(rest, 1 << 24))
-        check_claim(size, MAX_BYTES, "it unpacks to more than is read: it")
+        check_unpacked(size)
         rest = unpacker.unconsumed_tail
 
 

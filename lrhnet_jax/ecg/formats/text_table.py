@@ -123,7 +123,11 @@ def _head(above: list[str], separator: str | None, width: int) -> tuple[list[str
     """Returns names and units of the columns, and the lines above them."""
     names, units = [""] * width, [""] * width
     while above and above[-1]:
-        fields = _fields(above[-1].lstrip("#% "), separator, width)
+        line = above[-1].lstrip("#% ")
+        if not line:
+            above = above[:-1]
+            continue
+        fields = _fields(line, separator, width)
         if fields is None or _is_statement(above[-1], width):
             break
         above = above[:-1]

@@ -17,12 +17,12 @@ _SNAP = 2e-4  # of a rate: times are rounded, to milliseconds for instance
 
 def is_time(name: str) -> bool:
     """Whether a column of this name holds times ("time", "Elapsed time (s)", "ms")."""
-    return _NAME.fullmatch(name.strip("'\" ")) is not None
+    return _NAME.fullmatch(name.replace("_", " ").strip()) is not None
 
 
 def is_index(name: str) -> bool:
     """Whether a column of this name counts the samples ("sample", "Unnamed: 0", "")."""
-    return _INDEX_NAME.fullmatch(name.strip("'\" ")) is not None
+    return _INDEX_NAME.fullmatch(name.strip()) is not None
 
 
 def is_clock(text: str) -> bool:
