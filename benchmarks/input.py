@@ -34,12 +34,11 @@ from benchmarks import environment, measure, recipe
 from data_builders import build, shards
 from lrhnet_jax import models
 from lrhnet_jax.data import dataset, stream, tfds_reader
-from lrhnet_jax.data.batch import Inputs, LeadNetwork, draw_epoch, epoch_order
+from lrhnet_jax.data.batch import Inputs, LeadNetwork, StepNumbers, draw_epoch, epoch_order
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import Store, cut_windows, make_store, random_shifts
 from lrhnet_jax.ecg.leads import parse_leads
 from lrhnet_jax.runtime.devices import make_parallel
-from lrhnet_jax.tasks import physionet2020
 from lrhnet_jax.training import optim, steps
 from lrhnet_jax.training.state import create_state, init_variables
 
@@ -172,7 +171,6 @@ def step_tasks(records: Dataset, name: str, leads: tuple[str, ...], batch: int, 
     columns, parallel = records.columns(leads), make_parallel("jit", 1)
     lead_network = LeadNetwork(models.create(name, leads), columns)
     optimizer, key, order_key = optim.make(recipe.OPTIMIZER, 1), jax.random.key(1), jax.random.key(2)
-    distillation = steps.Distillation()
     variables = init_variables(lead_network.model, jax.random.key(0), len(leads), window)
     per_epoch = len(records) // batch
     order = parallel.replicate(epoch_order(order_key, jnp.int32(0), len(records)))
@@ -180,16 +178,11 @@ def step_tasks(records: Dataset, name: str, leads: tuple[str, ...], batch: int, 
 
     def inputs_of(resident: bool) -> Inputs:
         store = make_store(records, window, resident=resident)
-        return Inputs(
-            store=store,
-            records=jnp.arange(len(records), dtype=jnp.int32),
-            shifts=jnp.zeros((len(records), 0), jnp.int32),
-            teacher_logits=jnp.zeros((len(records), 0, 0, len(physionet2020.CLASSES))),
-            numbers=distillation.numbers(key),
-        )
+        rows, shifts = jnp.arange(len(records), dtype=jnp.int32), jnp.zeros((len(records), 0), jnp.int32)
+        return Inputs.without_teachers(store, rows, shifts).replace(numbers=StepNumbers().traced(key))
 
     def task(inputs: Inputs, lead_network: LeadNetwork, next_signals: Callable[[], Any]) -> measure.Task:
-        function = steps.make_steps(batch, window, stride, lead_network, (), optimizer, distillation)
+        function = steps.make_steps(steps.StepSpec(lead_network, optimizer, batch, window), stride)
         state = parallel.replicate_state(create_state(variables, optimizer, steps.METRICS))
         placed = parallel.replicate(inputs)
         compiled = parallel.compile(function, state, placed, len(records), next_signals())

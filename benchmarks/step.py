@@ -4,7 +4,7 @@
         [--window=4096] [--repeats=9] [--keep_freed_memory] [--smoke]
 
 One training step is forward, backward, L2 and Adam; its loss is fetched every time. Both frameworks run in this
-process, in turns, with all cores; PyTorch is eager, as its users run it. Ours infers as `predict.logits` does, in
+process, in turns, with all cores; PyTorch is eager, as its users run it. Ours infers as `predict.Predictor` does, in
 calls of 16 windows on CPUs; PyTorch is given the batch, and half of it twice, and the faster counts. A ratio above 1
 means that this project is faster. GFLOP/s count two operations a multiplication, and three forward passes a training
 step.
@@ -27,7 +27,7 @@ import torch
 from benchmarks import ceilings, environment, measure, recipe, torch_models, torch_training
 from benchmarks.measure import Task, Timing
 from lrhnet_jax import models
-from lrhnet_jax.data.batch import Batch, LeadNetwork, predict_logits
+from lrhnet_jax.data.batch import Batch, LeadNetwork, StepNumbers, predict_logits
 from lrhnet_jax.runtime import host
 from lrhnet_jax.scoring import predict as inference
 from lrhnet_jax.tasks import physionet2020
@@ -54,6 +54,7 @@ def jax_tasks(name: str, leads: int, batch: int, window: int) -> tuple[Task, Tas
     lead_network = LeadNetwork(models.create(name, leads), tuple(range(leads)))
     variables = init_variables(lead_network.model, jax.random.key(0), leads, window)
     optimizer = optim.make(recipe.OPTIMIZER, steps_per_epoch=1)
+    spec = steps.StepSpec(lead_network, optimizer, batch, window)
     current = create_state(variables, optimizer, steps.METRICS)
     inputs = Batch(signal, demographics, labels, jnp.zeros((0, *labels.shape)))
     key = jax.random.key(1)
@@ -65,14 +66,7 @@ def jax_tasks(name: str, leads: int, batch: int, window: int) -> tuple[Task, Tas
     def step(current: TrainState, inputs: Batch) -> TrainState:
         dropout_key = jax.random.fold_in(key, current.step)
         current = current.replace(totals={name: jnp.float32(0) for name in steps.METRICS})
-        return steps.train_step(
-            current,
-            inputs,
-            dropout_key,
-            lead_network=lead_network,
-            optimizer=optimizer,
-            distillation=steps.Distillation(),
-        )
+        return steps.train_step(current, inputs, dropout_key, StepNumbers(), spec)
 
     compiled = jax.jit(step, donate_argnums=0)
 

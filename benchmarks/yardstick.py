@@ -33,10 +33,10 @@ from lrhnet_jax.ecg.leads import parse_leads
 from lrhnet_jax.runtime import host, interrupt, log
 from lrhnet_jax.runtime.files import write_json
 from lrhnet_jax.scoring import metrics, predict
-from lrhnet_jax.tasks import physionet2020
-from lrhnet_jax.training import loop, optim, steps
-from lrhnet_jax.training.job import Job
+from lrhnet_jax.training import loop, optim
+from lrhnet_jax.training.run import Run
 from lrhnet_jax.training.state import init_variables
+from lrhnet_jax.training.steps import StepSpec
 
 TRAIN_FOLDS, TEST_FOLD = tuple(range(1, 8)), 8
 BATCH = 64
@@ -76,7 +76,8 @@ def run(entry: Entry, records: Dataset, folds: np.ndarray, folder: pathlib.Path,
     test = np.flatnonzero(folds == TEST_FOLD)
 
     def score(variables) -> float:
-        found = predict.store_probabilities(lead_network, variables, store, test, records.lengths[test], window, BATCH)
+        predictor = predict.Predictor(lead_network, variables, window, BATCH)
+        found = predictor.probabilities(store, test, records.lengths[test])
         return float(metrics.macro(metrics.average_precision(records.labels[test], found)))
 
     fields = {
@@ -89,30 +90,19 @@ def run(entry: Entry, records: Dataset, folds: np.ndarray, folder: pathlib.Path,
     per_epoch = len(rows) // BATCH
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(folder.name.encode()))
     init_key, train_key = jax.random.split(key)
-    inputs = Inputs(
-        store=store,
-        records=jnp.asarray(rows, jnp.int32),
-        shifts=jnp.zeros((len(rows), 0), jnp.int32),
-        teacher_logits=jnp.zeros((len(rows), 0, 0, len(physionet2020.CLASSES))),
-    )
-    job = Job(
+    task = Run(
+        spec=StepSpec(lead_network, optim.make(fields, per_epoch), BATCH, window),
         name=folder.name,
-        lead_network=lead_network,
         variables=init_variables(lead_network.model, init_key, len(leads), window),
-        teachers=(),
-        inputs=inputs,
-        optimizer=optim.make(fields, per_epoch),
-        schedule=optim.schedule(fields, per_epoch),
-        distillation=steps.Distillation(),
-        epochs=entry.epochs,
-        batch_size=BATCH,
-        window=window,
+        inputs=Inputs.without_teachers(store, rows.astype(np.int32), jnp.zeros((len(rows), 0), jnp.int32)),
         key=train_key,
+        epochs=entry.epochs,
+        schedule=optim.schedule(fields, per_epoch),
         score=score,
         score_name="test_macro_average_precision",
         folder=folder,
     )
-    result = loop.run(job)
+    result = loop.train(task)
     scores = [row["test_macro_average_precision"] for row in result.history]
     return {
         **dataclasses.asdict(entry),

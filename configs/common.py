@@ -114,6 +114,8 @@ def network(
     checkpoint: str = "",
     options: Mapping[str, Any] | None = None,
     prune: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    recipe: str = "",
     **train: Any,
 ) -> ConfigDict:
     """Returns a node of the graph; see `experiment.graph.Network`. Further arguments override `config.train`.
@@ -131,6 +133,8 @@ def network(
             "checkpoint": checkpoint,
             "options": dict(options or {}),
             "train": train,
+            "seed": seed,
+            "recipe": recipe,
         },
         convert_dict=True,
     )

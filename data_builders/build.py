@@ -86,6 +86,7 @@ def build(
     """
     import tensorflow_datasets as tfds
 
+    shards.check_guard()
     if name not in BUILDERS:
         raise DataError(f"unknown data set {name!r}; choose {', '.join(BUILDERS)}")
     options = _preprocess_names(name)

@@ -62,20 +62,28 @@ class Batch(flax.struct.PyTreeNode):
 
 
 class StepNumbers(flax.struct.PyTreeNode):
-    """What networks that one compiled step can train differ in: arguments of the step, no constants of its program.
+    """What networks may differ in that share a compiled step: arguments of the step, not constants of its program.
 
     Attributes:
+      weights: (teachers,), of the teachers' logits; and so alpha, kl_weight, temperature, as of `losses.distillation`;
+        a kl_weight of None is 1 - alpha.
+      rate: what the optimiser's updates are multiplied by.
       key: (2,) uint32, the data of the run's key, which drives draws and dropout.
-      weights: (teachers,) float32, as of `losses.distillation`; and so alpha, kl_weight, temperature: () float32.
-      rate: () float32, what the optimiser's updates are multiplied by.
     """
 
-    key: jax.Array
-    weights: jax.Array
-    alpha: jax.Array
-    kl_weight: jax.Array
-    temperature: jax.Array
-    rate: jax.Array
+    weights: Any = ()
+    alpha: Any = 0.3
+    kl_weight: Any = None
+    temperature: Any = 7.0
+    rate: Any = 1.0
+    key: Any = None
+
+    def traced(self, key: jax.Array) -> "StepNumbers":
+        """Returns the numbers as float32 arrays, with the run's key: what a step takes."""
+        kl_weight = 1 - self.alpha if self.kl_weight is None else self.kl_weight
+        numbers = (self.weights, self.alpha, kl_weight, self.temperature, self.rate)
+        weights, alpha, kl_weight, temperature, rate = (jnp.asarray(number, jnp.float32) for number in numbers)
+        return StepNumbers(weights, alpha, kl_weight, temperature, rate, jax.random.key_data(key))
 
 
 class Inputs(flax.struct.PyTreeNode):
@@ -87,7 +95,7 @@ class Inputs(flax.struct.PyTreeNode):
       shifts: (n, K) int32, each record's K fixed window positions; K = 0: a fresh random window at every draw.
       teacher_logits: (n, K, teachers, classes) precomputed on those windows; or (n, 0, ...) to compute in the step.
       teachers: variables of the teachers, () when their logits are precomputed.
-      numbers: of which of the networks that share the compiled step; None until training begins.
+      numbers: of the one that is trained of the networks that share the compiled step; None until training begins.
     """
 
     store: Store
@@ -96,6 +104,12 @@ class Inputs(flax.struct.PyTreeNode):
     teacher_logits: jax.Array
     teachers: Any = ()
     numbers: StepNumbers | None = None
+
+    @classmethod
+    def without_teachers(cls, store: Store, records: Any, shifts: Any) -> "Inputs":
+        """Returns what a network reads that learns from labels alone."""
+        none = jnp.zeros((len(records), 0, 0, store.labels.shape[1]))
+        return cls(store=store, records=jnp.asarray(records), shifts=shifts, teacher_logits=none)
 
 
 class Draw(flax.struct.PyTreeNode):

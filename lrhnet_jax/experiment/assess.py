@@ -69,35 +69,14 @@ class Assessor:
         self, lead_network: LeadNetwork, variables: Any, rows: np.ndarray, progress: str = ""
     ) -> np.ndarray:
         """Returns class probabilities of the records `rows`, (n, classes), on the windows that the config names."""
-        size = self.config.evaluation.batch_size
+        window, size = self.config.window, self.config.evaluation.batch_size
+        predictor = predict.Predictor(lead_network, variables, window, size, self.task.exclusive, self.parallel)
+        lengths = self.records.lengths[rows]
         if self.config.evaluation.windows == "cover":
-            lengths = self.records.lengths[rows]
-            return predict.store_probabilities(
-                lead_network,
-                variables,
-                self.store,
-                rows,
-                lengths,
-                self.config.window,
-                size,
-                progress,
-                self.task.exclusive,
-                self.parallel,
-            )
+            return predictor.probabilities(self.store, rows, lengths, progress)
         key = jax.random.fold_in(jax.random.key(self.config.seed), len(rows))
-        shifts = random_shifts(key, jnp.asarray(self.records.lengths[rows]), self.config.window, 1)[:, 0]
-        index = np.asarray(rows, np.int32)
-        logits = predict.logits(
-            lead_network,
-            variables,
-            self.store,
-            index,
-            np.asarray(shifts),
-            self.config.window,
-            size,
-            progress,
-            self.parallel,
-        )
+        starts = np.asarray(random_shifts(key, jnp.asarray(lengths), window, 1)[:, 0])
+        logits = predictor.logits(self.store, np.asarray(rows, np.int32), starts, progress)
         return predict.to_probabilities(logits, self.task.exclusive)
 
     def epoch_score(self, lead_network: LeadNetwork, variables: Any) -> float:

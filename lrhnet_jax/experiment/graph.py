@@ -35,6 +35,10 @@ class Network:
       train: its training fields: the experiment's, with the network's own over them.
       checkpoint: a trained network's folder, or a .pth file of the reference, to load instead of training.
       prune: how it is pruned, fields of `search.Settings`; empty: not at all.
+      seed: beside the experiment's own it decides initialisation, order of records and windows. Networks of one seed
+        and shape start from the same values, and see the same windows in the same order.
+      recipe: what it is a run of, among others of other seeds; empty: of nothing. "alone" is the recipe of networks
+        that learn from labels alone, and what a recipe gains is measured against.
     """
 
     name: str
@@ -45,6 +49,8 @@ class Network:
     train: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     checkpoint: str = ""
     prune: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seed: int = 0
+    recipe: str = ""
 
     @property
     def pruning(self) -> search.Settings | None:
@@ -105,6 +111,8 @@ def parse(networks: Mapping[str, Mapping[str, Any]], train: Mapping[str, Any]) -
             train={**train, **own},
             checkpoint=fields.get("checkpoint", ""),
             prune=dict(fields.get("prune", {})),
+            seed=fields.get("seed", 0),
+            recipe=fields.get("recipe", ""),
         )
         _check_teachers(parsed[name], set(networks))
     for network in parsed.values():

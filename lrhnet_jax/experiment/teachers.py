@@ -10,13 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrhnet_jax import losses
-from lrhnet_jax.data.batch import Inputs, LeadNetwork
-from lrhnet_jax.data.store import Store
+from lrhnet_jax.data.batch import Inputs, LeadNetwork, StepNumbers
 from lrhnet_jax.errors import CheckpointError, ConfigError
 from lrhnet_jax.experiment import graph
 from lrhnet_jax.models import torch_weights
 from lrhnet_jax.runtime import processes
-from lrhnet_jax.runtime.devices import Parallel
+from lrhnet_jax.runtime.devices import Parallel, one_device
 from lrhnet_jax.runtime.files import read_json, write_whole
 from lrhnet_jax.scoring import predict
 from lrhnet_jax.tasks import physionet2020
@@ -33,15 +32,12 @@ class Trained:
     log: dict[str, Any]
 
 
-def distillation(
-    network: graph.Network, parallel: str = "jit", exclusive: bool = False, among: Sequence[str] | None = None
-) -> steps.Distillation:
-    """Returns how a network of the graph learns from its teachers.
+def make_recipe(network: graph.Network, parallel: str = "jit", exclusive: bool = False) -> steps.Recipe:
+    """Returns how a network of the graph learns from its teachers, but for the numbers.
 
     Args:
       parallel: how its steps run, "jit" or "pmap".
       exclusive: a record has exactly one class.
-      among: all teachers whose logits the step sees, the network's own among them; the others weigh nothing.
 
     Raises:
       ConfigError: for an unknown kind or method, or a method that this network or `parallel` cannot have.
@@ -62,21 +58,31 @@ def distillation(
             raise ConfigError(f"{where}.method.teacher: {teacher!r} is none of the teachers {', '.join(names)}")
     if method and method.across_records and parallel == "pmap":
         raise ConfigError(f"{where}.method: {own['name']} needs the whole batch in one place; set config.parallel=jit")
-    seen = names if among is None else list(among)
-    alpha, kl_weight = fields["alpha"], fields["kl_weight"]
-    if seen and not names:  # it learns from labels alone
-        alpha, kl_weight = 1.0, 0.0
-    return steps.Distillation(
-        weights=tuple(network.teachers.get(name, 0.0) for name in seen),
-        alpha=alpha,
-        temperature=fields["temperature"],
-        t_squared=fields["t_squared"],
+    return steps.Recipe(
         kind=fields["logit_kl"],
-        kl_weight=kl_weight,
+        t_squared=fields["t_squared"],
         method=method,
-        teacher=seen.index(teacher) if teacher in seen else 0,
+        # A method that reads a teacher's features trains alone, so that these are the teachers of its step.
+        teacher=names.index(teacher) if teacher in names else 0,
         epochs=fields["epochs"],
-        labels="exclusive" if exclusive else "independent",
+        exclusive=exclusive,
+    )
+
+
+def make_numbers(network: graph.Network, among: Sequence[str] | None = None) -> StepNumbers:
+    """Returns the weights of a network's losses, and its learning rate.
+
+    Args:
+      among: all teachers whose logits the step sees, the network's own among them; the others weigh nothing.
+    """
+    fields, names = network.train, list(network.teachers if among is None else among)
+    alone = bool(names) and not network.teachers  # it learns from labels alone
+    return StepNumbers(
+        weights=tuple(network.teachers.get(name, 0.0) for name in names),
+        alpha=1.0 if alone else fields["alpha"],
+        kl_weight=0.0 if alone else fields["kl_weight"],
+        temperature=fields["temperature"],
+        rate=fields["learning_rate"],
     )
 
 
@@ -126,60 +132,44 @@ def adopt_widths(network: graph.Network) -> graph.Network:
     return dataclasses.replace(network, options={"inner": inner, **network.options}) if inner else network
 
 
-def make_inputs(
-    store: Store,
-    records: np.ndarray,
-    shifts: Any,
+def in_step(inputs: Inputs, teachers: Sequence[tuple[str, Trained]]) -> Inputs:
+    """Returns a student's inputs with teachers that run in every step."""
+    return inputs.replace(teachers=tuple(trained.variables for _, trained in teachers))
+
+
+def precomputed(
+    inputs: Inputs,
     teachers: Sequence[tuple[str, Trained]],
     *,
-    precompute: bool,
     window: int,
     batch_size: int,
     cache: pathlib.Path,
     parallel: Parallel | None = None,
 ) -> Inputs:
-    """Returns what a student's training reads: windows, and its teachers' logits or variables.
+    """Returns a student's inputs with its teachers' logits on all of its fixed windows.
+
+    Each teacher runs once over them; its logits are kept in `cache`/NAME.npy, so that several students and a resumed
+    run share them.
 
     Args:
-      records: (n,) int32 training rows; shifts: (n, K) their fixed windows.
-      precompute: run each teacher once over all n * K windows; the logits are kept in `cache`/NAME.npy, so that several
-        students and a resumed run share them.
-      parallel: the devices that precompute, with `store` on all of them.
+      inputs: from `Inputs.without_teachers`, with n records and K windows each.
+      parallel: the devices that precompute, with the store on all of them; None: one device.
     """
-    classes = store.labels.shape[1]
-    if not (teachers and precompute):
-        return Inputs(
-            store=store,
-            records=jnp.asarray(records),
-            shifts=shifts,
-            teacher_logits=jnp.zeros((len(records), 0, 0, classes)),
-            teachers=tuple(trained.variables for _, trained in teachers),
-        )
+    records, starts = np.asarray(inputs.records), np.asarray(inputs.shifts)
     stacked = []
     for name, trained in teachers:
         path = cache / f"{name}.npy"
         logits = processes.from_first(functools.partial(_cached, path))
         if logits is None:
-            count = shifts.shape[1]
-            logits = predict.logits(
-                trained.lead_network,
-                trained.variables,
-                store,
-                np.repeat(records, count),
-                np.asarray(shifts).reshape(-1),
-                window,
-                batch_size,
-                progress=f"{name} teaches",
-                parallel=parallel,
-            ).reshape(len(records), count, classes)
+            predictor = predict.Predictor(
+                trained.lead_network, trained.variables, window, batch_size, parallel=parallel or one_device()
+            )
+            index = np.repeat(records, starts.shape[1])
+            logits = predictor.logits(inputs.store, index, starts.reshape(-1), progress=f"{name} teaches")
+            logits = logits.reshape(*starts.shape, -1)
             _save(path, logits)
         stacked.append(logits)
-    return Inputs(
-        store=store,
-        records=jnp.asarray(records),
-        shifts=shifts,
-        teacher_logits=jnp.asarray(np.stack(stacked, axis=2)),
-    )
+    return inputs.replace(teacher_logits=jnp.asarray(np.stack(stacked, axis=2)))
 
 
 def _cached(path: pathlib.Path) -> np.ndarray | None:

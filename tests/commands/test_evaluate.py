@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lrhnet_jax import evaluate, models, tasks
+from lrhnet_jax.data.batch import LeadNetwork
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.ecg.leads import LEADS, demographics_vector
@@ -95,7 +96,9 @@ def test_predictions_are_the_networks(network, raw_dir, tmp_path):
     signals = [preprocessing.preprocess(read_signal(h, leads), h.rate) for h in headers]
     demographics = np.tile(demographics_vector(61, "Male"), (4, 1))
     packed = Dataset.from_arrays(signals, demographics=demographics, leads=leads)
-    expected = predict.probabilities(models.create("lrhnet", leads), variables, packed, leads, meta["window"])
+    expected = predict.Predictor(
+        LeadNetwork(models.create("lrhnet", leads), packed.columns(leads)), variables, meta["window"]
+    ).of_dataset(packed)
     found = np.array([[float(row[f"probability_{name}"]) for name in physionet2020.ABBREVIATIONS] for row in rows])
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     decided = np.array([[row[f"decision_{name}"] == "1" for name in physionet2020.ABBREVIATIONS] for row in rows])
@@ -237,7 +240,9 @@ def test_challenge_2017_records_are_labelled_by_their_table_and_read_at_300_hz(t
         assert len(signal) == 900
         person = demographics_vector(61, "Male")[None]
         packed = Dataset.from_arrays([signal], demographics=person, leads=("I",))
-        (expected,) = predict.probabilities(model, variables, packed, ("I",), WINDOW, exclusive=True)
+        (expected,) = predict.Predictor(
+            LeadNetwork(model, packed.columns(("I",))), variables, WINDOW, exclusive=True
+        ).of_dataset(packed)
         found = [float(row[f"probability_{letter}"]) for letter in "NAO~"]
         np.testing.assert_allclose(found, expected, rtol=1e-4)
         assert sum(found) == pytest.approx(1, abs=1e-4)

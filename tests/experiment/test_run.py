@@ -1,4 +1,4 @@
-"""The main job end to end, in processes of its own, on a small synthetic set."""
+"""The main run end to end, in processes of its own, on a small synthetic set."""
 
 import json
 import os
@@ -205,7 +205,7 @@ def test_the_papers_tables_measure_and_compare_every_cell_and_keep_it(
     def fail(*arguments, **options):
         raise AssertionError("what is finished is computed again")
 
-    monkeypatch.setattr(loop, "run", fail)
+    monkeypatch.setattr(loop, "train", fail)
     monkeypatch.setattr(assess.Assessor, "probabilities", fail)
     config = ConfigDict(results["config"])
     config.fold, config.compilation_cache = "0", ""

@@ -18,7 +18,7 @@ from tests.helpers.process_worker import flat
 
 
 def one_process(folder, **changes):
-    return loop.run(process_worker.job(folder, make_parallel("jit", 1), **changes))
+    return loop.train(process_worker.make_run(folder, make_parallel("jit", 1), **changes))
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +63,14 @@ def test_two_processes_train_the_network_of_one(outcomes):
         np.testing.assert_allclose(outcome["whole"], flat(alone.variables), atol=1e-4)
         np.testing.assert_allclose(outcome["losses"], [row["loss"] for row in alone.history], rtol=1e-4)
     np.testing.assert_array_equal(found[0]["whole"], found[1]["whole"])
-    start = process_worker.job("unused", make_parallel("jit", 1)).variables
+    start = process_worker.make_run("unused", make_parallel("jit", 1)).variables
     assert np.abs(flat(alone.variables) - flat(start)).max() > 1e-2
 
 
 @pytest.mark.slow
 def test_every_process_gets_all_predictions_where_windows_do_not_divide_among_devices(outcomes):
     _, found, alone = outcomes
-    expected = process_worker.window_logits(process_worker.job("unused", make_parallel("jit", 1)), alone.variables)
+    expected = process_worker.window_logits(process_worker.make_run("unused", make_parallel("jit", 1)), alone.variables)
     for outcome in found:
         np.testing.assert_allclose(outcome["logits"], expected, atol=1e-3)
     np.testing.assert_array_equal(found[0]["logits"], found[1]["logits"])

@@ -9,73 +9,63 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import optax
 
 from lrhnet_jax.data import stream
-from lrhnet_jax.data.batch import Inputs, LeadNetwork, StepNumbers, epoch_order
+from lrhnet_jax.data.batch import Inputs, StepNumbers, epoch_order
 from lrhnet_jax.errors import ConfigError, DataError
-from lrhnet_jax.runtime.devices import Parallel, one_device
 from lrhnet_jax.runtime.files import write_text
 from lrhnet_jax.training import steps
 from lrhnet_jax.training.state import TrainState, create_state
+from lrhnet_jax.training.steps import StepSpec
 
 logger = logging.getLogger(__name__)
 
-METHOD_KEY_TAG = 1  # folded into a job's key it initialises the distillation method
+METHOD_KEY_TAG = 1  # folded into a run's key it initialises the distillation method
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
-    """One network's training.
+class Run:
+    """One network's training: where a compiled step starts, what it reads, and how long it goes.
 
     Attributes:
+      spec: what its compiled steps are made for.
       name: for the log.
-      lead_network: the network and the columns it reads.
-      variables: its variables before the first step.
-      teachers: the networks of `inputs.teachers`.
+      variables: the network's before the first step.
       inputs: what training reads, on the device.
-      optimizer, schedule: from `optim`; `schedule` maps a step to a learning rate, for the log.
-      rate: what the optimiser's updates are multiplied by, which the compiled step is not made for.
-      distillation: how it learns from its teachers; the step is not made for its numbers.
-      epochs, batch_size, window: as in the config.
+      numbers: weights of the losses and rate of the updates.
       key: drives windows, order and dropout.
+      epochs: as in the config.
+      schedule: step -> learning rate, for the log.
       score: variables -> validation score; the epoch where it is highest is kept. None: the last epoch is kept.
       score_name: what the log calls it.
       folder: WORKDIR/networks/NAME.
       steps_per_dispatch: 0: one on a CPU, a whole epoch elsewhere.
-      parallel: the devices that share a batch.
       records: how many of `inputs.records` are trained on; those behind fill the arrays up, so that folds of several
         sizes share compiled steps. 0: all.
       epoch_steps: of an epoch; 0: as many as there are whole batches.
       stop: stop and save after so many steps; 0: at the end of the last epoch.
-      programs: compiled steps by their number, for jobs that differ only in where they start, in their folder, key and
-        score, in the rate and in the numbers of the distillation: a job takes what is there, and adds what it
-        compiles. None: it keeps them to itself.
+      compiled_steps: programs that runs share; a run takes what fits from it, and adds what it compiles. None: it keeps
+        them to itself.
     """
 
+    spec: StepSpec
     name: str
-    lead_network: LeadNetwork
     variables: dict[str, Any]
-    teachers: tuple[LeadNetwork, ...]
     inputs: Inputs
-    optimizer: optax.GradientTransformation
-    schedule: Callable[[Any], Any]
-    distillation: steps.Distillation
-    epochs: int
-    batch_size: int
-    window: int
     key: jax.Array
+    epochs: int
+    schedule: Callable[[Any], Any]
     score: Callable[[dict[str, Any]], float] | None
     score_name: str
     folder: pathlib.Path
+    numbers: StepNumbers = dataclasses.field(default_factory=StepNumbers)
     steps_per_dispatch: int = 0
-    parallel: Parallel = dataclasses.field(default_factory=one_device)
     records: int = 0
     epoch_steps: int = 0
     stop: int = 0
-    compiled_steps: dict[int, Any] | None = None
-    rate: float = 1.0
+    compiled_steps: dict[Any, Any] | None = None
 
     @property
     def record_count(self) -> int:
@@ -83,11 +73,11 @@ class Job:
 
     @property
     def steps_per_epoch(self) -> int:
-        return self.epoch_steps or self.record_count // self.batch_size
+        return self.epoch_steps or self.record_count // self.spec.batch_size
 
     @property
-    def records_an_epoch(self) -> int:
-        return self.steps_per_epoch * self.batch_size
+    def records_per_epoch(self) -> int:
+        return self.steps_per_epoch * self.spec.batch_size
 
     @property
     def steps(self) -> int:
@@ -96,18 +86,25 @@ class Job:
 
     @property
     def keys(self) -> tuple[jax.Array, jax.Array]:
-        """The run's key of draws and dropout, and that of the epochs' orders."""
+        """The key of draws and dropout, and that of the epochs' orders."""
         window_key, order_key = jax.random.split(self.key)
         return window_key, order_key
 
-    def order(self, epoch: int) -> jax.Array:
-        """Returns the rows of `inputs` that an epoch trains on, in its order, (records_an_epoch,) int32."""
-        return epoch_order(self.keys[1], epoch, self.record_count, self.records_an_epoch)
-
     @property
-    def numbers(self) -> StepNumbers:
-        """What the compiled step is told of this job."""
-        return self.distillation.numbers(self.keys[0], self.rate)
+    def step_inputs(self) -> Inputs:
+        """The inputs as a step takes them: with this run's key and numbers."""
+        return self.inputs.replace(numbers=self.numbers.traced(self.keys[0]))
+
+    def order(self, epoch: int) -> jax.Array:
+        """Returns the rows of `inputs` that an epoch trains on, in its order, (records_per_epoch,) int32."""
+        return epoch_order(self.keys[1], epoch, self.record_count, self.records_per_epoch)
+
+
+def program_key(spec: StepSpec, count: int, records_per_epoch: int, *arguments: Any) -> Any:
+    """Returns what `count` compiled steps are known by among those that runs share: spec, and shapes of arguments."""
+    spec = dataclasses.replace(spec, optimizer=spec.optimizer._replace(init=None))  # no part of a step
+    leaves, structure = jax.tree.flatten(arguments)
+    return spec, count, records_per_epoch, structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +131,7 @@ class Ended(NamedTuple):
 
 
 class Dispatcher(Protocol):
-    """How the loop takes the steps of a job, or of compatible jobs together; see `one_network.OneNetwork`.
+    """How the loop takes the steps of a run, or of compatible runs together; see `one_network.OneNetwork`.
 
     Attributes:
       stride: how many steps a dispatch takes at most.
@@ -159,70 +156,70 @@ class Dispatcher(Protocol):
     def close(self) -> None: ...
 
 
-def check(job: Job) -> None:
-    """Raises ConfigError or DataError for a job without an epoch or a step to train."""
-    if job.epochs < 1 or job.batch_size < 2:
-        raise ConfigError(f"{job.name}: needs at least 1 epoch and a batch of 2, got {job.epochs} and {job.batch_size}")
-    if job.steps_per_epoch < 1:
+def check(run: Run) -> None:
+    """Raises ConfigError or DataError for a run without an epoch or a step to train."""
+    if run.epochs < 1 or run.spec.batch_size < 2:
+        raise ConfigError(
+            f"{run.name}: needs at least 1 epoch and a batch of 2, got {run.epochs} and {run.spec.batch_size}"
+        )
+    if run.steps_per_epoch < 1:
         raise DataError(
-            f"{job.name}: {job.record_count} training records do not fill a batch of {job.batch_size}; "
+            f"{run.name}: {run.record_count} training records do not fill a batch of {run.spec.batch_size}; "
             "lower config.train.batch_size"
         )
 
 
-def result(job: Job, state: TrainState, history: list[dict[str, Any]]) -> Result:
-    """Returns what a job's training has given."""
-    kept_best = job.score is not None
+def result(run: Run, state: TrainState, history: list[dict[str, Any]]) -> Result:
+    """Returns what a run has given."""
+    kept_best = run.score is not None
     return Result(
         variables=state.best_variables if kept_best else state.variables,
-        best_epoch=int(state.best_epoch) if kept_best else job.epochs,
+        best_epoch=int(state.best_epoch) if kept_best else run.epochs,
         history=history,
         state=state,
     )
 
 
-def first_state(job: Job) -> TrainState:
+def first_state(run: Run) -> TrainState:
     """Returns the state before the first step.
 
     Raises:
       ConfigError: if the networks or the batch do not suit the distillation method.
     """
-    key = jax.random.fold_in(job.key, METHOD_KEY_TAG)
+    key = jax.random.fold_in(run.key, METHOD_KEY_TAG)
     try:
-        auxiliary = steps.init_auxiliary(
-            key, job.inputs, job.lead_network, job.teachers, job.distillation, job.variables, job.batch_size, job.window
-        )
+        auxiliary = steps.init_auxiliary(run.spec, run.inputs, run.variables, key)
     except ValueError as error:
-        raise ConfigError(f"config.networks.{job.name}.train.method: {error}") from error
-    return create_state(job.variables, job.optimizer, job.distillation.metrics, auxiliary)
+        raise ConfigError(f"config.networks.{run.name}.train.method: {error}") from error
+    return create_state(run.variables, run.spec.optimizer, run.spec.recipe.metrics, auxiliary)
 
 
-def end_epoch(job: Job, state: TrainState, history: list[dict[str, Any]], ended: Ended) -> TrainState:
+def end_epoch(run: Run, state: TrainState, history: list[dict[str, Any]], ended: Ended) -> TrainState:
     """Adds a row to a network's history and its log; returns the state with the best epoch so far.
 
     Raises:
       Diverged: if the loss is not finite.
     """
     row: dict[str, Any] = {"epoch": ended.epoch, "step": int(state.step)}
-    row |= {name: float(total) / job.steps_per_epoch for name, total in state.totals.items()}
+    row |= {name: float(total) / run.steps_per_epoch for name, total in state.totals.items()}
     if not math.isfinite(row["loss"]):
         raise Diverged(
-            f"{job.name}: the loss is {row['loss']} in epoch {ended.epoch}; lower config.train.learning_rate, or go "
+            f"{run.name}: the loss is {row['loss']} in epoch {ended.epoch}; lower config.train.learning_rate, or go "
             "back to float32 if config.dtype is bfloat16"
         )
-    row["learning_rate"] = float(job.schedule(np.int32(int(state.step) - 1)))
-    if job.score is not None:
-        row[job.score_name] = job.score(state.variables)
-        state = state.keep_if_best(row[job.score_name], ended.epoch)
-    row["samples_per_second"] = ended.counted * job.batch_size / max(ended.seconds, 1e-9)
+    row["learning_rate"] = float(run.schedule(np.int32(int(state.step) - 1)))
+    if run.score is not None:
+        row[run.score_name] = run.score(state.variables)
+        state = state.keep_if_best(row[run.score_name], ended.epoch)
+    row["samples_per_second"] = ended.counted * run.spec.batch_size / max(ended.seconds, 1e-9)
     history.append(row)
     lines = "".join(json.dumps(row) + "\n" for row in history)
-    write_text(job.folder / "metrics.jsonl", lines)
-    logger.info("%s: %s", job.name, ", ".join(f"{key} {value:.4g}" for key, value in row.items()))
+    write_text(run.folder / "metrics.jsonl", lines)
+    logger.info("%s: %s", run.name, ", ".join(f"{key} {value:.4g}" for key, value in row.items()))
     return state
 
 
-def steps_per_dispatch(job: Job) -> int:
+def steps_per_dispatch(run: Run) -> int:
     """Returns how many steps of a job one dispatch takes: as it says, else one on a CPU, a whole epoch elsewhere."""
     on_cpu = jax.default_backend() == "cpu"
-    return min(job.steps_per_dispatch or (1 if on_cpu else job.steps_per_epoch), job.steps_per_epoch)
+    return min(run.steps_per_dispatch or (1 if on_cpu else run.steps_per_epoch), run.steps_per_epoch)
