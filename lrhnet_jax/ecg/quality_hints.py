@@ -17,11 +17,13 @@ NOISY_SHARE = 0.25  # of the seconds
 WANDER = 3.0  # mV, span of what is slower than about 1 Hz
 REVERSED = 2.0  # how many times the strokes of lead I are deeper than high
 SMALLEST_STROKE = 0.15  # mV; less says nothing of an axis
+STILL = 0.3  # s without any change in any lead, at the begin or the end
 PIECES, PIECE_SECONDS = 60, 10.0  # of a long recording, evenly spread, are looked at
+_LONGEST_STILL = 1_000_000  # samples
 
 
 def hints(signal: np.ndarray, rate: float, leads: Sequence[str]) -> tuple[str, ...]:
-    """Returns what is noisy, wanders, or looks as if the arm electrodes were swapped.
+    """Returns what is noisy, wanders, begins or ends without a signal, or looks as if the arm electrodes were swapped.
 
     Args:
       signal: (time, len(leads)), millivolts; NaN where a sample is missing.
@@ -39,13 +41,14 @@ def hints(signal: np.ndarray, rate: float, leads: Sequence[str]) -> tuple[str, .
     for where, what in ((noisy, "noisy"), (wander, f"the baseline wanders by more than {WANDER:g} mV")):
         if where.any():
             notes.append(f"{what}: {', '.join(np.array(leads)[where].tolist())}")
+    for what, still in zip(("begins", "ends"), _still(np.asarray(signal)), strict=True):
+        if still > STILL * rate:
+            notes.append(f"{what} with {still / rate:.2g} s in which nothing moves: padding, or not yet connected")
     if "I" in leads:
         one = (rows - slow)[list(leads).index("I")]
         low, middle, high = np.quantile(one, (0.005, 0.5, 0.995))
         if middle - low > max(REVERSED * (high - middle), SMALLEST_STROKE):
-            notes.append(
-                "lead I is negative: the arm electrodes may be swapped, or the heart's axis turned to the right"
-            )
+            notes.append("lead I is negative: the arm electrodes may be swapped, or the axis of the heart points right")
     return tuple(notes)
 
 
@@ -82,6 +85,15 @@ def all_notes(signal: np.ndarray, rate: float, leads: Sequence[str]) -> tuple[st
     alive = [i for i, lead in enumerate(leads) if lead not in flat]
     more = hints(np.asarray(signal)[:, alive], rate, [leads[i] for i in alive]) if alive else ()
     return quality.notes(signal, leads) + more
+
+
+def _still(signal: np.ndarray) -> tuple[int, int]:
+    """Returns how many samples of (time, leads) at the begin, and at the end, are equal to the first, or last, one."""
+    counts = []
+    for rows in (signal, signal[::-1]):
+        moved = np.flatnonzero((rows[1:_LONGEST_STILL] != rows[0]).any(1))
+        counts.append(int(moved[0]) + 1 if len(moved) else min(len(rows), _LONGEST_STILL))
+    return counts[0], counts[1]
 
 
 def _pieces(signal: np.ndarray, rate: float) -> np.ndarray:
