@@ -6,6 +6,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -35,6 +36,7 @@ from lrhnet_jax.errors import UserError
 
 MAX_LEADS = 1000
 _LONGEST_MESSAGE = 400  # characters
+_NAMELESS = re.compile(r"(ecg|ekg|lead|channel|ch|signal|unnamed)?\W*[01]?", re.IGNORECASE)
 
 # In the order in which they are asked whether a file is theirs: those with a signature of their own come first.
 _formats: list[Format] = [
@@ -98,6 +100,7 @@ def read(
     rate: float | None = None,
     leads: Sequence[str] | None = None,
     unit: str | None = None,
+    rename: Mapping[str, str] | None = None,
 ) -> Recording:
     """Reads a recording from a file of any registered format.
 
@@ -106,6 +109,7 @@ def read(
       rate: Hz, where the file itself does not say it.
       leads: names of its signals, in their order, where the file itself does not say them.
       unit: of its samples ("mV", "uV", "nV", "V"), where the file itself does not say it.
+      rename: name in the file -> the lead that it counts as ({"MLII": "II"}).
 
     Raises:
       RecordError: if it cannot be read, or holds no usable signal; it names the file and the remedy.
@@ -123,24 +127,23 @@ def read(
         except Exception as error:  # a damaged file makes its reader stumble anywhere
             what = _plain(f"{type(error).__name__}: {error}")
             raise UserError(f"is not a whole {chosen.name} file ({what}); export it again") from error
-        return _check(recording)
+        return _check(_named(recording, given, rename or {}))
 
 
-def select(recording: Recording, leads: Sequence[str], rename: Mapping[str, str] | None = None) -> Recording:
+def select(recording: Recording, leads: Sequence[str]) -> Recording:
     """Returns a recording of the leads that a network reads; limb leads that are missing are derived from I and II.
 
-    Its notes say what was derived or renamed, and what looks wrong with these leads: flat, clipped, noisy ...
+    Its notes say what was derived, and what looks wrong with these leads: flat, clipped, noisy ...
 
     Args:
       recording: with any leads.
       leads: of `ecg.leads.LEADS`, in the order of the result.
-      rename: name in the file -> the lead that it counts as.
 
     Raises:
       RecordError: if a lead is missing, or samples of it.
     """
     with record_errors(recording.path):
-        signal, notes = select_leads(recording.signal, recording.leads, leads, rename)
+        signal, notes = select_leads(recording.signal, recording.leads, leads)
         missing = np.isnan(signal).sum(0)
         if missing.any():
             listed = ", ".join(f"{n} of lead {lead}" for lead, n in zip(leads, missing.tolist(), strict=True) if n)
@@ -186,6 +189,17 @@ def _plain(text: str) -> str:
     """A message on one line, of a length to read: parts of it may come from the file."""
     text = " ".join(text.split())[:_LONGEST_MESSAGE]
     return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _named(recording: Recording, given: Given, rename: Mapping[str, str]) -> Recording:
+    """Returns a recording with the user's names of its leads; the only lead of a device that names none is lead I."""
+    names = [rename.get(name, name) for name in recording.leads]
+    notes = [f"{name} is read as lead {rename[name]}" for name in recording.leads if name in rename]
+    if len(names) == 1 and _NAMELESS.fullmatch(names[0]):
+        name = given.leads[0] if given.leads else "I"
+        notes.append(f"its only signal, {names[0]!a}, is read as lead {name}")
+        names = [name]
+    return dataclasses.replace(recording, leads=tuple(names), notes=recording.notes + tuple(notes))
 
 
 def _check(recording: Recording) -> Recording:

@@ -155,6 +155,22 @@ def test_selected_limb_leads_are_derived_and_faults_of_the_leads_are_said(tmp_pa
     assert any(note.startswith("flat (V1)") for note in recording.notes)
 
 
+@pytest.mark.parametrize(
+    ("lead", "options", "name", "notes"),
+    [
+        ("ECG", {}, "I", ("its only signal, 'ECG', is read as lead I",)),
+        ("ECG", {"leads": ["II"]}, "II", ("its only signal, 'ECG', is read as lead II",)),
+        ("ECG", {"rename": {"ECG": "V5"}}, "V5", ("ECG is read as lead V5",)),
+        ("MLII", {}, "MLII", ()),
+        ("II", {"leads": ["I"]}, "II", ()),
+    ],
+)
+def test_the_only_lead_of_a_device_that_does_not_name_it(tmp_path, lead, options, name, notes):
+    path = wfdb_files.write_record(tmp_path, "a", counts(1, 10), leads=[lead])
+    recording = readers.read(path, **options)
+    assert (recording.leads, recording.notes) == ((name,), notes)
+
+
 def test_a_folder_is_searched_for_recordings(tmp_path):
     wfdb_files.write_record(tmp_path, "r1")
     for name in ("a.edf", "sub/muse.xml", "sub/table.csv"):
