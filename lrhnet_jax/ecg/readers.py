@@ -174,15 +174,21 @@ def find(paths: Iterable[str | os.PathLike[str]]) -> list[pathlib.Path]:
             elif suffix in (".dat", ".mat"):
                 known = file.with_suffix("") not in headers
             else:
-                known = suffix not in _TEXTS or _by_content(file) is not None
+                known = suffix not in _TEXTS or _looks_like_one(file)
             if known:
                 result.append(file)
     return result
 
 
-def _by_content(path: pathlib.Path, head: bytes | None = None) -> Format | None:
-    head = files.read_regular(path, HEAD) if head is None else head
+def _by_content(path: pathlib.Path, head: bytes) -> Format | None:
     return next((one for one in _formats if one.matches(path, head)), None)
+
+
+def _looks_like_one(path: pathlib.Path) -> bool:
+    try:
+        return _by_content(path, files.read_regular(path, HEAD)) is not None
+    except (OSError, UserError):
+        return True  # reading it will say what is wrong
 
 
 def _plain(text: str) -> str:
@@ -203,8 +209,8 @@ def _named(recording: Recording, given: Given, rename: Mapping[str, str]) -> Rec
 
 
 def _check(recording: Recording) -> Recording:
-    """Raises UserError for what no network can read."""
-    signal, rate = recording.signal, recording.rate
+    """Returns a recording in float32, with missing samples noted; raises UserError for what no network can read."""
+    signal, rate = np.asarray(recording.signal, np.float32), recording.rate
     if signal.ndim != 2 or signal.shape[1] != len(recording.leads) or not 1 <= signal.shape[1] <= MAX_LEADS:
         raise UserError(f"holds no ECG leads ({signal.shape[-1]} signals, {len(recording.leads)} names)")
     if not RATES[0] <= rate <= RATES[1]:
@@ -214,7 +220,7 @@ def _check(recording: Recording) -> Recording:
     if not np.isfinite(signal).any():
         raise UserError("holds no samples that are numbers: every one is missing (NaN); export it again")
     if np.isinf(signal).any():
-        signal[np.isinf(signal)] = np.nan
+        signal = np.where(np.isinf(signal), np.float32(np.nan), signal)
     missing = np.isnan(signal).sum(0).tolist()
     notes = tuple(f"{n} missing samples in lead {lead}" for lead, n in zip(recording.leads, missing, strict=True) if n)
-    return dataclasses.replace(recording, notes=tuple(dict.fromkeys(recording.notes + notes)))
+    return dataclasses.replace(recording, signal=signal, notes=tuple(dict.fromkeys(recording.notes + notes)))

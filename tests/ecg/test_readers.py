@@ -3,8 +3,10 @@
 import os
 import pathlib
 import resource
+import struct
 import subprocess
 import sys
+import textwrap
 import time
 
 import numpy as np
@@ -12,9 +14,8 @@ import pytest
 import scipy.io
 
 from lrhnet_jax.ecg import readers
-from lrhnet_jax.ecg.formats.base import Format, Given
 from lrhnet_jax.ecg.leads import LEADS
-from lrhnet_jax.ecg.recording import RecordError, Recording
+from lrhnet_jax.ecg.recording import RecordError
 from tests.helpers import ecg_files, ecg_texts, wfdb_files
 from tests.helpers.ecg_files import counts, millivolts
 
@@ -183,14 +184,18 @@ def test_a_folder_is_searched_for_recordings(tmp_path):
     assert readers.find([tmp_path / "labels.csv", tmp_path / "none"]) == [tmp_path / "labels.csv", tmp_path / "none"]
 
 
-def test_a_format_of_ones_own(tmp_path, monkeypatch):
-    def read(path: pathlib.Path, given: Given) -> Recording:
-        return Recording(np.fromfile(path, "<f4", offset=4)[:, None], 250.0, ("I",), path)
-
+def test_the_format_that_the_docs_add(tmp_path, monkeypatch):
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "formats.md").read_text()
+    code = text[text.index("    # my_format.py") :].split("\n\nRaise")[0]
     monkeypatch.setattr(readers, "_formats", list(readers._formats))
-    readers.register(Format("mine", (".mine",), lambda path, head: head.startswith(b"MINE"), read))
-    (tmp_path / "a.dat").write_bytes(b"MINE" + np.arange(500, dtype="<f4").tobytes())
-    np.testing.assert_array_equal(readers.read(tmp_path / "a.dat").signal[:, 0], np.arange(500))
+    exec(textwrap.dedent(code), {})
+    samples = np.arange(500, dtype="<i2")
+    (tmp_path / "a.dat").write_bytes(b"MINE" + struct.pack("<I", 500) + samples.tobytes())
+    recording = readers.read(tmp_path / "a.dat")
+    np.testing.assert_allclose(recording.signal[:, 0], samples * 1e-3, atol=1e-6)
+    (tmp_path / "a.dat").write_bytes(b"MINE" + struct.pack("<I", 4_000_000_000) + samples.tobytes())
+    with pytest.raises(RecordError, match="truncated: its header claims 8000000000 bytes, and 1000 are there"):
+        readers.read(tmp_path / "a.dat")
 
 
 def test_a_missing_library_is_named_with_the_extra(tmp_path, monkeypatch):

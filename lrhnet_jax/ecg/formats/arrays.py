@@ -25,16 +25,8 @@ from lrhnet_jax.errors import UserError
 
 _SIGNALS = ("signal", "signals", "ecg", "p_signal", "val", "data", "x")
 _RATES = (
-    "rate",
-    "fs",
-    "sampling_rate",
-    "sample_rate",
-    "samplerate",
-    "sampling_frequency",
-    "freq",
-    "frequency",
-    "sfreq",
-)
+    "rate", "fs", "sampling_rate", "sample_rate", "samplerate", "sampling_frequency", "freq", "frequency", "sfreq"
+)  # fmt: skip
 _LEADS = ("leads", "lead_names", "sig_name", "channels", "channel_names", "labels")
 _UNITS = ("unit", "units")
 _MAX_NAMES = 1000

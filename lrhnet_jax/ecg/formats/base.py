@@ -22,7 +22,7 @@ from lrhnet_jax.errors import UserError
 
 HEAD = 4096  # bytes of a file that tell its format
 MAX_BYTES = 4 * 1024**3  # of a file, or of what it unpacks to: a day of twelve leads at 500 Hz has a quarter of it
-MAX_MARKUP_BYTES = 512 * 1024**2  # of a text or XML file, which takes several times its size in memory
+MAX_MARKUP_BYTES = 256 * 1024**2  # of a text or XML file, which takes several times its size in memory
 
 
 @dataclasses.dataclass(frozen=True)

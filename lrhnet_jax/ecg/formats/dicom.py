@@ -19,6 +19,7 @@ from lrhnet_jax.ecg.formats.base import (
     columns,
     in_millivolts,
     optional,
+    read_bytes,
     scale_of,
     years_between,
 )
@@ -133,7 +134,7 @@ def _check_unpacked_size(path: pathlib.Path, meta: Any) -> None:
         return
     start = 132 + 12 + int(meta.FileMetaInformationGroupLength)  # preamble, and the length's own element
     unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    rest = path.read_bytes()[start:]
+    rest = read_bytes(path)[start:]
     while rest:
         size += len(unpacker.decompress(rest, 1 << 24))
         check_unpacked(size)

@@ -53,7 +53,7 @@ def _read(path: pathlib.Path, given: Given) -> Recording:
     start = _BLOCK * (count + 1)
     check_claim(start, size, "its EDF header")
     duration = _number(head[244:252], "duration of a data record")
-    signals = _signals(rest, count)
+    signals = [signal._replace(unit=signal.unit or given.unit or "") for signal in _signals(rest, count)]
     kept, notes = _choose(signals)
     if duration <= 0 or not 0 < kept[0].length / duration < math.inf:
         raise UserError(f"broken EDF header: data records of {duration} s; export it again")
@@ -102,7 +102,7 @@ def _choose(signals: list[_Signal]) -> tuple[list[_Signal], list[str]]:
     data = [signal for signal in signals if signal.label not in _ANNOTATIONS]
     voltages = [signal for signal in data if in_millivolts(signal.unit) and signal.length]
     if not voltages:
-        kinds = ", ".join(f"{signal.label} ({signal.unit})" for signal in data[:12])
+        kinds = ", ".join(f"{signal.label} ({signal.unit or 'no unit'})" for signal in data[:12])
         raise UserError(f"holds no ECG leads, that is no voltages; it has {kinds or 'annotations only'}")
     leads = [signal for signal in voltages if canonical_lead(signal.label)]
     leads = leads or [signal for signal in voltages if _ECG.search(signal.label)] or voltages

@@ -25,6 +25,7 @@ from lrhnet_jax.ecg.recording import Recording, parse_age
 from lrhnet_jax.errors import UserError
 
 _RATE_KEY = re.compile(r"fs|sfreq|rate|freq.*|sampl\w*[ _-]*(rate|freq.*)", re.IGNORECASE)
+_FILTER = re.compile(r"filter|pass|notch|mains|cut|band", re.IGNORECASE)  # these are in hertz too
 _STATEMENT = re.compile(r"[#%\s]*([^,;:=\t]+?)\s*[,;:=\t]\s*(.*?)[,;\s]*")
 _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)?")
 _ECG = re.compile(r"ecg|ekg|lead|ml", re.IGNORECASE)
@@ -76,9 +77,9 @@ def _rate(table: Table, column: int, given: Given, notes: list[str]) -> float | 
 
 
 def _stated_rate(preamble: tuple[str, ...], said: list[tuple[str, str]]) -> float | None:
-    """Returns Hz from the lines above the table: "512 hertz", or a number after "fs", "sampling rate" ..."""
-    texts = [match[1] for line in preamble if (match := HERTZ.search(line))]
-    texts += [match[0] for key, value in said if _RATE_KEY.fullmatch(key) and (match := _NUMBER.match(value))]
+    """Returns Hz from the lines above the table: a number after "fs", "sampling rate" ..., or "512 hertz"."""
+    texts = [match[0] for key, value in said if _RATE_KEY.fullmatch(key) and (match := _NUMBER.match(value))]
+    texts += [match[1] for line in preamble if (match := HERTZ.search(line)) and not _FILTER.search(line)]
     return float(texts[0].replace(",", ".")) if texts else None
 
 

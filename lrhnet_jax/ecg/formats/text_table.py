@@ -68,6 +68,9 @@ def find_table(text: str) -> Table:
     first = find_row(top)
     if first is None:
         raise UserError("holds no table of numbers; a row a sample, and a column a lead, are expected")
+    if _counts_columns(top[first : first + 3]):  # the names that pandas gives
+        top[first] = ""
+        first += 1
     rows = text.split("\n", first)[first]
     sample = [line for line in top[first : first + _LOOK] if line]
     separator, comma = _dialect(sample, top[:first])
@@ -87,6 +90,12 @@ def find_table(text: str) -> Table:
         texts = np.loadtxt(io.StringIO(rows), str, None, separator, usecols=i, ndmin=1, quotechar='"', encoding=None)
         values = np.insert(values, kept.index(i), text_time.parse_times(texts.tolist()), 1)
     return Table(values, tuple(names[i] for i in kept), tuple(units[i] for i in kept), tuple(preamble))
+
+
+def _counts_columns(lines: list[str]) -> bool:
+    """Whether the first of some rows is "0,1,2": not samples, but numbers of the columns, which are fractions below."""
+    fields = [field for field in re.split(r"[,;\s]", lines[0]) if field]
+    return len(fields) > 1 and fields == [str(i) for i in range(len(fields))] and any("." in line for line in lines[1:])
 
 
 def _is_row(line: str) -> bool:

@@ -57,6 +57,10 @@ def test_edf_without_a_voltage(tmp_path):
     _altered(tmp_path / "a.edf", 256 * 1 + 2 * (16 + 80), b"degC    ")
     with pytest.raises(RecordError, match=r"holds no ECG leads, that is no voltages; it has Temp \(degC\)"):
         readers.read(tmp_path / "a.edf")
+    _altered(tmp_path / "a.edf", 256 * 1 + 2 * (16 + 80), b"        ")
+    with pytest.raises(RecordError, match=r"it has Temp \(no unit\)"):
+        readers.read(tmp_path / "a.edf")
+    np.testing.assert_allclose(readers.read(tmp_path / "a.edf", unit="uV").signal, EXPECTED[:, :1], atol=1.1e-4)
 
 
 @pytest.mark.parametrize(

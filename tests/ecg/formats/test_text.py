@@ -42,6 +42,7 @@ DIALECTS = {
     "rate in a comment": (["# Sampling rate = 500 Hz", "I,II"], lambda i, a, b: f"{a:.4f},{b:.4f}"),
     "microvolts above": (["Frequency;500 Hz", "Unit;µV", "", "I;II"], lambda i, a, b: f"{a * 1000:.1f};{b * 1000:.1f}"),
     "trailing separator": (["time,I,II,"], lambda i, a, b: f"{i / 500:.3f},{a:.4f},{b:.4f},"),
+    "a filter above": (["high-pass: 0.5 Hz", "sampling frequency: 500 Hz", "I,II"], lambda i, a, b: f"{a:.4f},{b:.4f}"),
     "pandas": ([",time,I,II"], lambda i, a, b: f"{i},{i / 500},{a:.4f},{b:.4f}"),
 }  # fmt: skip
 
@@ -68,6 +69,8 @@ def test_what_the_file_does_not_say_is_given(tmp_path):
     recording = readers.read(path, rate=500, leads=["II", "V1"], unit="mV")
     assert (recording.rate, recording.leads, recording.notes) == (500, ("II", "V1"), ())
     np.testing.assert_allclose(recording.signal, EXPECTED, atol=1e-5)
+    pandas = _write(tmp_path / "c.csv", [",0,1"], lambda i, a, b: f"{i},{a:.4f},{b:.4f}")
+    np.testing.assert_allclose(readers.read(pandas, 500, ["I", "II"], "mV").signal, EXPECTED, atol=1e-5)
     with_time = _write(tmp_path / "b.csv", [], lambda i, a, b: f"{i / 500:.3f},{a:.4f},{b:.4f}")
     recording = readers.read(with_time, leads=["II", "V1"])
     np.testing.assert_allclose(recording.signal, EXPECTED, atol=1e-5)
