@@ -89,14 +89,16 @@ def beside(folder: pathlib.Path, name: str) -> pathlib.Path:
         if kind.anchor or ".." in kind.parts or "\0" in name or not kind.name:
             raise UserError(f"names the file {name[:100]!a}, which is not in its folder or below it")
     path = folder / name
-    if not path.exists():
-        try:
-            others = [other for other in os.listdir(path.parent) if other.casefold() == path.name.casefold()]
-        except OSError:
-            others = []
-        if len(others) == 1:
-            return path.with_name(others[0])
-    return path
+    if path.exists():
+        return path
+    names = {path.name.casefold()}
+    if not name.isascii():  # a text and a folder may differ in encoding too
+        names.add(os.fsdecode(path.name.encode("latin-1", "replace")).casefold())
+    try:
+        others = [other for other in os.listdir(path.parent) if other.casefold() in names]
+    except OSError:
+        return path
+    return path.with_name(others[0]) if len(others) == 1 else path
 
 
 def read_regular(path: str | os.PathLike[str], most: int | None = None) -> bytes:
