@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import environment
+from lrhnet_jax.runtime import environment
 
 TARGETS = {"records": "benchmarks.fuzz_records"}
 MOST_SECONDS = 5.0

@@ -29,9 +29,9 @@ from lrhnet_jax.ecg.formats import (
 )
 from lrhnet_jax.ecg.formats.base import HEAD, Format, Given
 from lrhnet_jax.ecg.lead_names import select_leads
+from lrhnet_jax.ecg.leads import RATES
 from lrhnet_jax.ecg.recording import Recording, record_errors
 from lrhnet_jax.ecg.wfdb import MIN_SECONDS, find_headers
-from lrhnet_jax.ecg.wfdb_header import RATES
 from lrhnet_jax.errors import UserError
 
 MAX_LEADS = 1000

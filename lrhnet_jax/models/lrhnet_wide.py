@@ -22,7 +22,7 @@ from lrhnet_jax.models import layers, pooling
 from lrhnet_jax.models.description import Channels, Description, Fold
 
 CHANNELS = (16, 24, 32, 48, 64)  # of the blocks, at width 1; the stem has the first one's
-TAPS = 5  # of the blocks' convolutions
+TAPS = 5  # of the blocks' convolutions; odd
 
 
 class Block(layers.Layer):
@@ -31,16 +31,17 @@ class Block(layers.Layer):
     features: int
     stride: int = 1
     inner: int | None = None  # channels between the convolutions; None: as many as `features`
+    taps: int = TAPS
     squeeze_excite: bool = False  # before the sum
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         conv = {"weight_init": "kaiming", **self.dtypes}
-        padding = (TAPS // 2, TAPS // 2)
+        padding = (self.taps // 2, self.taps // 2)
         shortcut = x
-        x = layers.Conv1D(self.inner or self.features, TAPS, self.stride, padding, name="conv1", **conv)(x)
+        x = layers.Conv1D(self.inner or self.features, self.taps, self.stride, padding, name="conv1", **conv)(x)
         x = nn.relu(layers.BatchNorm(name="bn1", **self.norm)(x, train))
-        x = layers.Conv1D(self.features, TAPS, 1, padding, name="conv2", **conv)(x)
+        x = layers.Conv1D(self.features, self.taps, 1, padding, name="conv2", **conv)(x)
         x = layers.BatchNorm(name="bn2", **self.norm)(x, train)
         if self.squeeze_excite:
             x = layers.SqueezeExcite(reduction=8, param_dtype=self.param_dtype, name="se")(x)
