@@ -41,7 +41,7 @@ def make(records: Dataset, fold: int, protocol: str, validation_parts: int) -> S
     validation = scored
     if protocol == "published":
         if records.published_folds is None:
-            raise DataError(f"{records.name} has no published folds: take another protocol than 'published'")
+            raise DataError(f"{records.name} has no published folds: choose a protocol other than 'published'")
         validation, scored = (records.published_folds == 2 * fold + half for half in (1, 2))
         train = ~(validation | scored)
     if protocol == "leak_free" and train.any():
