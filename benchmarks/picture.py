@@ -73,8 +73,8 @@ def draw_graph(axes: Axes, networks: Sequence[graph.Network]) -> None:
                 edgecolor="black",
             )
         )
-        axes.text(x, y + height / 5, network.name, ha="center", va="center", fontsize=11, weight="bold")
-        axes.text(x, y - height / 7, text, ha="center", va="center", fontsize=9)
+        axes.text(x, y + height / 4, network.name, ha="center", va="center", fontsize=11, weight="bold")
+        axes.text(x, y - height / 6, text, ha="center", va="center", fontsize=9)
         for teacher, weight in network.teachers.items():
             start, end = (at[teacher][0] + width / 2, at[teacher][1]), (x - width / 2, y)
             axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": plot.MARKED, "linewidth": 1.6})
@@ -91,7 +91,7 @@ def picture() -> Figure:
     width, height = plot.INCHES
     figure = Figure(figsize=(width, height + GRAPH_INCHES))
     share = height / (height + GRAPH_INCHES)
-    signal = generate(codes, seed=5, seconds=plot.SECONDS, rate=RATE)
+    signal = generate(codes, seed=11, seconds=plot.SECONDS, rate=RATE)
     plot.draw(figure.add_axes((0, 1 - share, 1, share)), signal, RATE, networks[-1].leads)
     figure.text(0.99, 1 - share + 0.008, "generated ECG: atrial fibrillation", ha="right", fontsize=8)
     draw_graph(figure.add_axes((0, 0.01, 1, 0.97 - share)), networks)

@@ -79,6 +79,6 @@ def _download(dl_manager: Any, urls: dict[str, str], folder: pathlib.Path) -> di
     except Exception as error:  # requests, urllib3 and TFDS each have their own
         raise DataError(
             f"the download from {FILES} stopped ({type(error).__name__}: {error}); run the same command again to "
-            f"resume (what is complete is in {folder}), or download it by other means (wget -r -N -c -np {FILES}) and give "
-            "that folder as --raw_dir"
+            f"resume (what is complete is in {folder}), or download it by other means (wget -r -N -c -np {FILES}) "
+            "and give that folder as --raw_dir"
         ) from error
