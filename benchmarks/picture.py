@@ -91,7 +91,7 @@ def picture() -> Figure:
     width, height = plot.INCHES
     figure = Figure(figsize=(width, height + GRAPH_INCHES))
     share = height / (height + GRAPH_INCHES)
-    signal = generate(codes, seed=11, seconds=plot.SECONDS, rate=RATE)
+    signal = generate(codes, seed=5, seconds=plot.SECONDS, rate=RATE)
     plot.draw(figure.add_axes((0, 1 - share, 1, share)), signal, RATE, networks[-1].leads)
     figure.text(0.99, 1 - share + 0.008, "generated ECG: atrial fibrillation", ha="right", fontsize=8)
     draw_graph(figure.add_axes((0, 0.01, 1, 0.97 - share)), networks)

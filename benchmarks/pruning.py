@@ -25,7 +25,7 @@ from lrhnet_jax.runtime import environment
 from lrhnet_jax.runtime.files import read_json, write_text
 from lrhnet_jax.scoring.schema import Difference
 from lrhnet_jax.scoring.score import headline
-from lrhnet_jax.training import checkpoint
+from lrhnet_jax.training import checkpoint, description
 
 DENSE = "dense"
 
@@ -33,7 +33,7 @@ DENSE = "dense"
 def infer(folder: pathlib.Path, batch: int, seed: int = 0) -> measure.Task:
     """Returns a task that runs a trained network on `batch` windows of noise and waits for the answer."""
     meta, variables = checkpoint.load_model(folder)
-    model = checkpoint.create_model(meta)
+    model = description.create_model(meta)
     lead_network = LeadNetwork(model, tuple(range(len(meta["leads"]))))
     rng = np.random.default_rng(seed)
     signal = rng.normal(size=(batch, meta["window"], len(meta["leads"]))).astype(np.float32)

@@ -213,8 +213,12 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
                 "kl_weight": config_dict.placeholder(float),  # of the teachers' KL; None: 1 - alpha
                 "temperature": 7.0,
                 "t_squared": False,
+                "mean_logits": False,  # several teachers as one, by the mean of their logits; else a KL each
                 "logit_kl": "softmax",  # over classes, as the paper has it; "sigmoid": each class on its own
                 "method": {"name": "none"},  # what is learned beyond labels and logits: see `method`
+                # What is done to windows before any network reads them; with teachers only in_graph.
+                "augment": {"mixup": 0.0, "gain": 0.0, "lead_drop": 0.0, "wander": 0.0, "noise": 0.0, "shift": 0},
+                "average": 0.0,  # decay of a moving average of the variables over steps, which is kept; 0: none
                 "keep": "best",  # the epoch with the best validation score, `tasks.Task.epoch_metric`, or "last"
             },
             "evaluation": {
@@ -222,6 +226,7 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
                 # the data set's authors.
                 "protocol": "leak_free",
                 "validation_parts": 10,  # one part in ten of the training folds is held out
+                "train_only": (),  # sources whose records train in every fold, and are never scored
                 "windows": "cover",  # deterministic and averaged; "random": one random window a record
                 # Which rule the headline uses; "threshold_or_top1" is reported beside it. Where classes exclude each
                 # other, the most probable one is the decision.

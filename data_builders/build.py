@@ -85,6 +85,7 @@ def build(
     """
     import tensorflow_datasets as tfds
 
+    shards.check_guard()
     choose("", name, BUILDERS, noun="data set", error=DataError)
     options = _preprocess_names(name)
     preprocess = options[0] if preprocess is None else preprocess

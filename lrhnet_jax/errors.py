@@ -2,7 +2,10 @@
 
 import argparse
 import difflib
+import errno
 import functools
+import pathlib
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -24,6 +27,32 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A folder that does not hold the trained network that is asked for."""
+
+
+class StorageError(UserError):
+    """A file that cannot be written: the disk is full, or the folder read-only."""
+
+
+def storage_error(error: OSError, path: object = None) -> StorageError:
+    """Returns what to tell of a file that could not be written.
+
+    Args:
+      path: of the file; None: the one that `error` names.
+    """
+    path = pathlib.Path(str(path or error.filename or "."))
+    folder = next((parent for parent in (path, *path.parents) if parent.is_dir()), pathlib.Path("."))
+    try:
+        free = f"; {shutil.disk_usage(folder).free / 1e6:,.0f} MB are free in {folder}"
+    except OSError:
+        free = ""
+    return StorageError(
+        f"{path}: cannot be written ({error.strerror or error}{free}); make room, or choose another folder; the same "
+        "command then goes on from what is saved"
+    )
+
+
+# Of an OSError that has to do with where something is written.
+STORAGE_ERRNOS = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG}
 
 
 def choose(
@@ -100,6 +129,11 @@ def command(main: Callable[[Sequence[str]], int | None]) -> Callable[..., int]:
     def run(arguments: Sequence[str] | None = None) -> int:
         try:
             return main(sys.argv[1:] if arguments is None else arguments) or 0
+        except OSError as error:
+            if error.errno not in STORAGE_ERRNOS:
+                raise
+            print(f"error: {storage_error(error)}", file=sys.stderr)
+            return 1
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1

@@ -34,6 +34,7 @@ from lrhnet_jax.runtime.files import write_json, write_whole
 from lrhnet_jax.scoring import predict
 from lrhnet_jax.tasks import raw_labels
 from lrhnet_jax.training import checkpoint
+from lrhnet_jax.training.description import create_model
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 OPSET = 17  # of 2022: edge runtimes lag behind
@@ -65,7 +66,7 @@ def export(
     meta, variables = checkpoint.load_model(pathlib.Path(folder))
     task, options = raw_labels.expected(folder, meta)
     leads, window = tuple(meta["leads"]), meta["window"]
-    model = checkpoint.create_model(meta)
+    model = create_model(meta)
 
     def answer(signal: jax.Array, demographics: jax.Array) -> jax.Array:
         with jax.default_matmul_precision("highest"):  # the same answers everywhere: accelerators would round products

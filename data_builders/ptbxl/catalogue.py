@@ -17,7 +17,7 @@ from lrhnet_jax.ecg.wfdb import Header, RecordError
 from lrhnet_jax.errors import DataError
 from lrhnet_jax.tasks import ptbxl, ptbxl_table
 
-SOURCE = "ptb-xl"  # as Challenge 2020 calls it
+SOURCE = ptbxl_table.SOURCE
 Path = str | os.PathLike[str]
 
 

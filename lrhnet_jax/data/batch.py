@@ -5,7 +5,7 @@ All of it is pure: what a step draws is a function of the run's key and the step
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -16,6 +16,8 @@ from jax import lax
 
 from lrhnet_jax.data.store import Store, cut_windows, random_shifts
 from lrhnet_jax.models import Output
+
+Change = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,13 +155,16 @@ def make_batch(
     window: int,
     teacher: int = 0,
     signal: jax.Array | None = None,
+    change: Change | None = None,
 ) -> tuple[Batch, Output | None]:
-    """Cuts the drawn windows, and fetches or computes the teachers' logits on them.
+    """Cuts the drawn windows, changes them, and fetches or computes the teachers' logits on them.
 
     Args:
       teachers: the networks of `inputs.teachers`, in the order of the distillation weights.
       teacher: the place of one of them.
       signal: the drawn windows (batch, window, leads), where they were cut on the host.
+      change: what is done to signal, demographics and labels before any network sees them. Precomputed logits are those
+        of unchanged windows.
 
     Returns:
       The batch, and that teacher's output on it; None if the logits are precomputed.
@@ -167,7 +172,9 @@ def make_batch(
     store, rows, start = inputs.store, draw.rows, draw.start
     index = inputs.records[rows]
     signal = cut_windows(store, index, start, window) if signal is None else signal
-    demographics = store.demographics[index]
+    demographics, labels = store.demographics[index], store.labels[index]
+    if change:
+        signal, demographics, labels = change(signal, demographics, labels)
     taught = None
     if inputs.teacher_logits.shape[1]:
         logits = jnp.swapaxes(inputs.teacher_logits[rows, draw.window], 0, 1)
@@ -178,7 +185,7 @@ def make_batch(
         taught = lax.stop_gradient(outputs[teacher])
     else:
         logits = jnp.zeros((0, *rows.shape, store.labels.shape[1]))
-    return Batch(signal, demographics, store.labels[index], lax.stop_gradient(logits)), taught
+    return Batch(signal, demographics, labels, lax.stop_gradient(logits)), taught
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))

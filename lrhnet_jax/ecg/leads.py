@@ -18,6 +18,7 @@ LEAD_SETS: dict[str, tuple[str, ...]] = {
     "1": ("I",),
 }
 
+RATES = (20.0, 20_000.0)  # Hz; a number outside of them is not the rate of an ECG
 SAMPLE_RATE = 257  # Hz, of the 12-lead sets as the LRH-Net paper prepares them; every built set says its own
 
 DEMOGRAPHICS = ("age / 100", "age known", "female", "male", "sex known")

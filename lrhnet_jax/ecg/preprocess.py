@@ -11,7 +11,7 @@ import functools
 import numpy as np
 import scipy.signal
 
-from lrhnet_jax.ecg.leads import SAMPLE_RATE
+from lrhnet_jax.ecg.leads import RATES, SAMPLE_RATE
 from lrhnet_jax.errors import choose
 
 MAX_DENOMINATOR = 10_000  # of the ratio of two rates: off by less than a sample in an hour
@@ -43,6 +43,8 @@ class Preprocess:
     def __post_init__(self) -> None:
         choose("", self.resample, RESAMPLE, noun="resample", error=ValueError)
         choose("", self.bandpass, BANDPASS, noun="bandpass", error=ValueError)
+        if not (isinstance(self.rate, int | float) and RATES[0] <= self.rate <= RATES[1]):  # nor NaN
+            raise ValueError(f"a rate of {self.rate} Hz is not one of an ECG ({RATES[0]:g} to {RATES[1]:g})")
 
 
 PAPER = Preprocess()

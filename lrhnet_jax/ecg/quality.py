@@ -5,7 +5,7 @@ from what hearts do: of 1,090 real recordings (PTB-XL, CPSC 2018, Georgia, PTB, 
 are marked, one for leads that were off, two for a span of 35 mV.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -41,7 +41,7 @@ def marks(signal: np.ndarray, leads: Sequence[str]) -> dict[str, tuple[str, ...]
     return {mark: tuple(np.array(leads)[where].tolist()) for mark, where in found.items() if where.any()}
 
 
-def describe(marks: dict[str, tuple[str, ...]]) -> str:
+def describe(marks: Mapping[str, tuple[str, ...]]) -> str:
     """Returns marks as one cell of a table: "flat V4 V5; clipped V1", "" if there are none."""
     return "; ".join(mark if mark == NO_SIGNAL else f"{mark} {' '.join(names)}" for mark, names in marks.items())
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from lrhnet_jax.ecg import files, wfdb_signal
 from lrhnet_jax.ecg.lead_names import LeadPlan, canonical_lead, plan_leads
-from lrhnet_jax.ecg.leads import LEADS, LeadError
+from lrhnet_jax.ecg.leads import LEADS, RATES, LeadError
 from lrhnet_jax.ecg.recording import RecordError, Recording, record_errors
 from lrhnet_jax.ecg.wfdb_fields import NO_FILE, Header, Segment
-from lrhnet_jax.ecg.wfdb_header import RATES, parse, segment_names
+from lrhnet_jax.ecg.wfdb_header import parse, segment_names
 from lrhnet_jax.errors import UserError
 
 __all__ = ["Header", "RecordError", "find_headers", "read_header", "read_recording", "read_signal"]

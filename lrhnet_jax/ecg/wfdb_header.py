@@ -22,7 +22,6 @@ MILLIVOLTS = {
     **dict.fromkeys(("mv", "millivolt", "millivolts"), 1.0),
     **dict.fromkeys(("v", "volt", "volts"), 1e3),
 }
-RATES = (20.0, 20_000.0)  # Hz; outside of them a number is not the rate of an ECG
 DEFAULT_RATE = 250.0  # Hz, of the specification
 FINEST = 1e-3  # mV: a format whose whole range is less holds nothing of an ECG
 

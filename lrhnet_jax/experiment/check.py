@@ -18,6 +18,7 @@ from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.errors import ConfigError, DataError, choose
 from lrhnet_jax.scoring.score import epoch_score
 from lrhnet_jax.training import optim
+from lrhnet_jax.training.augment import Augmentation
 from lrhnet_jax.training.state import variable_shapes
 
 if TYPE_CHECKING:
@@ -84,6 +85,33 @@ def method(network: "Network", parallel: str) -> losses.Method | None:
             raise ConfigError(f"{where}.teacher: {teacher!r} is not one of the teachers {', '.join(names)}")
     if made and made.across_records and parallel == "pmap":
         raise ConfigError(f"{where}: {own['name']} needs the whole batch in one place; set config.parallel=jit")
+    return made
+
+
+def augmentation(network: "Network", rate: float, teacher_logits: str = "in_graph") -> Augmentation:
+    """Returns what is done to a network's windows before any network reads them.
+
+    Args:
+      rate: Hz, of the signals.
+      teacher_logits: as in the config: precomputed ones are those of unchanged windows.
+
+    Raises:
+      ConfigError: for an unknown change, a value it cannot have, or one that teachers or method cannot have.
+    """
+    fields, where = network.train, f"config.networks.{network.name}.train"
+    try:
+        made = Augmentation(**fields["augment"], rate=rate)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}.augment: {error}") from error
+    chosen = losses.METHODS.get(fields["method"]["name"])
+    if made.mixup and chosen and chosen.across_records:
+        name = fields["method"]["name"]
+        raise ConfigError(f"{where}.augment.mixup: {name} compares records, not mixtures of two; set it to 0")
+    if made and network.teachers and teacher_logits == "precomputed" and not (chosen and chosen.needs_teacher):
+        raise ConfigError(
+            f"{where}.augment changes the windows, and precomputed logits are those of unchanged ones; set "
+            "config.teacher_logits=in_graph"
+        )
     return made
 
 
@@ -154,6 +182,7 @@ def training(network: "Network") -> None:
         ("weight_decay", fields["weight_decay"], 0 <= fields["weight_decay"] < math.inf, "a number of at least 0"),
         ("temperature", fields["temperature"], 0 < fields["temperature"] < math.inf, "a number above 0"),
         ("alpha", alpha, 0 <= alpha <= most and alpha < math.inf, "from 0 to 1; with kl_weight given, at least 0"),
+        ("average", fields["average"], 0 <= fields["average"] < 1, "at least 0 and below 1"),
         ("kl_weight", kl_weight, kl_weight is None or 0 <= kl_weight < math.inf, "a number of at least 0"),
     )
     try:

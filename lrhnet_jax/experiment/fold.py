@@ -221,7 +221,7 @@ class Fold:
             batch_size=fields["batch_size"],
             window=self.config.window,
             teachers=tuple(self.trained[name].lead_network for name in names) if inputs.teachers else (),
-            recipe=teaching.make_recipe(network, self.parallel.kind, self.records.task.exclusive),
+            recipe=teaching.make_recipe(network, self.parallel.kind, self.records.task.exclusive, self.records.rate),
             parallel=self.parallel,
         )
         return Run(

@@ -47,6 +47,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     for network in networks:
         check.model(network, create_model(network, dataset.task, config.dtype), config.window)
         check.training(network)
+        check.augmentation(network, dataset.task.rate, config.teacher_logits)
         parallel.check(network.train["batch_size"])
         teaching.make_recipe(network, parallel.kind)
         if network.prune and jax.process_count() > 1:
@@ -62,7 +63,8 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
         records.columns(network.leads)
     numbers = list(range(splits.NUM_FOLDS)) if config.fold == "all" else [int(config.fold)]
     protocol, parts = config.evaluation.protocol, config.evaluation.validation_parts
-    parted = {number: splits.make(records, number, protocol, parts) for number in numbers}
+    extra = tuple(config.evaluation.train_only)
+    parted = {number: splits.make(records, number, protocol, parts, extra) for number in numbers}
     sizes = [len(split.train) for split in parted.values()]
     check.records(networks, records, list(parted.values()))
     processes.from_first(lambda: _check_checkpoints(networks, records, config, workdir))

@@ -11,6 +11,7 @@ import numpy as np
 
 from lrhnet_jax import losses
 from lrhnet_jax.data.batch import Inputs, LeadNetwork, StepNumbers
+from lrhnet_jax.ecg.leads import SAMPLE_RATE
 from lrhnet_jax.errors import CheckpointError, choose
 from lrhnet_jax.experiment import check, graph
 from lrhnet_jax.models import torch_weights
@@ -33,12 +34,15 @@ class Trained:
     log: Training
 
 
-def make_recipe(network: graph.Network, parallel: str = "jit", exclusive: bool = False) -> steps.Recipe:
+def make_recipe(
+    network: graph.Network, parallel: str = "jit", exclusive: bool = False, rate: float = float(SAMPLE_RATE)
+) -> steps.Recipe:
     """Returns how a network of the graph learns from its teachers, but for the numbers.
 
     Args:
       parallel: how its steps run, "jit" or "pmap".
       exclusive: a record has exactly one class.
+      rate: Hz, of the signals.
 
     Raises:
       ConfigError: for an unknown kind or method, or a method that this network or `parallel` cannot have.
@@ -47,14 +51,18 @@ def make_recipe(network: graph.Network, parallel: str = "jit", exclusive: bool =
     choose(f"{where}.logit_kl", fields["logit_kl"], losses.KINDS)
     method = check.method(network, parallel)
     names, teacher = list(network.teachers), fields["method"].get("teacher", "")
+    augmentation = check.augmentation(network, rate)
     return steps.Recipe(
         kind=fields["logit_kl"],
         t_squared=fields["t_squared"],
+        mean_logits=fields["mean_logits"],
         method=method,
         # A method that reads a teacher's features trains alone, so that these are the teachers of its step.
         teacher=names.index(teacher) if teacher in names else 0,
         epochs=fields["epochs"],
         exclusive=exclusive,
+        augmentation=augmentation,
+        average=fields["average"],
     )
 
 

@@ -16,11 +16,11 @@ from lrhnet_jax.tasks import physionet2020
 
 _MODELS: dict[str, type[layers.Network]] = {
     "lrhnet": lrhnet.LRHNet,
-    "lrhnet_wide": lrhnet_wide.LRHNetWide,
     "seresnet": seresnet.SEResNet,
     "cnn1d": cnn1d.CNN1D,
     "resnet34": resnet34.ResNet34,
     "xresnet1d": xresnet1d.XResNet1D,
+    "lrhnet_wide": lrhnet_wide.LRHNetWide,
 }
 NAMES = tuple(_MODELS)
 _HEADS = {"lrhnet": "fc2"}

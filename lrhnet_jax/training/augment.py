@@ -5,10 +5,13 @@ zeros that pad a short record stay zeros. Everything is off by default.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from lrhnet_jax.ecg.leads import SAMPLE_RATE
 
 WANDER_HZ = (0.05, 0.5)  # where breathing and electrodes move the baseline
 
@@ -25,6 +28,7 @@ class Augmentation:
       wander: largest amplitude of a slow sine a lead, one frequency and phase a record.
       noise: largest standard deviation of white noise; a record's own is drawn from zero to this.
       shift: most samples by which a window is moved in time, either way; zeros take the place of what has left.
+      rate: Hz, of the signals; not a change.
     """
 
     mixup: float = 0.0
@@ -33,15 +37,18 @@ class Augmentation:
     wander: float = 0.0
     noise: float = 0.0
     shift: int = 0
+    rate: float = float(SAMPLE_RATE)
 
     def __post_init__(self) -> None:
         for field, value in dataclasses.asdict(self).items():
-            if not 0 <= value < float("inf") or (field == "lead_drop" and value >= 1):
-                raise ValueError(f"{field} is {value}: it must be at least 0{' and below 1' * (field == 'lead_drop')}")
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{field} is {value}: it must be at least 0, and finite")
+        if self.lead_drop >= 1:
+            raise ValueError(f"lead_drop is {self.lead_drop}: it must be below 1, or no lead is left")
 
     def __bool__(self) -> bool:
         """Whether anything is changed."""
-        return any(dataclasses.astuple(self))
+        return any((self.mixup, self.gain, self.lead_drop, self.wander, self.noise, self.shift))
 
 
 def augment(
@@ -50,7 +57,6 @@ def augment(
     signal: jax.Array,
     demographics: jax.Array,
     labels: jax.Array,
-    rate: float,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns a batch's signal, demographics and labels as training is to see them.
 
@@ -59,7 +65,6 @@ def augment(
     Args:
       key: of this step.
       signal: (batch, time, leads); demographics: (batch, 5); labels: (batch, classes).
-      rate: Hz, of the signal.
     """
     if not augmentation:
         return signal, demographics, labels
@@ -69,7 +74,9 @@ def augment(
     if augmentation.gain:
         signal = scale_leads(keys[0], signal, augmentation.gain)
     if augmentation.wander:
-        signal = signal + jnp.where(inside, baseline_wander(keys[1], signal.shape, augmentation.wander, rate), 0)
+        signal = signal + jnp.where(
+            inside, baseline_wander(keys[1], signal.shape, augmentation.wander, augmentation.rate), 0
+        )
     if augmentation.noise:
         signal = signal + jnp.where(inside, white_noise(keys[2], signal.shape, augmentation.noise), 0)
     if augmentation.lead_drop:

@@ -174,7 +174,7 @@ def result(run: Run, state: TrainState, history: list[dict[str, Any]]) -> Result
     """Returns what a run has given."""
     kept_best = run.score is not None
     return Result(
-        variables=state.best_variables if kept_best else state.variables,
+        variables=state.best_variables if kept_best else state.scored_variables,
         best_epoch=int(state.best_epoch) if kept_best else run.epochs,
         history=history,
         state=state,
@@ -192,12 +192,12 @@ def first_state(run: Run) -> TrainState:
     Raises:
       ConfigError: if the networks or the batch do not suit the distillation method.
     """
-    key = jax.random.fold_in(run.key, METHOD_KEY_TAG)
+    key, recipe = jax.random.fold_in(run.key, METHOD_KEY_TAG), run.spec.recipe
     try:
         auxiliary = steps.init_auxiliary(run.spec, run.inputs, run.variables, key)
     except ValueError as error:
         raise ConfigError(f"config.networks.{run.name}.train.method: {error}") from error
-    return create_state(run.variables, run.spec.optimizer, run.spec.recipe.metrics, auxiliary)
+    return create_state(run.variables, run.spec.optimizer, recipe.metrics, auxiliary, averaged=recipe.average > 0)
 
 
 def end_epoch(run: Run, state: TrainState, history: list[dict[str, Any]], ended: Ended) -> TrainState:
@@ -215,7 +215,7 @@ def end_epoch(run: Run, state: TrainState, history: list[dict[str, Any]], ended:
         )
     row["learning_rate"] = float(run.schedule(np.int32(int(state.step) - 1)))
     if run.score is not None:
-        row[run.score_name] = run.score(state.variables)
+        row[run.score_name] = run.score(state.scored_variables)
         state = state.keep_if_best(row[run.score_name], ended.epoch)
     row["samples_per_second"] = ended.counted * run.spec.batch_size / max(ended.seconds, 1e-9)
     history.append(row)

@@ -1,6 +1,7 @@
 """Pure steps: arrays in, arrays out. They know no files and no config, and run the same under jit, pmap or a mesh."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,9 +24,11 @@ from lrhnet_jax.data.batch import (
 )
 from lrhnet_jax.models import Output
 from lrhnet_jax.runtime.devices import Parallel, one_device
-from lrhnet_jax.training.state import Auxiliary, TrainState
+from lrhnet_jax.training.augment import Augmentation, augment
+from lrhnet_jax.training.state import Auxiliary, TrainState, move_average
 
 EPOCH_KEY_TAG = 2**31 - 1  # folded into a run's key it starts the epochs' keys; no step has this number
+AUGMENT_KEY_TAG = 1  # folded into a step's key of windows it drives what is done to them
 Steps = Callable[[TrainState, Inputs, jax.Array, jax.Array | None], TrainState]
 
 
@@ -34,19 +37,24 @@ class Recipe:
     """How a student learns from labels and teachers, but for the numbers; see `batch.StepNumbers`.
 
     Attributes:
-      kind, t_squared: as of `losses.distillation`.
+      kind, t_squared, mean_logits: as of `losses.distillation`.
       method: what it learns beyond labels and logits, if anything.
       teacher: the place among the teachers of the one whose features the method reads.
       epochs: of the run, for methods that change with them.
       exclusive: a record has exactly one class: cross-entropy takes the place of BCE.
+      augmentation: what is done to windows before any network reads them.
+      average: decay of the moving average of the variables over steps, which is then what is scored and kept; 0: none.
     """
 
     kind: str = "softmax"
     t_squared: bool = False
+    mean_logits: bool = False
     method: losses.Method | None = None
     teacher: int = 0
     epochs: int = 1
     exclusive: bool = False
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    average: float = 0.0
 
     @property
     def supervised(self) -> Callable[[jax.Array, jax.Array], jax.Array]:
@@ -129,6 +137,10 @@ def train_step(state: TrainState, batch: Batch, key: jax.Array, numbers: StepNum
 
     params, opt_state = update(grads, state.opt_state, state.params)
     own_params, own_opt_state = update(own_grads, state.auxiliary.opt_state, state.auxiliary.params)
+    average = state.average
+    if spec.recipe.average:
+        variables = {"params": params, "batch_stats": batch_stats}
+        average = move_average(average, variables, state.step, spec.recipe.average)
     return state.replace(
         step=state.step + 1,
         params=params,
@@ -136,6 +148,7 @@ def train_step(state: TrainState, batch: Batch, key: jax.Array, numbers: StepNum
         opt_state=opt_state,
         totals={name: total + metrics[name] for name, total in state.totals.items()},
         auxiliary=Auxiliary(own_params, result.batch_stats, own_opt_state, result.memory),
+        average=average,
     )
 
 
@@ -156,6 +169,7 @@ def _base_loss(
         t_squared=recipe.t_squared,
         kind=recipe.kind,
         kl_weight=numbers.kl_weight,
+        mean_logits=recipe.mean_logits,
         supervised=recipe.supervised,
     )
 
@@ -227,16 +241,20 @@ def make_steps(spec: StepSpec, count: int = 1) -> Steps:
         numbers = inputs.numbers
         assert numbers is not None, "inputs.numbers is not set: take StepNumbers.traced"
         run_key = jax.random.wrap_key_data(numbers.key)
-        _, dropout_key, method_key = step_keys(run_key, state.step)
+        window_key, dropout_key, method_key = step_keys(run_key, state.step)
+        augment_key = jax.random.fold_in(window_key, AUGMENT_KEY_TAG)
+        if parallel.axis_name is not None:
+            dropout_key, augment_key = (
+                jax.random.fold_in(key, lax.axis_index(parallel.axis_name)) for key in (dropout_key, augment_key)
+            )
+        change = functools.partial(augment, recipe.augmentation, augment_key) if recipe.augmentation else None
         draw = parallel.shard_draw(draw_step(inputs, order, state.step, run_key, spec.batch_size, spec.window))
-        batch, taught = make_batch(inputs, draw, spec.teachers, spec.window, recipe.teacher, signal)
+        batch, taught = make_batch(inputs, draw, spec.teachers, spec.window, recipe.teacher, signal, change)
         if recipe.method:
             method_inputs = _method_inputs(inputs, draw, batch, taught, recipe, method_key, run_key, epoch)
             batch = batch.replace(method_inputs=method_inputs)
         # An epoch's metrics start at zero, so that an interrupted epoch resumes with what it had summed.
         state = state.replace(totals={name: jnp.where(place == 0, 0, total) for name, total in state.totals.items()})
-        if parallel.axis_name is not None:
-            dropout_key = jax.random.fold_in(dropout_key, lax.axis_index(parallel.axis_name))
         return train_step(state, batch, dropout_key, numbers, spec)
 
     def steps(state: TrainState, inputs: Inputs, order: jax.Array, signals: jax.Array | None = None) -> TrainState:

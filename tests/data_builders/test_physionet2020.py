@@ -1,7 +1,10 @@
 import collections
+import dataclasses
 import hashlib
 import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -137,6 +140,64 @@ def test_a_worker_that_dies_is_an_error(archive, tmp_path, monkeypatch):
     work = [shards.Shard(str(tmp_path / str(i)), entries, preprocessing.PAPER) for i in range(2)]
     with pytest.raises(DataError, match="worker processes died, most likely for want of memory; try fewer"):
         shards.write_all(work, workers=2)
+
+
+def _die_at(entry, *_):
+    if entry.header.record_id in ("E00003", "HR00005"):
+        os._exit(139)
+    return _example(entry, *_)
+
+
+_example = shards.example
+
+
+def _write_with_deaths(shard):
+    shards.example = _die_at
+    return _write_in_worker(shard)
+
+
+_write_in_worker = shards._write_in_worker
+
+
+@pytest.mark.slow
+def test_a_record_that_ends_its_process_costs_itself_alone(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "_write_in_worker", _write_with_deaths)
+    parts = shards.plan(catalogue.read(archive).entries, 3)
+    work = [shards.Shard(str(tmp_path / str(i)), tuple(part), preprocessing.PAPER) for i, part in enumerate(parts)]
+    results = shards.write_all(work, workers=2)
+    rejected = [item for result in results for item in result.rejected]
+    assert sorted((pathlib.Path(path).stem, reason) for path, reason in rejected) == [
+        ("E00003", "ends the process that reads it"),
+        ("HR00005", "ends the process that reads it"),
+    ]
+    assert sum(len(result.written) for result in results) == 22
+    alive = [shards.write(dataclasses.replace(shard, path=f"{shard.path}-alone", deadly=())) for shard in work]
+    assert sum(len(result.written) for result in alive) == 24
+
+
+UNGUARDED = """
+import sys
+from data_builders import build, shards
+shards.RECORDS_PER_SHARD = 10
+build.build("physionet2020", sys.argv[1], sys.argv[2], workers=2)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stdin", [False, True])
+def test_a_script_without_its_guard_is_told_of_it(archive, tmp_path, stdin):
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    result = subprocess.run(
+        [sys.executable, "-" if stdin else str(script), str(archive), str(tmp_path)],
+        input=UNGUARDED if stdin else None,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    assert result.returncode != 0
+    assert 'below `if __name__ == "__main__":`' in result.stderr
 
 
 # download

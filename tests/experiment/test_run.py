@@ -1,5 +1,6 @@
 """The main run end to end, in processes of its own, on a small synthetic set."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -314,6 +315,29 @@ def test_splits_share_no_patient_and_leave_no_record_out():
         assert len(reference.train) == 160
     with pytest.raises(DataError, match="leaves no record for"):
         splits.make(Dataset.from_arrays([np.zeros((5, len(LEADS)))] * 3), 0, "leak_free", 10)
+
+
+@pytest.mark.parametrize("protocol", ["leak_free", "reference"])
+def test_sources_that_only_train_do_so_in_every_fold_but_for_patients_who_are_scored(protocol):
+    records = fakes.records(200)
+    records.folds[:] = np.arange(200) // 2 % 5
+    extra = np.arange(200) >= 150
+    sources = np.where(extra, "filtered", "plain")
+    records = dataclasses.replace(records, sources=sources)
+    records.patients[199] = records.patients[0]  # of fold 0
+    seen = 0
+    for fold in range(5):
+        split = splits.make(records, fold, protocol, 10, ("filtered",))
+        plain = splits.make(records.select(~extra), fold, protocol, 10)
+        for name in ("validation", "test"):
+            np.testing.assert_array_equal(getattr(split, name), getattr(plain, name))
+        others = np.concatenate([split.validation, split.test])
+        assert not set(records.patients[split.train]) & set(records.patients[others])
+        trained = set(split.train[split.train >= 150].tolist())
+        assert trained >= set(range(150, 199))
+        assert (199 in trained) == (0 in split.train)
+        seen += 199 in trained
+    assert 0 < seen < 5
 
 
 def test_the_published_split_is_fold_4_of_ten_published_folds():

@@ -132,7 +132,7 @@ def test_lrhnet_wide_reads_any_window_from_two_seconds(window):
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (("lrhnett", 2), {}, "unknown model 'lrhnett'; choose one of lrhnet, lrhnet_wide, seresnet, cnn1d"),
+        (("lrhnett", 2), {}, "unknown model 'lrhnett'; choose one of lrhnet, seresnet, cnn1d"),
         (("lrhnet", 0), {}, "at least one lead"),
         (("lrhnet", ("I", "V9")), {}, "unknown lead 'V9'"),
         (("lrhnet", ("I", "I")), {}, "named twice"),
