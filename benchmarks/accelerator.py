@@ -228,7 +228,7 @@ def _rows(text: str) -> list[tuple[str, int]]:
         if name not in cases.CASES:
             raise argparse.ArgumentTypeError(f"unknown network {name!r}; choose of {', '.join(cases.CASES)}")
         if not batch.isdecimal() or int(batch) < 1:
-            raise argparse.ArgumentTypeError(f"{pair!r} is no network:batch, such as lrhnet:64")
+            raise argparse.ArgumentTypeError(f"{pair!r} is not NETWORK:BATCH, such as lrhnet:64")
         found.append((name, int(batch)))
     return found
 

@@ -94,7 +94,7 @@ def build(
     given = {"ptbxl_database": ptbxl_database, "scp_statements": scp_statements}
     tables = {table: path for table, path in given.items() if path is not None}
     for table in set(tables) - set(BUILDERS[name].TABLES):
-        raise DataError(f"{name} has no use for PTB-XL's table: leave {table} out")
+        raise DataError(f"{name} does not use PTB-XL's table: leave {table} out")
     if BUILDERS[name].SYNTHETIC and raw_dir is None:
         raise DataError(f"the set {name} is generated, not downloaded: use build_synthetic, or give raw_dir")
     config = tfds.download.DownloadConfig(try_download_gcs=False)
@@ -149,7 +149,7 @@ def build_synthetic(
     if kind not in SYNTHETIC:
         raise DataError(f"no ECGs can be generated for {kind!r}; choose {', '.join(SYNTHETIC)}")
     if records < 1:
-        raise DataError(f"{records} records are no data set; give --records=1 or more")
+        raise DataError(f"cannot make a data set of {records} records; give --records=1 or more")
     processes = workers or shards.cores()
     with tempfile.TemporaryDirectory(prefix="lrhnet-synthetic-") as raw:
         database = None
@@ -186,7 +186,7 @@ def _alone(folder: pathlib.Path) -> Iterator[None]:
         lock.acquire()
     try:
         for left in folder.parent.glob(f"incomplete.*_{folder.name}"):
-            logging.warning("removing %s, which a build that was killed has left", left)
+            logging.warning("removing %s, left behind by a build that was killed", left)
             shutil.rmtree(left)
         yield
     finally:

@@ -75,7 +75,7 @@ def find_headers(raw_dir: str | os.PathLike[str] | None, remedy: str) -> list[pa
       DataError: if there is no such folder, or no header in it; the message ends with `remedy`.
     """
     if raw_dir is None or not pathlib.Path(raw_dir).is_dir():
-        raise DataError(f"raw_dir {'' if raw_dir is None else str(raw_dir)!r} is no folder; {remedy}")
+        raise DataError(f"raw_dir {'' if raw_dir is None else str(raw_dir)!r} is not a folder; {remedy}")
     paths = wfdb.find_headers(raw_dir)
     if not paths:
         raise DataError(f"raw_dir {str(raw_dir)!r} holds no WFDB header (*.hea) at any depth; {remedy}")

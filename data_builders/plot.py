@@ -5,7 +5,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +17,15 @@ from lrhnet_jax.errors import Parser, command
 from lrhnet_jax.tasks import physionet2020
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 ROWS = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
 SECONDS = 10.0
 _ROW_MV = 3.0  # height of a row on the paper
+HEIGHT = (len(ROWS) + 1) * _ROW_MV  # mV
+INCHES = (SECONDS * 25 / 25.4, HEIGHT * 10 / 25.4)  # the size of the page at 25 mm/s and 10 mm/mV
+MARKED = "#1f4e8c"
 
 
 def page(signal: np.ndarray, rate: float, title: str = "", start: float = 0.0) -> "Figure":
@@ -47,23 +51,32 @@ def page(signal: np.ndarray, rate: float, title: str = "", start: float = 0.0) -
     signal = signal[max(round(start * rate), 0) :][: round(SECONDS * rate)]
     if len(signal) < 2:
         raise ValueError(f"the record ends before {start} s")
-    time = np.arange(len(signal)) / rate
-    signal = signal - np.median(signal, axis=0)
-    height = (len(ROWS) + 1) * _ROW_MV
-    inch = 25.4
-    figure = Figure(figsize=(SECONDS * 25 / inch, height * 10 / inch + 0.3))
-    axes = figure.add_axes((0, 0, 1, height * 10 / inch / (height * 10 / inch + 0.3)))
-    axes.set_xlim(0, SECONDS)
-    axes.set_ylim(-height + _ROW_MV / 2, _ROW_MV / 2)
-    _paper(axes, height)
-    column = SECONDS / 4
-    for row, names in enumerate(ROWS):
-        for i, name in enumerate(names):
-            inside = (time >= i * column) & (time < (i + 1) * column)
-            _strip(axes, time[inside], signal[inside, LEADS.index(name)], row, name, i * column)
-    _strip(axes, time, signal[:, LEADS.index("II")], len(ROWS), "II", 0.0)
+    width, height = INCHES
+    figure = Figure(figsize=(width, height + 0.3))
+    draw(figure.add_axes((0, 0, 1, height / (height + 0.3))), signal, rate)
     figure.text(0.01, 0.995, title, va="top", fontsize=9)
     return figure
+
+
+def draw(axes: "Axes", signal: np.ndarray, rate: float, marked: Collection[str] = ()) -> None:
+    """Draws a page into axes, which are to scale if they are `INCHES` large.
+
+    Args:
+      signal: (samples, 12), mV, leads in the order of `leads.LEADS`; at most ten seconds.
+      rate: samples a second.
+      marked: leads to draw in blue.
+    """
+    time = np.arange(len(signal)) / rate
+    signal = signal - np.median(signal, axis=0)
+    axes.set_xlim(0, SECONDS)
+    axes.set_ylim(-HEIGHT + _ROW_MV / 2, _ROW_MV / 2)
+    _paper(axes, HEIGHT)
+    column = SECONDS / 4
+    strips = [(row, name, i * column, column) for row, names in enumerate(ROWS) for i, name in enumerate(names)]
+    for row, name, left, width in [*strips, (len(ROWS), "II", 0.0, SECONDS)]:
+        inside = (time >= left) & (time < left + width)
+        color = MARKED if name in marked else "black"
+        _strip(axes, time[inside], signal[inside, LEADS.index(name)], row, name, left, color)
 
 
 def _paper(axes, height: float) -> None:
@@ -74,16 +87,16 @@ def _paper(axes, height: float) -> None:
     axes.axis("off")
 
 
-def _strip(axes, time: np.ndarray, values: np.ndarray, row: int, name: str, left: float) -> None:
-    axes.plot(time, values - row * _ROW_MV, color="black", linewidth=0.7)
-    axes.text(left + 0.05, 0.75 - row * _ROW_MV, name, fontsize=9, weight="bold")
+def _strip(axes, time: np.ndarray, values: np.ndarray, row: int, name: str, left: float, color: str) -> None:
+    axes.plot(time, values - row * _ROW_MV, color=color, linewidth=0.7)
+    axes.text(left + 0.05, 0.75 - row * _ROW_MV, name, fontsize=9, weight="bold", color=color)
 
 
 def draw_record(header: str | os.PathLike[str], output: str | os.PathLike[str]) -> None:
     """Draws the first ten seconds of a WFDB record into an image file, whose suffix names its format.
 
     Raises:
-      records.RecordError: if the record cannot be read.
+      RecordError: if the record cannot be read.
     """
     head = read_header(Path(header))
     names = [physionet2020.DIAGNOSES.get(physionet2020.EQUIVALENT.get(code, code), (code,))[0] for code in head.codes]

@@ -164,7 +164,7 @@ def summary(metrics: Mapping[str, Any], output: str | os.PathLike[str]) -> str:
 def _find(raw_dir: str | os.PathLike[str]) -> list[pathlib.Path]:
     if not pathlib.Path(raw_dir).is_dir():
         raise DataError(
-            f"raw_dir {str(raw_dir)!r} is no folder; give one that holds WFDB records (NAME.hea and its signal)"
+            f"raw_dir {str(raw_dir)!r} is not a folder; give one that holds WFDB records (NAME.hea and its signal)"
         )
     paths = find_headers(raw_dir)
     if not paths:

@@ -18,7 +18,7 @@ from lrhnet_jax.runtime import log, project
 def _parser() -> Parser:
     parser = Parser(
         prog="lrhnet-jax train",
-        description="Trains and scores the networks of an experiment, teachers first; a run that was killed goes on.",
+        description="Trains and scores the networks of an experiment, teachers first; a run that was killed resumes.",
         epilog="--config.FIELD=VALUE sets a field of configs/common.py, such as --config.train.epochs=30.\n"
         f"The experiments: {', '.join(project.experiments())}",
     )

@@ -45,7 +45,7 @@ def make(records: Dataset, fold: int, protocol: str, validation_parts: int, trai
     validation = scored
     if protocol == "published":
         if records.published_folds is None:
-            raise DataError(f"{records.name} has no published folds: take another protocol than 'published'")
+            raise DataError(f"{records.name} has no published folds: choose a protocol other than 'published'")
         validation, scored = ((records.published_folds == 2 * fold + half) & ~extra for half in (1, 2))
         train = ~(validation | scored | extra)
     if protocol == "leak_free" and train.any():

@@ -81,7 +81,7 @@ def method(network: "Network", parallel: str) -> losses.Method | None:
         if not names:
             raise ConfigError(f"{where}: {own['name']} learns from a teacher's features; name one in teachers")
         if (teacher or len(names) > 1) and teacher not in names:
-            raise ConfigError(f"{where}.teacher: {teacher!r} is none of the teachers {', '.join(names)}")
+            raise ConfigError(f"{where}.teacher: {teacher!r} is not one of the teachers {', '.join(names)}")
     if made and made.across_records and parallel == "pmap":
         raise ConfigError(f"{where}: {own['name']} needs the whole batch in one place; set config.parallel=jit")
     return made
@@ -135,7 +135,7 @@ def experiment(config: ConfigDict) -> tasks.Dataset:
     ):
         choose(f"config.{field}", value, valid)
     if config.population < 0:
-        raise ConfigError(f"config.population: {config.population}: not a number of networks; 0 trains one at a time")
+        raise ConfigError(f"config.population: {config.population} is not a number of networks; 0 trains one at a time")
     if config.window < 64:
         raise ConfigError(f"config.window: {config.window} samples are less than a heartbeat; the paper has 4096")
     if config.windows_per_record < 0 or (config.teacher_logits == "precomputed" and config.windows_per_record == 0):

@@ -95,7 +95,7 @@ def _join(config: ConfigDict, arguments: Sequence[str]) -> Iterator[str]:
 
 
 def _apply(config: ConfigDict, arguments: Sequence[str]) -> list[str]:
-    """Sets the fields; returns the arguments that are no such flags."""
+    """Sets the fields; returns the arguments that are not such flags."""
     for argument in arguments:
         _make_room(config, _path(argument))
     for argument in arguments:
@@ -139,7 +139,7 @@ def _pass_on(config: ConfigDict, path: str) -> None:
                 holder[parts[-1]] = copy.deepcopy(value)
     if replaced:
         others = ", ".join(replaced)
-        logger.info("config.%s=%s holds also for networks with a value of their own: %s", path, value, others)
+        logger.info("config.%s=%s also applies to networks with a value of their own: %s", path, value, others)
 
 
 def _with_leads(argument: str) -> str:

@@ -43,7 +43,7 @@ def resolve(
                 "--config.data_dir at a built copy"
             )
         logger.warning(
-            "%s is not built under %r with preprocess=%r: GENERATED ECGs take its place",
+            "%s is not built under %r with preprocess=%r: GENERATED ECGs are used instead",
             wanted.title,
             data_dir,
             preprocess,

@@ -86,7 +86,7 @@ class Fold:
         return self.folder / "networks" / network.name
 
     def obtain(self, network: graph.Network) -> None:
-        """Loads a network, or trains it or goes on with it, once; its teachers have to be there."""
+        """Loads a network, or trains it or resumes its training, once; its teachers have to be there."""
         if network.name in self.trained:
             return
         folder = self.folder_of(network)

@@ -119,7 +119,7 @@ def comparisons(networks: Sequence[Network]) -> list[tuple[str, str]]:
     """Returns the pairs of networks whose difference answers a question.
 
     These are every network and its teachers, every run of a recipe and its undistilled network (see `seed_groups`), and
-    among the networks that are no such runs, all that read the same leads.
+    among the networks that are not such runs, all that read the same leads.
     """
     described: dict[str, seed_groups.Described] = {
         network.name: {

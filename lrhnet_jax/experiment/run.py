@@ -104,7 +104,7 @@ def _check_checkpoints(
 ) -> None:
     """Loads the networks that come from elsewhere, so that what is wrong shows before others are trained.
 
-    A run that goes on has done so: what it has loaded already may be gone.
+    A run that is resumed has done so: what it has loaded already may be gone.
     """
     for network in networks if not (workdir / "run.json").exists() else ():
         if network.checkpoint:

@@ -38,7 +38,7 @@ class Gain(Spread):
 
 
 class Group(TypedDict):
-    """The runs of one recipe, or the one network that is no such run.
+    """The runs of one recipe, or the one network that is not such a run.
 
     Attributes:
       networks: their names.

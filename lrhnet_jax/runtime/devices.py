@@ -59,7 +59,7 @@ class Parallel:
         """Raises ConfigError if a batch cannot be shared out evenly."""
         if batch_size % len(self.devices):
             raise ConfigError(
-                f"a batch of {batch_size} cannot be shared out over {len(self.devices)} devices; choose a multiple, or "
+                f"a batch of {batch_size} cannot be divided among {len(self.devices)} devices; choose a multiple, or "
                 "set config.devices"
             )
 
@@ -219,11 +219,11 @@ def make_parallel(kind: str, count: int) -> Parallel:
     devices = jax.devices()
     if jax.process_count() > 1:
         if kind == "pmap":
-            raise ConfigError("config.parallel: pmap runs in one process; jit in several")
+            raise ConfigError("config.parallel: pmap runs in one process; choose jit for several")
         if count not in (0, len(devices)):
             raise ConfigError(
-                f"config.devices: several processes take part with all their {len(devices)} devices; set 0"
+                f"config.devices: several processes take part with all of their {len(devices)} devices; set 0"
             )
     if not 0 <= count <= len(devices):
-        raise ConfigError(f"config.devices: {count} devices asked for, {len(devices)} are here")
+        raise ConfigError(f"config.devices: {count} devices asked for, {len(devices)} available")
     return Parallel(kind, tuple(devices[: count or len(devices)]))

@@ -130,7 +130,7 @@ def read_superclasses(path: str | os.PathLike[str]) -> dict[str, str]:
     """Returns the superclass of each code that is a diagnosis, from scp_statements.csv.
 
     The first column is the code, whatever its name; the superclass is in diagnostic_class (or superclass), and is empty
-    where a statement is no diagnosis.
+    where a statement is not a diagnosis.
 
     Raises:
       DataError: if the file is missing or is another table.

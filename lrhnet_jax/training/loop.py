@@ -22,7 +22,7 @@ SAVE_SECONDS = 120.0  # at most this much training is lost to a kill
 
 
 def train(run: Run) -> Result:
-    """Trains a network, or goes on where an earlier call was killed; both end with the same bits.
+    """Trains a network, or resumes bit-identically where an earlier call was killed.
 
     Saves every epoch and every `SAVE_SECONDS`. On SIGTERM it saves and raises SystemExit(0).
 
@@ -37,7 +37,7 @@ def train(run: Run) -> Result:
 
 
 def proceed(run: Run, dispatcher: Dispatcher, state: TrainState) -> tuple[TrainState, list[dict[str, Any]]]:
-    """Trains from `state`, or goes on from what `run.folder` holds; returns the last state and the history.
+    """Trains from `state`, or resumes from what `run.folder` holds; returns the last state and the history.
 
     Args:
       run: of the one network; of several, one that says what they have in common, the name and the folder.
@@ -90,7 +90,7 @@ def _loop(
                 saved = time.monotonic()
             if stop:
                 progress.wait()
-                logger.info("%s: saved at step %d; run the same command to go on", run.name, step)
+                logger.info("%s: saved at step %d; run the same command to resume", run.name, step)
                 raise SystemExit(0)
     return dispatcher.gather(state)
 

@@ -44,7 +44,7 @@ def pays() -> bool:
 
 
 def train(runs: Sequence[Run], folder: pathlib.Path) -> list[Result]:
-    """Trains compatible runs at once, or goes on where an earlier call was killed; both end with the same bits.
+    """Trains compatible runs at once, or resumes bit-identically where an earlier call was killed.
 
     Each ends as `loop.train` alone would end it, up to rounding, and writes the same metrics.jsonl.
 

@@ -238,7 +238,7 @@ def test_bad_input_is_named(network, raw_dir, tmp_path):
         evaluate.evaluate(tmp_path / "nowhere", raw_dir, output)
     with pytest.raises(CheckpointError, match=r"no trained network here; there are .*student"):
         evaluate.evaluate(network.parent, raw_dir, output)
-    with pytest.raises(DataError, match=r"raw_dir '.*nowhere' is no folder"):
+    with pytest.raises(DataError, match=r"raw_dir '.*nowhere' is not a folder"):
         evaluate.evaluate(network, tmp_path / "nowhere", output)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"holds no WFDB header \(\*\.hea\) at any depth"):

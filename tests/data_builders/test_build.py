@@ -164,7 +164,7 @@ def test_nothing_usable_is_an_error(tmp_path):
 
 def test_missing_and_empty_raw_dir(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    for name, message in (("absent", "is no folder; give the one"), ("empty", "holds no WFDB header")):
+    for name, message in (("absent", "is not a folder; give the one"), ("empty", "holds no WFDB header")):
         raw = tmp_path / name
         assert build.main(["physionet2020", f"--raw_dir={raw}", f"--data_dir={tmp_path / 'data'}"]) == 1
         error = capsys.readouterr().err

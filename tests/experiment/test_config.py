@@ -124,7 +124,7 @@ def test_a_flag_of_all_networks_wins_over_what_a_preset_gives_single_ones(caplog
     found = networks("pmlkd:preset=demo", "--config.train.epochs=2", "--config.train.schedule.gamma=0.3")
     assert {network.train["epochs"] for network in found.values()} == {2}
     assert {network.train["schedule"]["gamma"] for network in found.values()} == {0.3}
-    assert "config.train.epochs=2 holds also for networks with a value of their own: student (24)" in caplog.text
+    assert "config.train.epochs=2 also applies to networks with a value of their own: student (24)" in caplog.text
     found = networks("mvkt", "--config.train.alpha=0.5", "--config.networks.teacher12.train.alpha=0.25")
     assert (found["student"].train["alpha"], found["teacher12"].train["alpha"]) == (0.5, 0.25)
 

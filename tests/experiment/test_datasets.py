@@ -79,7 +79,7 @@ def test_auto_takes_the_real_set_or_generates_one_and_says_so(tmp_path, monkeypa
             found = resolve("auto", str(tmp_path), "paper", 10, names)
         assert found.name == "synthetic_ptbxl" and found.synthetic and len(found) == 10
     assert asked == [(10, "paper", "ptbxl")]
-    assert "PTB-XL is not built under" in caplog.text and "GENERATED ECGs take its place" in caplog.text
+    assert "PTB-XL is not built under" in caplog.text and "GENERATED ECGs are used instead" in caplog.text
     fakes.build(fakes.of_task("ptbxl", 10), tmp_path, "paper")
     assert resolve("auto", str(tmp_path), "paper", 10, names).name == "ptbxl"
     assert resolve("synthetic_ptbxl", str(tmp_path), "paper", 10, names).name == "synthetic_ptbxl"

@@ -145,7 +145,7 @@ def test_sigterm_saves_and_exits_with_zero(data_dir, tmp_path, compilation_cache
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0 and "run the same command to go on" in output
+    assert process.returncode == 0 and "run the same command to resume" in output
     assert list((tmp_path / "networks/teacher12/progress").glob("[0-9]*"))
 
 
@@ -232,7 +232,7 @@ def config_of(data_dir, networks=None, **changes):
         ({"dtype": "float8"}, "config.dtype: unknown value 'float8'; choose float32, bfloat16"),
         ({"preprocess": "raw"}, "config.preprocess: unknown value 'raw'; choose paper, reference, bandpass"),
         ({"input": "disk"}, "config.input: unknown value 'disk'; choose auto, device, stream"),
-        ({"population": -1}, "config.population: -1: not a number of networks; 0 trains one at a time"),
+        ({"population": -1}, "config.population: -1 is not a number of networks; 0 trains one at a time"),
         ({"window": 10}, "config.window: 10 samples are less than a heartbeat"),
         ({"windows_per_record": 0}, "precomputed teacher logits need at least 1 fixed window"),
         ({"fold": "7"}, "config.fold: unknown value '7'; choose 0, 1, 2, 3, 4, all"),
@@ -359,5 +359,5 @@ def test_the_published_split_is_fold_4_of_ten_published_folds():
     np.testing.assert_array_equal(splits.make(part, 3, "published", 10).test, np.flatnonzero(part.published_folds == 8))
     with pytest.raises(DataError, match="fold 4 leaves no record for validation, test"):
         splits.make(part, 4, "published", 10)
-    with pytest.raises(DataError, match="records has no published folds: take another protocol than 'published'"):
+    with pytest.raises(DataError, match="records has no published folds: choose a protocol other than 'published'"):
         splits.make(Dataset.from_arrays(signals), 4, "published", 10)

@@ -233,8 +233,8 @@ def test_a_config_names_a_method_its_fields_and_its_teacher():
         ({"name": "crd"}, ("a",), r"student\.train\.method: unknown method 'crd'; choose none, fitnet, .*clt"),
         ({"name": "pskd", "tau": 2}, ("a",), "method pskd has no field tau; it has final, compounding"),
         (common.method("fitnet"), (), "fitnet learns from a teacher's features; name one in teachers"),
-        (common.method("fitnet", "c"), ("a", "b"), r"method\.teacher: 'c' is none of the teachers a, b"),
-        (common.method("fitnet"), ("a", "b"), r"method\.teacher: '' is none of the teachers a, b"),
+        (common.method("fitnet", "c"), ("a", "b"), r"method\.teacher: 'c' is not one of the teachers a, b"),
+        (common.method("fitnet"), ("a", "b"), r"method\.teacher: '' is not one of the teachers a, b"),
     ],
 )
 def test_what_a_method_gets_wrong_is_named(method, named, message):

@@ -51,9 +51,9 @@ def test_the_state_comes_back_from_every_form():
 
 
 def test_what_cannot_be_shared_out_is_an_error(tmp_path):
-    with pytest.raises(ConfigError, match="a batch of 8 cannot be shared out over 3 devices; choose a multiple"):
+    with pytest.raises(ConfigError, match="a batch of 8 cannot be divided among 3 devices; choose a multiple"):
         run(tmp_path, "jit", 3)
     with pytest.raises(ConfigError, match="unknown value 'tpu'; choose jit, pmap"):
         make_parallel("tpu", 0)
-    with pytest.raises(ConfigError, match=r"config\.devices: 99 devices asked for, 8 are here"):
+    with pytest.raises(ConfigError, match=r"config\.devices: 99 devices asked for, 8 available"):
         make_parallel("jit", 99)

@@ -51,8 +51,8 @@ def test_processes_agree_and_fail_together(outcomes):
 def test_what_several_processes_cannot_do_is_an_error(outcomes):
     for found in outcomes[1]:
         assert "config.parallel: pmap runs in one process" in str(found["pmap"])
-        assert "take part with all their 4 devices; set 0" in str(found["too_few_devices"])
-        assert "a batch of 6 cannot be shared out over 4 devices; choose a multiple" in str(found["batch"])
+        assert "take part with all of their 4 devices; set 0" in str(found["too_few_devices"])
+        assert "a batch of 6 cannot be divided among 4 devices; choose a multiple" in str(found["batch"])
 
 
 @pytest.mark.slow
@@ -193,5 +193,5 @@ def test_a_process_that_stays_alone_says_so_in_time(tmp_path):
     for process, output in enumerate(outputs[:2]):
         assert f"error: process {process} of 2 at 127.0.0.1:" in output
         assert "not all processes came together within 3 s. Every process needs the same --coordinator" in output
-    assert "this is no job of SLURM, Open MPI or Kubernetes, and no TPU pod" in outputs[2]
+    assert "this is not a job of SLURM, Open MPI or Kubernetes, nor a TPU pod" in outputs[2]
     assert not any("Traceback" in output for output in outputs)
