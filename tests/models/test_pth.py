@@ -20,6 +20,7 @@ from lrhnet_jax.models import torch_weights
 from tests.helpers import fakes
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # of its own making
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +226,6 @@ def test_numbers_that_are_not_weights(weights, tmp_path, dtype):
         torch_weights.from_torch("lrhnet", torch_weights.load_pth(path))
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_program_is_not_a_file_of_weights(tmp_path):
     path = tmp_path / "program.pt"
     torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))
