@@ -234,7 +234,9 @@ def load_model(folder: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, An
         raise CheckpointError(f"{folder}: no such folder; give WORKDIR/networks/NAME of a finished run")
     if not is_finished(folder):
         if (folder / "progress").exists():
-            raise CheckpointError(f"{folder}: its training is not finished; run the training command again to resume it")
+            raise CheckpointError(
+                f"{folder}: its training is not finished; run the training command again to resume it"
+            )
         inside = sorted(str(path.parent) for path in folder.glob("**/network.json"))
         hint = f"; there are {', '.join(inside)}" if inside else "; give WORKDIR/networks/NAME of a finished run"
         raise CheckpointError(f"{folder}: no trained network here{hint}")
