@@ -68,7 +68,8 @@ class Fold:
 
     def run(self) -> schema.FoldResult:
         """Trains or loads every network, scores it, and compares the pairs of `graph.comparisons`."""
-        logger.info("fold %d: %s", self.fold, self.split.sizes())
+        sizes = ", ".join(f"{count} {part}" for part, count in self.split.sizes().items())
+        logger.info("fold %d: %s records", self.fold, sizes)
         for network in self.networks:
             self.obtain(network)
         rows = {
