@@ -48,6 +48,9 @@ BUILDERS: dict[str, type[WfdbBuilder]] = {
 SYNTHETIC = {"physionet2020": "synthetic", "physionet2017": "synthetic_physionet2017", "ptbxl": "synthetic_ptbxl"}
 
 
+_SCRATCH = "lrhnet-synthetic-"
+
+
 def build(
     name: str,
     raw_dir: str | os.PathLike[str] | None,
@@ -151,7 +154,7 @@ def build_synthetic(
     if records < 1:
         raise DataError(f"cannot make a data set of {records} records; give --records=1 or more")
     processes = workers or shards.cores()
-    with tempfile.TemporaryDirectory(prefix="lrhnet-synthetic-") as raw:
+    with _scratch() as raw:
         database = None
         if kind == "physionet2017":
             synthetic.write_single_lead(raw, records, seed, workers=processes)
@@ -172,6 +175,24 @@ def build_synthetic(
 def _preprocess_names(name: str) -> tuple[str, ...]:
     """The ways to prepare the signals of a data set, its default first."""
     return tuple(config.name for config in BUILDERS[name].BUILDER_CONFIGS)
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[str]:
+    """A temporary folder for generated records; removes those that killed builds have left behind.
+
+    A build holds a lock in its folder, which the system lets go when the process ends, however it ends.
+    """
+    for left in pathlib.Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        try:
+            with filelock.FileLock(left / ".lock", timeout=0):
+                pass
+        except (filelock.Timeout, OSError):  # in use, or another user's
+            continue
+        logging.warning("removing %s, left behind by a build that was killed", left)
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH) as raw, filelock.FileLock(pathlib.Path(raw, ".lock")):
+        yield raw
 
 
 @contextlib.contextmanager

@@ -257,6 +257,7 @@ def _read_finished(folder: pathlib.Path) -> tuple[dict[str, Any], Any, schema.Tr
     if not checkpoint.is_finished(folder):
         return None
     meta, variables = checkpoint.load_model(folder)
+    checkpoint.remove_progress(folder)  # left behind by a kill between the network's last file and its progress
     return meta["options"], variables, read_json(folder / "training.json")
 
 

@@ -10,8 +10,10 @@ Of several processes only the first reads and writes: the others need not see th
 """
 
 import contextlib
+import errno
 import hashlib
 import logging
+import os
 import pathlib
 import re
 import shutil
@@ -57,6 +59,9 @@ class Progress:
             return
         # Real copies: on a CPU a host view shares the buffer that the next step overwrites.
         host = jax.tree.map(np.array, state)
+        need = sum(leaf.nbytes for leaf in jax.tree.leaves(host))
+        if shutil.disk_usage(self.folder).free < need:  # orbax's threads would tell of it in hundreds of lines
+            raise storage_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), self.folder)
         args = ocp.args.Composite(state=ocp.args.StandardSave(host), history=ocp.args.JsonSave(history))
         with self._storage():
             self._manager.save(step, args=args)
@@ -183,6 +188,11 @@ def save_model(folder: pathlib.Path, variables: dict[str, Any], meta: dict[str, 
     _, stored = _read_model(folder)
     if any(not np.array_equal(stored[name], array, equal_nan=True) for name, array in arrays.items()):
         raise CheckpointError(f"{folder}: what was saved does not read back as it was; is the disk sound?")
+    remove_progress(folder)
+
+
+def remove_progress(folder: pathlib.Path) -> None:
+    """Removes what a finished network's training no longer needs."""
     shutil.rmtree(folder / "progress", ignore_errors=True)
 
 
