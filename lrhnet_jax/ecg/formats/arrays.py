@@ -114,7 +114,7 @@ def _read_npz(path: pathlib.Path, given: Given) -> Recording:
         members = [member for member in archive.infolist() if member.filename.endswith(".npy")][:_MAX_NAMES]
         if not members:
             raise UserError("is a ZIP archive without NumPy arrays; unpack it, and name the files in it")
-        check_unpacked(sum(member.file_size for member in members))
+        check_unpacked(sum(member.file_size for member in members), files.file_size(path))
         for member in members:
             data = archive.read(member)
             _check_array(io.BytesIO(data), len(data), f"its array {member.filename}")

@@ -21,7 +21,8 @@ from lrhnet_jax.ecg.wfdb_header import MILLIVOLTS
 from lrhnet_jax.errors import UserError
 
 HEAD = 4096  # bytes of a file that tell its format
-MAX_BYTES = 4 * 1024**3  # of a file, or of what it unpacks to: a day of twelve leads at 500 Hz has a quarter of it
+MAX_BYTES = 4 * 1024**3  # of a file: a day of twelve leads at 500 Hz has a quarter of it
+_PLAIN, _PACKED = 64 * 1024**2, 64  # bytes to which any file may unpack; beyond, so many times its size
 MAX_MARKUP_BYTES = 256 * 1024**2  # of a text or XML file, which takes several times its size in memory
 
 
@@ -71,10 +72,10 @@ def check_claim(needed: float, there: float, what: str) -> None:
         raise UserError(f"truncated: {what} claims {needed:.0f} bytes, and {there:.0f} are there; export it again")
 
 
-def check_unpacked(size: int) -> None:
-    """Raises UserError if a packed file unpacks to more than is read."""
-    if size > MAX_BYTES:
-        raise UserError(f"unpacks to more than {MAX_BYTES:,} bytes, which are read; cut it into parts")
+def check_unpacked(size: int, packed: int) -> None:
+    """Raises UserError if a file of `packed` bytes unpacks to `size` bytes, more than any recording does."""
+    if size > max(_PLAIN, _PACKED * packed):
+        raise UserError(f"unpacks to {size:,} bytes or more, out of {packed:,}, as no recording does")
 
 
 def optional(module: str) -> types.ModuleType:

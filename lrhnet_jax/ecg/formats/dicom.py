@@ -134,10 +134,10 @@ def _check_unpacked_size(path: pathlib.Path, meta: Any) -> None:
         return
     start = 132 + 12 + int(meta.FileMetaInformationGroupLength)  # preamble, and the length's own element
     unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    rest = read_bytes(path)[start:]
+    rest = data = read_bytes(path)[start:]
     while rest:
         size += len(unpacker.decompress(rest, 1 << 24))
-        check_unpacked(size)
+        check_unpacked(size, len(data))
         rest = unpacker.unconsumed_tail
 
 

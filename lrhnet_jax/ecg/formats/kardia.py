@@ -10,11 +10,12 @@ import zlib
 
 import numpy as np
 
-from lrhnet_jax.ecg.formats.base import MAX_MARKUP_BYTES, Format, Given, check_claim, columns, read_bytes
+from lrhnet_jax.ecg.formats.base import Format, Given, check_claim, columns, read_bytes
 from lrhnet_jax.ecg.leads import LEADS
 from lrhnet_jax.ecg.recording import Recording
 from lrhnet_jax.errors import UserError
 
+_MAX_JSON_BYTES = 32 * 1024**2  # half an hour; what JSON says takes up to twenty times its size in memory
 _MAGIC = b"ALIVE\0\0\0"
 _BLOCKS = {b"ecg" + digit.encode(): lead for digit, lead in zip(" 23456789abc", LEADS, strict=True)}
 _KEYS = {"leadI": "I", "leadII": "II", "leadIII": "III"}
@@ -60,7 +61,7 @@ def _matches_json(path: pathlib.Path, head: bytes) -> bool:
 
 def _read_json(path: pathlib.Path, given: Given) -> Recording:
     """Reads `data.raw`; `data.enhanced`, which holds the same signal after AliveCor's filters, is not used."""
-    document = json.loads(read_bytes(path, MAX_MARKUP_BYTES))
+    document = json.loads(read_bytes(path, _MAX_JSON_BYTES))
     try:
         block = document["data"]["raw"]
         samples, rate, resolution = block["samples"], float(block["frequency"]), float(block["amplitudeResolution"])

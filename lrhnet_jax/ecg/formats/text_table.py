@@ -18,6 +18,7 @@ HERTZ = re.compile(r"([0-9]+(?:[.,][0-9]+)?)\s*(?:hz|hertz|hercios?|герц|г�
 _MAX_PREAMBLE = 200  # lines above the table
 _MAX_COLUMNS = 1000
 _LOOK = 50  # rows that tell the dialect
+_LONGEST_NAME, _LONGEST_LINE = 100, 300  # characters that are looked at: patterns take the square of them
 _MISSING = re.compile(r"\b(nan|n/?a|null|none)\b", re.IGNORECASE)
 _NUMBERS = re.compile(r"[0-9+\-.,;:|/\[\]\s\"'eETZ]+")
 _NAME_AND_UNIT = re.compile(r"(.*?)(?:[\s_]*[\[(]\s*([^\])]+?)\s*[\])]|[\s_]+([munµμ]V))", re.IGNORECASE)
@@ -31,7 +32,7 @@ class Table:
       values: (rows, columns) float64; NaN where the file has none. Times of day and dates are in seconds.
       names: of the columns, without their units; "" where there is none.
       units: of the columns, "" where there is none.
-      preamble: the lines above the table and its names.
+      preamble: the lines above the table and its names; of long ones, the beginning.
     """
 
     values: np.ndarray
@@ -89,7 +90,8 @@ def find_table(text: str) -> Table:
         units[i] = "s"
         texts = np.loadtxt(io.StringIO(rows), str, None, separator, usecols=i, ndmin=1, quotechar='"', encoding=None)
         values = np.insert(values, kept.index(i), text_time.parse_times(texts.tolist()), 1)
-    return Table(values, tuple(names[i] for i in kept), tuple(units[i] for i in kept), tuple(preamble))
+    said = tuple(line[:_LONGEST_LINE] for line in preamble)
+    return Table(values, tuple(names[i] for i in kept), tuple(units[i] for i in kept), said)
 
 
 def _counts_columns(lines: list[str]) -> bool:
@@ -125,7 +127,8 @@ def _dialect(rows: list[str], above: list[str]) -> tuple[str | None, bool]:
 
 def _is_one_signal(above: list[str]) -> bool:
     """Whether lines above the table tell the rate and unit of all of it, as the Apple Watch writes them."""
-    return any(HERTZ.search(line) for line in above) and any(in_millivolts(line.rpartition(",")[2]) for line in above)
+    rate = any(HERTZ.search(line[:_LONGEST_LINE]) for line in above)
+    return rate and any(in_millivolts(line.rpartition(",")[2]) for line in above)
 
 
 def _head(above: list[str], separator: str | None, width: int) -> tuple[list[str], list[str], list[str]]:
@@ -144,6 +147,7 @@ def _head(above: list[str], separator: str | None, width: int) -> tuple[list[str
             units = fields
             continue
         for i, field in enumerate(fields):
+            field = field[:_LONGEST_NAME]
             match = _NAME_AND_UNIT.fullmatch(field)
             unit = (match[2] or match[3]) if match else ""
             names[i] = match[1] if match and _is_unit(unit) else field
@@ -162,7 +166,7 @@ def _fields(line: str, separator: str | None, width: int) -> list[str] | None:
 
 def _is_statement(line: str, width: int) -> bool:
     """Whether a line says something of all of the table ("Unit,µV"), and does not name its one or two columns."""
-    parts = re.split(r"[,;:=\t]", line, maxsplit=1)
+    parts = re.split(r"[,;:=\t]", line[:_LONGEST_LINE], maxsplit=1)
     if width > 2 or len(parts) != 2:
         return False
     key, value = (part.strip("'\" ") for part in parts)

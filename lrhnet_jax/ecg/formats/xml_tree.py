@@ -9,6 +9,7 @@ from lrhnet_jax.ecg.formats.base import MAX_MARKUP_BYTES, read_bytes
 from lrhnet_jax.errors import UserError
 
 _MAX_DEPTH = 200
+_MAX_ELEMENTS = 1_000_000
 _ROOT = re.compile(r"<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)")  # not "<?xml", "<!--" or "<!DOCTYPE"
 
 
@@ -27,19 +28,20 @@ def parse_xml(path: pathlib.Path) -> ET.Element:
     """Returns the root of an XML file; tags and attributes lose their namespace.
 
     Raises:
-      UserError: if it is not well-formed, declares entities (they can grow without bound), or nests too deeply.
+      UserError: if it is not well-formed, declares entities (they can grow without bound), or has too many elements.
     """
     data = read_bytes(path, MAX_MARKUP_BYTES)
     builder = ET.TreeBuilder()
     parser = expat.ParserCreate(namespace_separator="}")
     parser.buffer_text = True
-    depth = 0
+    depth = count = 0
 
     def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal depth
+        nonlocal depth, count
         depth += 1
-        if depth > _MAX_DEPTH:
-            raise UserError(f"is nested more than {_MAX_DEPTH} elements deep, as no ECG is")
+        count += 1
+        if depth > _MAX_DEPTH or count > _MAX_ELEMENTS:
+            raise UserError(f"has more than {_MAX_DEPTH} elements in each other, or {_MAX_ELEMENTS:,}, as no ECG has")
         builder.start(_local(tag), {_local(name): value for name, value in attributes.items()})
 
     def end(tag: str) -> None:

@@ -1,5 +1,7 @@
 """Tables as text, in the dialects that people have."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -152,3 +154,14 @@ def test_the_apple_watch(tmp_path, language, rate):
     np.testing.assert_allclose(recording.signal, millivolts(values), atol=1e-6)
     assert recording.notes == ()
     assert recording.age == (61 if language == "en" else None)
+
+
+@pytest.mark.parametrize("line", [part * 300_000 for part in ("(", " x", "1", "fs ", "a,", "'1,")])
+def test_long_lines_take_no_time(tmp_path, line):
+    path = _write(tmp_path / "a.csv", [line, "time,I,II"], DIALECTS["comma, seconds"][1])
+    start = time.perf_counter()
+    assert readers.read(path).rate == 500
+    alone = _write(tmp_path / "b.csv", [line], lambda i, a, b: f"{a:.4f}")
+    with pytest.raises(RecordError):
+        readers.read(alone)
+    assert time.perf_counter() - start < 2
