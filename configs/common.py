@@ -16,7 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from lrhnet_jax import losses, tasks
+from lrhnet_jax import losses, models, tasks
 from lrhnet_jax.compress import search
 from lrhnet_jax.ecg.leads import LEADS, LeadError, parse_leads
 from lrhnet_jax.errors import ConfigError, choose
@@ -260,19 +260,19 @@ def _reference(config: ConfigDict) -> None:
     config.evaluation.windows = "random"
     config.evaluation.threshold_shrinkage = 0.0
     config.evaluation.decision = "threshold_or_top1"
-    faults: dict[str, dict[str, Any]] = {"lrhnet": {"head_relu": False}, "cnn1d": {"logit_dropout": 0.6}}
     for fields in config.networks.values():
-        fields.options = ConfigDict(faults.get(fields.model, {}) | fields.options.to_dict())
+        fields.options = ConfigDict({**models.describe(fields.model).reference_options, **fields.options.to_dict()})
 
 
 def _demo(config: ConfigDict) -> None:
+    described = {name: models.describe(fields.model) for name, fields in config.networks.items()}
     config.synthetic_records = 600
-    # The 1D-CNN's pooling needs more than 2,146 samples.
-    config.window = 2560 if any(fields.model == "cnn1d" for fields in config.networks.values()) else 1024
+    windows = (1024, 2560, 4096)  # the shortest one that all networks read
+    config.window = next(window for window in windows if all(own.reads(window) for own in described.values()))
     config.windows_per_record = 4
     config.train.learning_rate = 3e-3
     config.train.batch_size = 32
     config.train.schedule.name = "cosine"
-    for fields in config.networks.values():
+    for name, fields in config.networks.items():
         if "epochs" not in fields.train:
-            fields.train.epochs = 6 if fields.model == "seresnet" else 24
+            fields.train.epochs = described[name].demo_epochs

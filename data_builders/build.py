@@ -12,7 +12,6 @@ describes the sets. synthetic_ptbxl and synthetic_physionet2017 have generated E
 """
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -21,6 +20,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+
+import filelock
 
 from data_builders import shards, synthetic
 from data_builders.builder import WfdbBuilder
@@ -177,16 +178,19 @@ def _preprocess_names(name: str) -> tuple[str, ...]:
 def _alone(folder: pathlib.Path) -> Iterator[None]:
     """Holds the only build of `folder`, and removes what killed ones have left beside it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.parent / f".{folder.name}.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logging.warning("waiting for another process that builds %s", folder)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = filelock.FileLock(folder.parent / f".{folder.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        logging.warning("waiting for another process that builds %s", folder)
+        lock.acquire()
+    try:
         for left in folder.parent.glob(f"incomplete.*_{folder.name}"):
             logging.warning("removing %s, left behind by a build that was killed", left)
             shutil.rmtree(left)
         yield
+    finally:
+        lock.release()
 
 
 def _beam_options(arguments: Sequence[str]):

@@ -4,15 +4,16 @@
 """
 
 import os
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from absl import app
 
 from lrhnet_jax.ecg.leads import LEADS
 from lrhnet_jax.ecg.wfdb import read_header, read_signal
+from lrhnet_jax.errors import Parser, command
 from lrhnet_jax.tasks import physionet2020
 
 if TYPE_CHECKING:
@@ -104,11 +105,14 @@ def draw_record(header: str | os.PathLike[str], output: str | os.PathLike[str]) 
     page(read_signal(head), head.rate, title).savefig(output, dpi=130)
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) != 3:
-        raise app.UsageError("usage: python -m data_builders.plot RECORD.hea OUT.png")
-    draw_record(argv[1], argv[2])
+@command
+def main(arguments: Sequence[str]) -> None:
+    parser = Parser(prog="python -m data_builders.plot", description=__doc__)
+    parser.add_argument("record", help="a WFDB header, RECORD.hea")
+    parser.add_argument("output", help="an image file, such as OUT.png")
+    options = parser.parse_args(arguments)
+    draw_record(options.record, options.output)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(main())

@@ -49,7 +49,7 @@ class Recording:
 
     header: Header
     signal: np.ndarray
-    marks: Mapping[str, tuple[str, ...]]
+    marks: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 def evaluate(

@@ -256,7 +256,7 @@ class Lottery:
             sizes |= {"sparse_bytes": None, "sparse_code": None}
         else:
             sizes = self._weight_sizes(variables, masks)
-            if self.name in channels.NAMES:
+            if self.name in models.prunable():
                 keep = channels.unread(self.name, variables["params"])
                 smaller, options = channels.shrink(self.name, variables, keep), self._options(keep)
         inputs = (len(self.dense.spec.student.columns), self.dense.spec.window)

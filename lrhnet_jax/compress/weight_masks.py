@@ -5,7 +5,7 @@ stay. Masks are a tree like the parameters': a boolean array of the kernel's sha
 single True for every other parameter. On the host they are NumPy arrays.
 
 Zeros in a kernel make a network smaller to store. They do not make it faster: dense arithmetic multiplies them like
-other numbers, on accelerators as on microcontrollers. What makes it faster is removing channels: see `structured`.
+other numbers, on accelerators as on microcontrollers. What makes it faster is removing channels: see `channels`.
 """
 
 import functools
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lrhnet_jax.errors import CheckpointError
+from lrhnet_jax.errors import CheckpointError, ConfigError
 from lrhnet_jax.runtime.files import write_whole
 
 Masks = Any
@@ -28,11 +28,17 @@ def dense_masks(params: Any, head: str) -> Masks:
 
     Args:
       params: its parameters, or their shapes.
-      head: the name of its output layer; see `models.head`.
+      head: its output layer; see `models.head`.
+
+    Raises:
+      ConfigError: if it has no such layer.
     """
+    kernels = {"/".join(entry.key for entry in path[:-1]) for path in _paths(params) if path[-1].key == "kernel"}
+    if head not in kernels:
+        raise ConfigError(f"the network has no output layer {head!r} among {', '.join(sorted(params))}")
 
     def mask(path: tuple[Any, ...], leaf: Any) -> np.ndarray:
-        prunable = path[-1].key == "kernel" and path[0].key != head
+        prunable = path[-1].key == "kernel" and "/".join(entry.key for entry in path[:-1]) != head
         return np.ones(leaf.shape if prunable else (), bool)
 
     return jax.tree.map_with_path(mask, params)

@@ -89,14 +89,16 @@ def beside(folder: pathlib.Path, name: str) -> pathlib.Path:
         if kind.anchor or ".." in kind.parts or "\0" in name or not kind.name:
             raise UserError(f"names the file {name[:100]!a}, which is not in its folder or below it")
     path = folder / name
-    if not path.exists():
-        try:
-            others = [other for other in os.listdir(path.parent) if other.casefold() == path.name.casefold()]
-        except OSError:
-            others = []
-        if len(others) == 1:
-            return path.with_name(others[0])
-    return path
+    if path.exists():
+        return path
+    names = {path.name.casefold()}
+    if not name.isascii():  # a text and a folder may differ in encoding too
+        names.add(os.fsdecode(path.name.encode("latin-1", "replace")).casefold())
+    try:
+        others = [other for other in os.listdir(path.parent) if other.casefold() in names]
+    except OSError:
+        return path
+    return path.with_name(others[0]) if len(others) == 1 else path
 
 
 def read_regular(path: str | os.PathLike[str], most: int | None = None) -> bytes:
@@ -106,16 +108,16 @@ def read_regular(path: str | os.PathLike[str], most: int | None = None) -> bytes
       UserError: if it is not a file: a pipe or a device is refused before it is opened.
       OSError: if it cannot be read.
     """
-    file_size(path)
+    size = file_size(path)
+    left = size if most is None else min(most, size)
+    parts = []
     with open(path, "rb", buffering=0) as file:
-        parts = []
-        left = most
-        while left is None or left > 0:  # one read returns 2 GB at most
-            part = file.read(left) if left is not None else file.read()
+        while left:  # one read returns 2 GB at most
+            part = file.read(left)
             if not part:
                 break
             parts.append(part)
-            left = None if left is None else left - len(part)
+            left -= len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

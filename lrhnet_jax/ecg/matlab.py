@@ -50,7 +50,7 @@ def read_matrix(data: bytes, name: str = "val") -> Variable:
     Raises:
       UserError: if there is none, or the file is something else, is cut, or declares more than it holds.
     """
-    variables = list(_variables(data))
+    variables = list(read_variables(data))
     found = [variable for variable in variables if variable.name == name] or variables
     if len(found) != 1:
         names = ", ".join(ascii(variable.name) for variable in variables[:10])
@@ -63,7 +63,8 @@ def read_matrix(data: bytes, name: str = "val") -> Variable:
     return found[0]
 
 
-def _variables(data: bytes) -> Iterator[Variable]:
+def read_variables(data: bytes) -> Iterator[Variable]:
+    """Yields the variables of a file's bytes; errors are those of `read_matrix`."""
     if data[:10] == b"MATLAB 7.3" or data[512:520] == b"\x89HDF\r\n\x1a\n" or data[:8] == b"\x89HDF\r\n\x1a\n":
         raise UserError("is of MATLAB 7.3 (HDF5), which is not read; in MATLAB, save it with save(..., '-v7') or '-v4'")
     if not data:

@@ -5,6 +5,7 @@ the parser busy nor slip a number past it that other programs do not read as one
 """
 
 import dataclasses
+import functools
 import math
 import pathlib
 import re
@@ -31,17 +32,16 @@ _RECORD = re.compile(
     rf"([^ \t/]++)(?:/([0-9]++))?+{_BLANK}++([0-9]++)"
     rf"(?:{_BLANK}++({_REAL})(?:/{_REAL}(?:\({_REAL}\))?+)?+(?:{_BLANK}++([0-9]++)(?:{_BLANK}.*+)?+)?+)?+"
 )
-_STORAGE = re.compile(
-    rf"([^ \t]++){_BLANK}++([0-9]++)(?:x([0-9]++))?+(?::([0-9]++))?+(?:\+([0-9]++))?+(?:{_BLANK}++(.*+))?+"
+# file format [gain [resolution [zero [initial [checksum [block [name]]]]]]]; format and gain have parts.
+_INTEGER = r"[-+]?+[0-9]{1,18}+"  # beyond 18 digits a number is not a count of anything
+_SIGNAL = re.compile(
+    rf"([^ \t]++){_BLANK}++([^ \t]++)(?:{_BLANK}++([^ \t]++)(?:{_BLANK}++{_INTEGER}(?:{_BLANK}++({_INTEGER})"
+    rf"(?:{_BLANK}++({_INTEGER})(?:{_BLANK}++({_INTEGER})(?:{_BLANK}++{_INTEGER}(?:{_BLANK}++(.*+))?+)?+)?+)?+)?+)?+)?+"
 )
-# Behind the storage, all optional: gain(baseline)/unit resolution zero initial checksum block name.
-_CALIBRATION = re.compile(
-    rf"({_REAL})(?:\(([-+]?+[0-9]++)\))?+(?:/([^ \t]++))?+"
-    rf"(?:{_BLANK}++[-+]?+[0-9]++(?:{_BLANK}++([-+]?+[0-9]++)(?:{_BLANK}++([-+]?+[0-9]++)"
-    rf"(?:{_BLANK}++([-+]?+[0-9]++)(?:{_BLANK}++[-+]?+[0-9]++(?:{_BLANK}++(.*+))?+)?+)?+)?+)?+)?+"
-)
+_FORMAT = re.compile(r"([0-9]{1,18}+)(?:x([0-9]{1,18}+))?+(?::([0-9]{1,18}+))?+(?:\+([0-9]{1,18}+))?+")
+_GAIN = re.compile(rf"({_REAL})(?:\(({_INTEGER})\))?+(?:/([^ \t]++))?+")
+_LONGEST_GAIN = 100  # characters
 _SEGMENT = re.compile(rf"([^ \t]++){_BLANK}++([0-9]++)(?:{_BLANK}.*+)?+")
-_MOST_DIGITS = 18  # of an integer: beyond them it is no count of anything
 _KEYS = {
     **dict.fromkeys(("age", "age (years)", "age (yrs)", "patient age"), "age"),
     **dict.fromkeys(("sex", "gender", "patient sex"), "sex"),
@@ -149,56 +149,68 @@ def _segments(lines: list[str], count: int) -> tuple[Segment, ...]:
 
 
 def _signal(line: str) -> SignalSpec:
-    match = _STORAGE.fullmatch(line)
-    if match is None:
-        raise UserError(f"unreadable header (signal line {line[:80]!a})")
-    file, storage, per_frame, skew, offset, rest = match.groups()
-    stored = SignalSpec(
-        file, _integer(storage), _integer(per_frame or "1") or 1, _integer(skew or "0"), _integer(offset or "0")
+    match = _SIGNAL.fullmatch(line)
+    if match is None or len(match[3] or "") > _LONGEST_GAIN:
+        return _disordered(line)
+    file, storage, calibration, zero, initial, checksum, name = match.groups()
+    format, per_frame, skew, offset = _format(storage)
+    gain, baseline, problem = _gain(calibration or "0", format)
+    centre = int(zero or 0)
+    return SignalSpec(
+        file,
+        format,
+        per_frame,
+        skew,
+        offset,
+        gain,
+        centre if baseline is None else baseline,
+        int(initial) if initial else centre,
+        int(checksum) if checksum else None,
+        (name or "").strip(),
+        problem,
     )
-    return _calibrated(stored, rest) if rest else stored
 
 
-def _calibrated(signal: SignalSpec, text: str) -> SignalSpec:
-    """The signal with what `text`, behind its storage, says; a fault in it counts if the signal is asked for."""
-    match = _CALIBRATION.fullmatch(text)
+def _disordered(line: str) -> SignalSpec:
+    """A signal with something wrong in its line. If that is not where it is stored, it matters when it is asked for."""
+    fields = [field for field in line.replace("\t", " ").split(" ") if field]
+    problem = f"unreadable header (signal line {line[:80]!a})"
+    if len(fields) < 2:
+        raise UserError(problem)
+    return SignalSpec(fields[0], *_format(fields[1]), lead=" ".join(fields[8:]), problem=problem)
+
+
+@functools.lru_cache(maxsize=256)  # the signals of an archive differ little in these
+def _format(text: str) -> tuple[int, int, int, int]:
+    """Format, samples a frame, skew and offset of "212x2:3+24"."""
+    match = _FORMAT.fullmatch(text)
     if match is None:
-        fields = text.split(maxsplit=6)
-        lead = fields[6].strip() if len(fields) > 6 else ""
-        return signal._replace(lead=lead, problem=f"unreadable header (signal line of {lead[:40]!a}: {text[:80]!a})")
-    gain_text, baseline, unit, zero, initial, checksum, name = match.groups()
-    lead = (name or "").strip()
-    millivolts = MILLIVOLTS.get((unit or "mV").casefold())
+        raise UserError(f"unreadable header (signal line with format {text!a})")
+    return int(match[1]), int(match[2] or 1) or 1, int(match[3] or 0), int(match[4] or 0)
+
+
+@functools.lru_cache(maxsize=256)
+def _gain(text: str, format: int) -> tuple[float, int | None, str]:
+    """ADC units per millivolt, baseline and what is wrong with them, of "1000.0(-7)/uV"."""
+    match = _GAIN.fullmatch(text)
+    if match is None:
+        return DEFAULT_GAIN, None, f"unreadable header (signal line with gain {text!a})"
+    millivolts = MILLIVOLTS.get((match[3] or "mV").casefold())
     if millivolts is None:
-        return signal._replace(lead=lead, problem=f"unit {unit[:40]!a} is no voltage")
-    gain = (float(gain_text) or DEFAULT_GAIN) / millivolts
-    problem = _problem_of_gain(gain, gain_text[:40], signal.format)
-    try:
-        centre = _integer(zero or "0")
-        return SignalSpec(
-            *signal[:5],
-            gain=gain,
-            baseline=_integer(baseline) if baseline else centre,
-            initial=_integer(initial) if initial else centre,
-            checksum=_integer(checksum) if checksum else None,
-            lead=lead,
-            problem=problem,
-        )
-    except UserError as error:
-        return signal._replace(lead=lead, problem=str(error))
-
-
-def _problem_of_gain(gain: float, text: str, format: int) -> str:
-    if not (math.isfinite(gain) and gain > 0):
-        return f"gain {text} makes no sense"
+        return DEFAULT_GAIN, None, f"unit {match[3]!a} is no voltage"
+    gain = (float(match[1]) or DEFAULT_GAIN) / millivolts
+    baseline = int(match[2]) if match[2] else None
     kind = wfdb_formats.FORMATS.get(format)
+    if not (math.isfinite(gain) and gain > 0):
+        return DEFAULT_GAIN, baseline, f"gain {match[1]} makes no sense"
     if kind and 2.0**kind.bits / gain < FINEST:
-        return f"gain {text} makes no sense: all that {kind.bits} bits can hold is {2.0**kind.bits / gain:.1g} mV"
-    return ""
+        held = f"{2.0**kind.bits / gain:.1g} mV"
+        return gain, baseline, f"gain {match[1]} makes no sense: all that {kind.bits} bits can hold is {held}"
+    return gain, baseline, ""
 
 
 def _integer(text: str) -> int:
-    if len(text) > _MOST_DIGITS:
+    if len(text) > 18:
         raise UserError(f"unreadable header (number {text[:40]}...)")
     return int(text)
 

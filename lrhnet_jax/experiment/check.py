@@ -11,8 +11,7 @@ import flax.linen as nn
 import numpy as np
 from ml_collections import ConfigDict
 
-from lrhnet_jax import losses, tasks
-from lrhnet_jax.compress import channels
+from lrhnet_jax import losses, models, tasks
 from lrhnet_jax.data import splits, stream
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.errors import ConfigError, DataError, choose
@@ -48,9 +47,9 @@ def pruning(network: "Network", parsed: Mapping[str, "Network"]) -> None:
     where = f"config.networks.{network.name}"
     if network.checkpoint:
         raise ConfigError(f"{where}: it is loaded from a checkpoint, so it cannot be pruned; start from its training")
-    if settings.unit == "channel" and network.model not in channels.NAMES:
+    if settings.unit == "channel" and network.model not in models.prunable():
         raise ConfigError(
-            f"{where}.prune.unit: {network.model} has no channels to prune; choose {', '.join(channels.NAMES)}"
+            f"{where}.prune.unit: {network.model} has no channels to prune; choose {', '.join(models.prunable())}"
         )
     if settings.ticket:
         other = parsed.get(settings.ticket)

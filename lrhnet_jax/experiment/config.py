@@ -177,8 +177,9 @@ def _make_room(config: ConfigDict, path: str) -> None:
         if kind not in network:
             network[kind] = known[kind] if kind == "prune" else ConfigDict()
         _fill(network[kind], known[kind], field)
-        if field == "schedule" and below and below[0] in known[kind].schedule:  # the network's own may leave fields out
-            _fill(network[kind].schedule, known[kind].schedule, below[0])
+        # A schedule of the network's own may leave fields out; a method's fields belong to its name.
+        if below and field != "method" and below[0] in known[kind][field]:
+            _fill(network[kind][field], known[kind][field], below[0])
 
 
 def _fill(own: ConfigDict, known: Any, field: str) -> None:

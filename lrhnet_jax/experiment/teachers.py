@@ -96,7 +96,7 @@ def load(
       CheckpointError: if what is there is another model, reads other leads, or was trained on other preprocessing or
         other classes.
     """
-    if network.checkpoint.endswith((".pth", ".pt")):
+    if network.checkpoint.endswith(torch_weights.SUFFIXES):
         try:
             variables = torch_weights.from_torch(
                 network.model, torch_weights.load_pth(network.checkpoint), **network.options

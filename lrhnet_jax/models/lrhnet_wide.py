@@ -5,9 +5,13 @@ that its last channels see three seconds, several heartbeats; and it pools over 
 something occurs, and by the maximum, which tells whether it does. Everything in it has a plain int8 form and can run
 over a stream: convolutions with BatchNorm behind them, ReLU, maxima of two, means and maxima over time, dense layers.
 How it was found: benchmarks/student_search.py.
+
+In PyTorch: conv1, bn1; layer{1,2,3,4,5}.0: conv1, bn1, conv2, bn2, in layers 2 to 5 downsample.0 (a convolution) and
+downsample.1 (its BatchNorm), with squeeze_excite se.fc.0, se.fc.2; fc1 (age and sex, 5 -> 10), fc (138 -> classes).
 """
 
 from collections import OrderedDict
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -15,9 +19,10 @@ import jax.numpy as jnp
 
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.models import layers, pooling
+from lrhnet_jax.models.description import Channels, Description, Fold
 
 CHANNELS = (16, 24, 32, 48, 64)  # of the blocks, at width 1; the stem has the first one's
-TAPS = 5  # of the blocks' convolutions
+TAPS = 5  # of the blocks' convolutions; odd
 
 
 class Block(layers.Layer):
@@ -26,16 +31,17 @@ class Block(layers.Layer):
     features: int
     stride: int = 1
     inner: int | None = None  # channels between the convolutions; None: as many as `features`
+    taps: int = TAPS
     squeeze_excite: bool = False  # before the sum
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         conv = {"weight_init": "kaiming", **self.dtypes}
-        padding = (TAPS // 2, TAPS // 2)
+        padding = (self.taps // 2, self.taps // 2)
         shortcut = x
-        x = layers.Conv1D(self.inner or self.features, TAPS, self.stride, padding, name="conv1", **conv)(x)
+        x = layers.Conv1D(self.inner or self.features, self.taps, self.stride, padding, name="conv1", **conv)(x)
         x = nn.relu(layers.BatchNorm(name="bn1", **self.norm)(x, train))
-        x = layers.Conv1D(self.features, TAPS, 1, padding, name="conv2", **conv)(x)
+        x = layers.Conv1D(self.features, self.taps, 1, padding, name="conv2", **conv)(x)
         x = layers.BatchNorm(name="bn2", **self.norm)(x, train)
         if self.squeeze_excite:
             x = layers.SqueezeExcite(reduction=8, param_dtype=self.param_dtype, name="se")(x)
@@ -53,6 +59,17 @@ class LRHNetWide(layers.Network):
       squeeze_excite: blocks weigh their channels by means over all time; not with a stream.
       inner: channels between the two convolutions of each block; () is as many as the block's outputs.
     """
+
+    description: ClassVar[Description] = Description(
+        folds=[
+            Fold("bn1", "conv1"),
+            Fold("*/bn1", "*/conv1"),
+            Fold("*/bn2", "*/conv2"),
+            Fold("*/downsample_1", "*/downsample_0"),
+        ],
+        channels=[Channels("*/conv1", "*/bn1", "*/conv2")],
+        torch_names={},
+    )
 
     width: int = 1
     squeeze_excite: bool = False

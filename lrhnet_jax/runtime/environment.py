@@ -15,8 +15,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scip
 
 def device() -> str:
     """Returns what JAX computes on, for people: "8 x NVIDIA H200 in 2 processes"."""
-    among = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    return f"{jax.device_count()} x {jax.devices()[0].device_kind}{among}"
+    return _devices() + (f" in {jax.process_count()} processes" if jax.process_count() > 1 else "")
 
 
 def versions(*more: str) -> dict[str, str]:
@@ -37,18 +36,22 @@ def describe(*more: str) -> dict[str, Any]:
       more: packages to name beside `PACKAGES`.
 
     Returns:
-      "date" (ISO 8601, UTC), "device", "processor", "cores" (that this process may use), "load" (the average over the
-      last minute, before the measurement), "versions", "xla_flags".
+      "date" (ISO 8601, UTC), "device" (number and kind, of all processes), "processor", "cores" (that this process may
+      use), "load" (the average over the last minute, before the measurement), "versions", "xla_flags".
     """
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "device": device(),
+        "device": _devices(),
         "processor": _processor(),
         "cores": host.cores(),
         "load": os.getloadavg()[0],
         "versions": versions(*more),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
+
+
+def _devices() -> str:
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
 
 
 def _processor() -> str:

@@ -46,6 +46,44 @@ def test_patient_of_a_header_counts(tmp_path):
     assert {entry.patient for entry in catalogue.read(tmp_path).entries} == {"unknown/patient-5"}
 
 
+@pytest.mark.parametrize("folder", ["WFDB_PTBXL", "WFDB", "training/ptb-xl/g1", "my/own", "."])
+def test_ptbxls_table_counts_wherever_its_records_lie(tmp_path, folder):
+    rows = []
+    for i in range(1, 41):
+        write_record(tmp_path / folder, f"HR{i:05d}", comments=(*comments(NSR), "#Patient: 5"))
+        rows.append(f"{i},{i % 10}.0")
+    for i in range(1, 9):
+        write_record(tmp_path / "WFDB_Ga", f"E{i:05d}")
+        write_record(tmp_path / "else", f"X{i}")
+    table = tmp_path / "ptbxl_database.csv"
+    table.write_text("\n".join(["ecg_id,patient_id", *rows]) + "\n")
+    found = catalogue.read(tmp_path, table)
+    folds = collections.defaultdict(set)
+    for entry in found.entries:
+        folds[entry.patient].add(entry.fold)
+    assert len(folds) == 10 + 8 + 8 and all(len(numbers) == 1 for numbers in folds.values())
+    sources = collections.Counter(entry.source for entry in found.entries)
+    assert sources == {"ptb-xl": 40, "georgia": 8, "unknown": 8}
+
+
+def test_the_same_record_in_two_archives_counts_once(tmp_path):
+    first = write_record(tmp_path / "training/ptb-xl/g1", "HR00001")
+    write_record(tmp_path / "WFDB_PTBXL", "HR00001")
+    found = catalogue.read(tmp_path)
+    assert len(found.entries) == 1 and found.rejected[0][1] == f"the same record as {tmp_path}/WFDB_PTBXL/HR00001.hea"
+    assert found.rejected[0][0] == str(first)
+
+
+def test_a_table_that_knows_none_or_few_of_the_records_is_told(archive, tmp_path, caplog):
+    table = tmp_path / "table.csv"
+    table.write_text("ecg_id,patient_id\n21000,1\n")
+    with pytest.raises(DataError, match=r"table\.csv' knows none of the 26 records .12 have names of PTB-XL"):
+        catalogue.read(archive, table)
+    table.write_text("ecg_id,patient_id\n1,1\n2,1\n")
+    catalogue.read(archive, table)
+    assert "knows 2 of 12 records of PTB-XL: is it the whole table?" in caplog.text
+
+
 def test_broken_and_repeated_headers_are_rejected(archive):
     (archive / "training/georgia/g1/E00001.hea").write_text("E00001 twelve\n")
     copy = write_record(archive / "training/georgia/g2", "E00002", comments=comments(NSR))

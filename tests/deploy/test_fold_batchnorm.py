@@ -90,7 +90,7 @@ def test_a_trained_network():
         )
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_what_is_folded(name):
     _, variables, *_ = make(name, jnp.float32)
     folded = fold_batchnorm.fold(name, variables)

@@ -294,6 +294,9 @@ def test_a_teacher_can_come_from_an_earlier_run_or_a_reference_file(finished, tm
     arrays = torch_weights.to_torch("lrhnet", variables)
     torch.save({key: torch.from_numpy(np.array(value)) for key, value in arrays.items()}, path)
     jax.tree.map(np.testing.assert_array_equal, load(path), variables)
+    lightning = {f"model.{key}": torch.from_numpy(np.array(value)) for key, value in arrays.items()}
+    torch.save({"state_dict": lightning, "epoch": 3, "best": np.float64(0.6)}, tmp_path / "best.ckpt")
+    jax.tree.map(np.testing.assert_array_equal, load(tmp_path / "best.ckpt"), variables)
     with pytest.raises(CheckpointError, match=r"conv1.*has shape \(8, 2, 16\), where the network has \(8, 1, 16\)"):
         load(path, leads=("I",))
     with pytest.raises(CheckpointError, match=r"t\.checkpoint: .*missing\.pth"):

@@ -88,7 +88,7 @@ def test_parameter_counts(name, leads):
     assert models.count_parameters(shapes["params"]) == PARAMETERS[name][leads]
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", FEATURES)
 def test_features_in_order(name):
     module = models.create(name, 2, num_classes=9)
     variables = jax.eval_shape(module.init, jax.random.key(0), *inputs(2, 4096))

@@ -35,7 +35,7 @@ def lrhnet_state():
     return torch_weights.to_torch("lrhnet", random_variables("lrhnet", 2, 24))
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", SIZES)
 def test_round_trip_is_exact(name):
     variables = random_variables(name, *SIZES[name])
     state_dict = torch_weights.to_torch(name, variables)
@@ -66,7 +66,7 @@ def test_variables_do_not_share_memory_with_the_state_dict(lrhnet_state):
     assert all(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(variables))
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", SIZES)
 def test_keys_are_those_of_the_torch_modules(name):
     pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     from benchmarks import torch_models
