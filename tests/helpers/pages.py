@@ -27,9 +27,12 @@ class Command(NamedTuple):
         from lrhnet_jax import cli
 
         if self.words[0] == "lrhnet-jax":
-            return (cli.COMMANDS[self.words[1]][0], list(self.words[2:])) if len(self.words) > 1 else None
-        for i, (word, flag) in enumerate(zip(self.words, self.words[1:], strict=False)):
-            if word in ("python", "python3") and flag == "-m":
+            if len(self.words) == 1:
+                return None
+            module, _ = cli.COMMANDS.get(self.words[1], (f"lrhnet_jax.{self.words[1]}", ""))
+            return module, list(self.words[2:])
+        for i in range(len(self.words) - 2):
+            if self.words[i] in ("python", "python3") and self.words[i + 1] == "-m":
                 return self.words[i + 2], list(self.words[i + 3 :])
         return None
 
