@@ -97,10 +97,10 @@ def evaluate(
     """
     meta, task, options, answer = _load(pathlib.Path(folder), batch_size)
     paths = _find(raw_dir)
-    if ptbxl_database is not None:
-        raw_labels.check_ptbxl(ptbxl_database, [path.stem for path in paths])
     label_of = raw_labels.labels(task, raw_dir, ptbxl_database)
     patient_of = raw_labels.patients(ptbxl_database)
+    if ptbxl_database is not None:
+        raw_labels.check_ptbxl(ptbxl_database, [path.stem for path in paths])
     output = pathlib.Path(output)
     try:
         output.mkdir(parents=True, exist_ok=True)
