@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from configs import pmlkd
-from data_builders import plot
 from data_builders.synthetic import generate
 from lrhnet_jax import models
+from lrhnet_jax.ecg import squared_paper
 from lrhnet_jax.ecg.leads import DEMOGRAPHICS, LEADS
 from lrhnet_jax.experiment import graph
 from lrhnet_jax.tasks import physionet2020
@@ -77,7 +77,9 @@ def draw_graph(axes: Axes, networks: Sequence[graph.Network]) -> None:
         axes.text(x, y - height / 6, text, ha="center", va="center", fontsize=9)
         for teacher, weight in network.teachers.items():
             start, end = (at[teacher][0] + width / 2, at[teacher][1]), (x - width / 2, y)
-            axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": plot.MARKED, "linewidth": 1.6})
+            axes.annotate(
+                "", end, start, arrowprops={"arrowstyle": "-|>", "color": squared_paper.MARKED, "linewidth": 1.6}
+            )
             middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
             box = {"facecolor": "white", "edgecolor": "none", "pad": 2}
             axes.text(*middle, f"teaches, {weight:g}", ha="center", va="center", fontsize=9, bbox=box)
@@ -88,11 +90,11 @@ def picture() -> Figure:
     config = pmlkd.get_config()
     networks = graph.parse(config.networks, config.train)
     codes = [code for code, (short, *_) in physionet2020.DIAGNOSES.items() if short == SHOWN]
-    width, height = plot.INCHES
+    width, height = squared_paper.size(squared_paper.layout(LEADS, squared_paper.SECONDS))
     figure = Figure(figsize=(width, height + GRAPH_INCHES))
     share = height / (height + GRAPH_INCHES)
-    signal = generate(codes, seed=5, seconds=plot.SECONDS, rate=RATE)
-    plot.draw(figure.add_axes((0, 1 - share, 1, share)), signal, RATE, networks[-1].leads)
+    signal = generate(codes, seed=5, seconds=squared_paper.SECONDS, rate=RATE)
+    squared_paper.draw(figure.add_axes((0, 1 - share, 1, share)), signal, RATE, marked=networks[-1].leads)
     figure.text(0.99, 1 - share + 0.008, "generated ECG: atrial fibrillation", ha="right", fontsize=8)
     draw_graph(figure.add_axes((0, 0.01, 1, 0.97 - share)), networks)
     return figure

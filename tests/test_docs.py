@@ -11,7 +11,7 @@ What is substituted, since a test has neither recordings nor hours:
 - HOST:PORT and other processes   are not waited for
 - make, pip            the target and the extra exist. git, venv, pre-commit, srun and gcloud are not run
 
-The code of docs/deploy.md and docs/methods.md is run by the tests named in `RUN_ELSEWHERE`.
+The code of docs/deploy.md, docs/methods.md and docs/predict.md is run by the tests named in `RUN_ELSEWHERE`.
 """
 
 import argparse
@@ -37,6 +37,7 @@ README = ROOT / "README.md"
 RUN_ELSEWHERE = {
     "docs/deploy.md": "tests/commands/test_export.py",
     "docs/methods.md": "tests/losses/test_methods.py",
+    "docs/predict.md": "tests/commands/test_predict.py",
 }
 NOT_RUN = ("git", "gcloud", "srun", ".venv/bin/pre-commit")
 ROOMS = "errors|kernels|runtime|ecg|tasks|models|losses|data|training|scoring|compress|deploy|report|experiment"

@@ -6,7 +6,7 @@ Checkpoints of runs and exported files load alike, and give the same answers.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,9 +16,10 @@ from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import HostSignals, covering_windows
 from lrhnet_jax.deploy import exported
 from lrhnet_jax.ecg import preprocess as preprocessing
-from lrhnet_jax.ecg import quality
+from lrhnet_jax.ecg import quality, readers
 from lrhnet_jax.ecg.lead_names import select_leads
-from lrhnet_jax.ecg.leads import LEADS, demographics_vector
+from lrhnet_jax.ecg.leads import LEADS, LeadError, demographics_vector
+from lrhnet_jax.ecg.recording import RecordError, Recording
 from lrhnet_jax.errors import CheckpointError, DataError
 from lrhnet_jax.scoring import predict, thresholds
 from lrhnet_jax.tasks import Task, raw_labels
@@ -174,6 +175,30 @@ class Model:
             window_probabilities=found,
             notes=(*notes, *quality.notes(own, self.leads), *self._notes(len(prepared))),
         )
+
+    def predict_recording(self, recording: Recording) -> Answer:
+        """Answers for a recording that `ecg.readers.read` has returned; its notes come first.
+
+        Raises:
+          RecordError: if a lead of the model can neither be found nor derived, or samples of it are missing.
+        """
+        own = readers.select(recording, self.leads)
+        try:
+            answer = self.predict(own.signal, own.rate, own.leads, own.age, own.sex)
+        except (DataError, LeadError) as error:
+            raise RecordError(recording.path, str(error)) from error
+        return dataclasses.replace(answer, notes=tuple(dict.fromkeys(own.notes + answer.notes)))
+
+    def predict_file(
+        self,
+        path: str | os.PathLike[str],
+        rate: float | None = None,
+        leads: Sequence[str] | None = None,
+        unit: str | None = None,
+        rename: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Answers for a file of any format that `ecg.readers` reads; arguments and errors are those of its `read`."""
+        return self.predict_recording(readers.read(path, rate, leads, unit, rename))
 
     def _notes(self, samples: int) -> list[str]:
         """What holds for every answer of this model to a recording of so many prepared samples."""

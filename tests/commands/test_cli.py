@@ -56,7 +56,7 @@ def test_a_sub_command_is_its_module(name, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("trian",), "error: lrhnet-jax: unknown command 'trian'; choose build, train, evaluate, export"),
+        (("trian",), "error: lrhnet-jax: unknown command 'trian'; choose build, train, predict, evaluate, export"),
         (("evaluate",), "error: the following arguments are required: --checkpoint, --raw_dir, --output"),
         (("evaluate", "--checkpoints=x", "--raw_dir=y", "--output=z"), "--checkpoint"),
         (("evaluate", "--checkpoint=x", "--raw_dir=y", "--output=z", "--batch_size=0"), "--batch_size=0: must be at"),
