@@ -7,8 +7,9 @@
 Keys of its own: `methods`, alone and taught; `sets`, the students' leads; `seeds` of every student (1); `teachers`, how
 many are averaged (2); `teacher_epochs` (40) and `student_epochs` (60).
 
-Students see a window of 8 s of a record at random, and their teachers' answer to that very window: the teachers answer
-once, to eight windows a record, and the mean of their logits is learned class by class. Records of the source
+Students see a fresh window of 8 s of a record at every draw, and their teachers' answer to that very window: fixed
+windows, to which teachers could answer once, cost more than any teacher gained (docs/student.md). The mean of the
+teachers' logits is learned class by class. Records of the source
 ptb-xl-filtered (RAW/training/ptb-xl-filtered), which exist only band-passed, train in every fold and are never scored:
 their patients are not known. How the network and this recipe were found: benchmarks/student_search.py.
 """
@@ -85,6 +86,8 @@ def set_training(config: ConfigDict, window: int) -> None:
     """Sets what lrhnet_wide was found to train best with; the demo keeps its own."""
     if config.preset != "demo":
         config.window = window
+        config.windows_per_record = 0
+        config.teacher_logits = "in_graph"
         config.train.learning_rate = 3e-3
         config.train.schedule.name = "cosine"
 

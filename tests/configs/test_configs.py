@@ -55,6 +55,7 @@ def test_the_reference_preset_turns_on_every_deviation():
 def test_students_learn_from_the_mean_of_an_ensemble_and_train_as_long_alone():
     config, networks = parse("student", "sets=2+1,seeds=2,teachers=4")
     assert (config.preprocess, config.window, config.evaluation.train_only) == ("monitor", 2048, ("ptb-xl-filtered",))
+    assert (config.windows_per_record, config.teacher_logits) == (0, "in_graph")
     assert len(networks) == 4 + 2 * 2 * 2
     teachers = [networks[f"teacher{seed}"] for seed in range(4)]
     assert {teacher.seed for teacher in teachers} == {0, 1, 2, 3}
