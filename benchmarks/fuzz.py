@@ -31,7 +31,7 @@ import numpy as np
 
 from lrhnet_jax.runtime import environment
 
-TARGETS = {"records": "benchmarks.fuzz_records"}
+TARGETS = {"records": "benchmarks.fuzz_records", "models": "benchmarks.fuzz_models"}
 MOST_SECONDS = 5.0
 MOST_MEMORY = 500 * 2**20  # bytes
 HUNG = 60.0  # seconds without an answer from the process that tries the cases

@@ -80,10 +80,10 @@ def evaluate(
     model = load(folder)
     meta, task = model.meta, model.task
     paths = _find(raw_dir)
-    if ptbxl_database is not None:
-        raw_labels.check_ptbxl(ptbxl_database, [path.stem for path in paths])
     label_of = raw_labels.labels(task, raw_dir, ptbxl_database)
     patient_of = raw_labels.patients(ptbxl_database)
+    if ptbxl_database is not None:
+        raw_labels.check_ptbxl(ptbxl_database, [path.stem for path in paths])
     output = pathlib.Path(output)
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -115,7 +115,7 @@ def _plan(names: tuple[str, ...], wanted: tuple[str, ...], renames: tuple[tuple[
     if missing:
         raise LeadError(
             f"lacks lead {', '.join(missing)} (it has {_listed(names)}); if one of these is to count as {missing[0]}, "
-            f"say so: --rename_leads={_listed(names[:1]) if names else 'NAME'}={missing[0]}"
+            f"say so: lrhnet-jax evaluate --rename_leads={_listed(names[:1]) if names else 'NAME'}={missing[0]}"
         )
     notes = [f"{name} read as lead {rename[name]}" for name in names if name in rename]
     columns: list[int] = []

@@ -95,9 +95,10 @@ def read_signal(header: Header, leads: Sequence[str] = LEADS, rename: Mapping[st
     with record_errors(header.path):
         plan = _plan(header, leads, rename)
         signal = _read(header, plan.columns)
-        missing = np.count_nonzero(np.isnan(signal))
-        if missing:
-            raise UserError(f"{missing} non-finite samples")
+        missing = np.isnan(signal)
+        if missing.any():
+            names = [header.leads[i] for i, some in zip(plan.columns, missing.any(0), strict=True) if some]
+            raise UserError(f"{np.count_nonzero(missing)} non-finite samples (missing in lead {', '.join(names)})")
         return plan.apply(signal)
 
 

@@ -5,7 +5,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flax.linen as nn
 import numpy as np
@@ -15,16 +15,14 @@ from lrhnet_jax import losses, models, tasks
 from lrhnet_jax.data import splits, stream
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.errors import ConfigError, DataError, choose
+from lrhnet_jax.experiment.network import Network
 from lrhnet_jax.scoring.score import epoch_score
 from lrhnet_jax.training import optim
 from lrhnet_jax.training.augment import Augmentation
 from lrhnet_jax.training.state import variable_shapes
 
-if TYPE_CHECKING:
-    from lrhnet_jax.experiment.graph import Network
 
-
-def teachers(network: "Network", names: Iterable[str]) -> None:
+def teachers(network: Network, names: Iterable[str]) -> None:
     """Raises ConfigError for teachers that are not among the networks, or weights that do not sum to one."""
     where = f"config.networks.{network.name}.teachers"
     for teacher, weight in network.teachers.items():
@@ -39,7 +37,7 @@ def teachers(network: "Network", names: Iterable[str]) -> None:
         raise ConfigError(f"config.networks.{network.name}: it is loaded from a checkpoint, so it cannot have teachers")
 
 
-def pruning(network: "Network", parsed: Mapping[str, "Network"]) -> None:
+def pruning(network: Network, parsed: Mapping[str, Network]) -> None:
     """Raises ConfigError for a network that cannot be pruned as it says, or whose ticket is of another network."""
     settings = network.pruning
     if settings is None:
@@ -62,7 +60,7 @@ def pruning(network: "Network", parsed: Mapping[str, "Network"]) -> None:
                 )
 
 
-def method(network: "Network", parallel: str) -> losses.Method | None:
+def method(network: Network, parallel: str) -> losses.Method | None:
     """Returns the distillation method of a network.
 
     Args:
@@ -87,7 +85,7 @@ def method(network: "Network", parallel: str) -> losses.Method | None:
     return made
 
 
-def augmentation(network: "Network", rate: float, teacher_logits: str = "in_graph") -> Augmentation:
+def augmentation(network: Network, rate: float, teacher_logits: str = "in_graph") -> Augmentation:
     """Returns what is done to a network's windows before any network reads them.
 
     Args:
@@ -161,7 +159,7 @@ def experiment(config: ConfigDict) -> tasks.Dataset:
     return dataset
 
 
-def training(network: "Network") -> None:
+def training(network: Network) -> None:
     """Raises ConfigError for a training field of a network whose value it cannot have."""
     fields, where = network.train, f"config.networks.{network.name}.train"
     choose(f"{where}.keep", fields["keep"], ("best", "last"))
@@ -190,7 +188,7 @@ def training(network: "Network") -> None:
         raise ConfigError(f"{where}: {error}") from error
 
 
-def model(network: "Network", module: nn.Module, window: int) -> None:
+def model(network: Network, module: nn.Module, window: int) -> None:
     """Raises ConfigError if a network cannot read windows of that many samples."""
     try:
         variable_shapes(module, len(network.leads), window)
@@ -204,7 +202,7 @@ def _numbers(where: str, *rules: tuple[str, Any, bool, str]) -> None:
             raise ConfigError(f"{where}.{field}: {value} is not {wanted}")
 
 
-def records(networks: Sequence["Network"], dataset: Dataset, parted: Sequence[splits.Split]) -> None:
+def records(networks: Sequence[Network], dataset: Dataset, parted: Sequence[splits.Split]) -> None:
     """Raises DataError if the records of a fold are too few to train a network, or to choose its best epoch."""
     count = min(len(split.train) for split in parted)
     for network in networks:

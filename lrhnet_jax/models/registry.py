@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from lrhnet_jax.ecg.leads import DEMOGRAPHICS, check_leads
-from lrhnet_jax.errors import ConfigError
+from lrhnet_jax.errors import ConfigError, choose
 from lrhnet_jax.models import layers
 from lrhnet_jax.models.description import Description
 from lrhnet_jax.tasks import physionet2020
@@ -34,8 +34,7 @@ def network_class(name: str) -> type[layers.Network]:
     Raises:
       ConfigError: for an unknown name.
     """
-    if name not in _MODELS:
-        raise ConfigError(f"unknown model {name!r}; choose one of {', '.join(_MODELS)}")
+    choose("", name, _MODELS, noun="model", advice="choose one of")
     where = _MODELS[name]
     return pkgutil.resolve_name(f"{__package__}.{where}") if isinstance(where, str) else where
 

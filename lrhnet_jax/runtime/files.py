@@ -35,7 +35,7 @@ def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a file, whole or not at all; on the first process."""
     if not processes.is_first():
         return
-    write_whole(path, lambda scratch: scratch.write_text(text))
+    write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -50,8 +50,8 @@ def read_json(path: pathlib.Path) -> Any:
       CheckpointError: if it is missing or not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # not text, not JSON, or nested without end
         raise CheckpointError(f"{path}: not a JSON file ({error})") from error
