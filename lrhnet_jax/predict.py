@@ -53,6 +53,7 @@ def predict(
     network: str | os.PathLike[str],
     output: str | os.PathLike[str],
     rename: Mapping[str, str] | None = None,
+    pages: bool = True,
 ) -> list[Answered]:
     """Answers for recordings; writes predictions.csv, and JSON, PNG and HTML of each, below `output`.
 
@@ -61,9 +62,10 @@ def predict(
       network: WORKDIR/networks/NAME, or an exported network's file.
       output: a folder; made if need be.
       rename: name of a signal in the files -> the lead that it counts as.
+      pages: write PNG and HTML too, which take far longer than the answers.
 
     Returns:
-      What was found for each file, in the order of `paths`.
+      What was found for each file, in the order of `paths`; before them, the failures of paths that name no file.
 
     Raises:
       UserError: if the network is missing or answers NaN, or `output` cannot be written or holds the recordings.
@@ -81,7 +83,8 @@ def predict(
             continue
         check_answers(network, answer.probabilities)
         write_json(output / f"{name}.json", _described(model, recording, answer))
-        answer_page.write(output / name, model, recording, answer)
+        if pages:
+            answer_page.write(output / name, model, recording, answer)
         results.append(Answered(printable(path), answer))
     _write_table(output / "predictions.csv", model, results)
     return results
@@ -208,9 +211,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--model", required=True, help="a trained network, WORKDIR/networks/NAME, or its export")
     parser.add_argument("--output", default="predictions", help="a folder for pages and tables (predictions)")
     parser.add_argument("--rename_leads", default="", help="signals that count as leads, as in MLII=II,ECG1=I")
+    parser.add_argument("--no_pages", action="store_true", help="write tables and JSON alone: many times faster")
     options = parser.parse_args(arguments)
     log.configure(logging.WARNING)
-    results = predict(options.files, options.model, options.output, parse_renames(options.rename_leads))
+    renames = parse_renames(options.rename_leads)
+    results = predict(options.files, options.model, options.output, renames, not options.no_pages)
     if printed := table(results):
         print(printed)
     failed = [result for result in results if result.answer is None]

@@ -247,6 +247,14 @@ def test_the_table_says_file_decision_probabilities_and_notes(answered):
     assert sum(NOT_A_DEVICE in text for text in lines) == 1
 
 
+def test_without_pages_the_tables_are_the_same(answered, rhythms, tmp_path):
+    output, _ = answered
+    assert predict.main([str(EXAMPLES), f"--model={rhythms}", f"--output={tmp_path}", "--no_pages"]) == 0
+    tables = {path.name for path in output.iterdir() if path.suffix in (".json", ".csv")}
+    assert {path.name for path in tmp_path.iterdir()} == tables and len(tables) == 6
+    assert all((tmp_path / name).read_bytes() == (output / name).read_bytes() for name in tables)
+
+
 def test_a_network_that_is_not_there_is_one_line(tmp_path, capsys):
     assert predict.main([str(EXAMPLES), f"--model={tmp_path / 'none'}", f"--output={tmp_path / 'out'}"]) == 1
     printed = capsys.readouterr()
