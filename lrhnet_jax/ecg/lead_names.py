@@ -113,10 +113,11 @@ def _plan(names: tuple[str, ...], wanted: tuple[str, ...], renames: tuple[tuple[
     derivable = DERIVED if {"i", "ii"} <= set(known) else {}
     missing = [lead for lead in wanted if lead.casefold() not in known and lead not in derivable]
     if missing:
-        raise LeadError(
-            f"lacks lead {', '.join(missing)} (it has {_listed(names)}); if one of these is to count as {missing[0]}, "
-            f"say so: lrhnet-jax evaluate --rename_leads={_listed(names[:1]) if names else 'NAME'}={missing[0]}"
+        unnamed = [name for name in names if not canonical_lead(name)]
+        advice = (
+            f"; if one of these is to count as {missing[0]}, say so: --rename_leads={_listed(unnamed[:1])}={missing[0]}"
         )
+        raise LeadError(f"lacks lead {', '.join(missing)} (it has {_listed(names)}){advice if unnamed else ''}")
     notes = [f"{name} read as lead {rename[name]}" for name in names if name in rename]
     columns: list[int] = []
     parts: list[dict[int, float]] = []  # of each wanted lead: column of the file -> weight
