@@ -1,27 +1,41 @@
-# Two commands do everything on a fresh machine: `make demo` and `make test`.
-PYTHON ?= python3
-VENV   ?= .venv
-BIN     = $(VENV)/bin
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Before a commit: `make check`.
 
-.PHONY: demo test lint clean
+# The newest Python that is there and runs; pyenv leaves commands behind that only fail.
+ifndef PYTHON
+PYTHON := $(shell for python in python3.13 python3.12 python3; do \
+	$$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+endif
+VENV ?= .venv
+BIN   = $(VENV)/bin
+# What parity is tested against. Not on other Pythons: its wheels there, with CUDA's libraries, are several GB.
+TORCH ?= $(shell $(PYTHON) -c 'import sys; print("torch==2.13.0" if sys.version_info[:2] == (3, 11) else "")')
+
+.PHONY: demo check test lint clean
 
 # The stamps make a second call skip the installation until pyproject.toml changes.
 $(VENV)/installed: pyproject.toml
+	@test -n '$(PYTHON)' || { echo 'error: no Python of 3.11 or later; name one: make PYTHON=PATH'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet torch==2.13.0  # the PyTorch that parity is tested against
+	$(if $(TORCH),$(BIN)/python -m pip install --quiet $(TORCH),@echo 'without PyTorch: the tests of parity are skipped')
 	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
-	$(BIN)/python -m pip install --quiet --no-deps 'jax2onnx>=0.17.1'  # its other requirements are large, and not needed here
+	$(BIN)/python -m pip install --quiet --no-deps 'jax2onnx>=0.17.1'  # its other requirements are large, and an older orbax
 	touch $@
 
 demo: $(VENV)/installed  ## p-MLKD's graph of three networks on the embedded synthetic data
-	$(BIN)/python -m lrhnet_jax.main --config=configs/pmlkd.py:preset=demo,leads=2 --workdir=runs/demo
+	$(BIN)/lrhnet-jax train --config=pmlkd:preset=demo,leads=2 --workdir=runs/demo
 
-test: $(VENV)/installed-test  ## lint, type check and the whole test suite
+check: $(VENV)/installed-test  ## lint, types, and the tests that are not slow
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+test: $(VENV)/installed-test  ## lint, types, and the whole test suite
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -22,8 +22,7 @@ autocast where ours computes in bfloat16. A ratio is our samples/s over theirs, 
 The roofline: operations are two a multiplication, three forward passes a trained and one a teaching network; bytes are
 what XLA's cost analysis counts in the compiled step. Their times at the measured ceilings (a large matrix product in
 the same dtype, a pass over a large array) bound a step from below; "share" is the longer one over the measured time.
-XLA counts bytes of buffers, also where caches serve them, and sees nothing inside a vendor's library: a share is a
-guide.
+XLA counts bytes of buffers, also where caches serve them, and nothing inside a vendor's library: a share is a guide.
 
 The paper's job is p-MLKD: two SE-ResNets and the student, 90 epochs of 35,000 records each, extrapolated from the
 samples/s of training; scoring, loading and compiling are not in it. The paper gives 1 h 40 min for the student, on a
@@ -31,7 +30,6 @@ P100.
 """
 
 import argparse
-import concurrent.futures
 import contextlib
 import importlib.util
 import os
@@ -40,12 +38,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 import jax
 
-from benchmarks import cases, ceilings, environment, measure, torch_worker
+from benchmarks import cases, ceilings, measure, torch_worker
+from lrhnet_jax.runtime import environment, host
 from lrhnet_jax.runtime.devices import one_device
 
 BATCHES = (64, 256, 1024, 4096)
@@ -101,8 +100,7 @@ class Program(NamedTuple):
 
 def lower(plan: Plan, submit: Callable[[str, Any], Future[Any]], options: argparse.Namespace) -> Program:
     """Traces a row's program, and has it compiled; an error is that of the program."""
-    case, parallel = cases.CASES[plan.network], one_device()
-    dispatch = cases.per_dispatch(options.steps)
+    case, parallel, dispatch = cases.CASES[plan.network], one_device(), cases.per_dispatch(options.steps)
     try:
         lowered, state, inputs = cases.lower_steps(case, parallel, plan.batch, options.window, plan.dtype, dispatch)
     except RuntimeError as error:  # for one, of a device without enough memory
@@ -119,22 +117,22 @@ def prepare(
     options: argparse.Namespace,
 ) -> list[Program]:
     """Returns our programs, all compiled, when PyTorch's children are ready too."""
-    cores = 1 if jax.default_backend() == "cpu" else len(os.sched_getaffinity(0))
+    cores = 1 if jax.default_backend() == "cpu" else host.cores()
     with ThreadPoolExecutor(max(1, len(workers))) as waiting, ThreadPoolExecutor(cores) as pool:
 
-        def wait(task: torch_worker.Task, worker: torch_worker.Worker) -> None:
+        def await_ready(task: torch_worker.Task, worker: torch_worker.Worker) -> None:
             say(f"PyTorch's {task}: {worker.ready() or 'ready'}")
 
         def compiled(name: str, lowered: Any) -> Any:
             try:
                 program = lowered.compile()
             except RuntimeError:  # perhaps for want of memory, which the children need less of when they are ready
-                concurrent.futures.wait(children)
+                wait(children)
                 program = lowered.compile()
             say(f"{name}: compiled")
             return program
 
-        children = [waiting.submit(wait, task, worker) for task, worker in workers.items()]
+        children = [waiting.submit(await_ready, task, worker) for task, worker in workers.items()]
         programs = [lower(plan, lambda *given: pool.submit(compiled, *given), options) for plan in plans]
         say("all programs are lowered")
     return programs
@@ -203,27 +201,23 @@ def table(result: dict[str, Any]) -> str:
             notes.append(f"{' '.join(map(str, head))}: {row['error']}")
             rows.append((*head, None, None, None, None, None, "-", None))
             continue
-        others = [
-            (row[loop] or {}).get(key) for loop in ("reference", "best") for key in ("samples_per_second", "ratio")
-        ]
+        loops = [row[loop] or {} for loop in ("reference", "best")]
+        others = [loop.get(key) for loop in loops for key in ("samples_per_second", "ratio")]
         notes += [f"{' '.join(map(str, head))}: no {loop}: {why}" for loop, why in row["left_out"].items()]
         limit = row["roofline"]
         rows.append((*head, row["samples_per_second"], *others, limit["bound"], 100 * limit["share"]))
     limits = result["ceilings"]
     parts = [
-        f"{result['device']} ({result['processor']}, {result['cores']} cores, load {result['load']:.1f}), window "
-        f"{result['window']}; matrix product "
+        f"{measure.machine(result)}, window {result['window']}; matrix product "
         + ", ".join(f"{value / 1e12:.3g} TFLOP/s in {dtype}" for dtype, value in limits["matmul"].items())
         + f"; memory {limits['bandwidth'] / 1e9:.3g} GB/s",
         measure.table(rows),
     ]
     if result["jobs"]:
-        job: list[Sequence[Any]] = [("the paper's job, minutes", "batch", "teachers", "student", "all")]
-        job += [
-            (row["dtype"], row["batch"], row["teachers_minutes"], row["student_minutes"], row["minutes"])
-            for row in result["jobs"]
-        ]
-        parts.append(measure.table(job) + f"\nthe paper, on a P100: {PAPER_STUDENT_MINUTES} minutes for the student")
+        titles = ("the paper's job, minutes", "batch", "teachers", "student", "all")
+        fields = ("dtype", "batch", "teachers_minutes", "student_minutes", "minutes")
+        job = measure.table([titles, *([row[field] for field in fields] for row in result["jobs"])])
+        parts.append(job + f"\nthe paper, on a P100: {PAPER_STUDENT_MINUTES} minutes for the student")
     return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
 
 
@@ -234,23 +228,16 @@ def _rows(text: str) -> list[tuple[str, int]]:
         if name not in cases.CASES:
             raise argparse.ArgumentTypeError(f"unknown network {name!r}; choose of {', '.join(cases.CASES)}")
         if not batch.isdecimal() or int(batch) < 1:
-            raise argparse.ArgumentTypeError(f"{pair!r} is no network:batch, such as lrhnet:64")
+            raise argparse.ArgumentTypeError(f"{pair!r} is not NETWORK:BATCH, such as lrhnet:64")
         found.append((name, int(batch)))
     return found
-
-
-def _dtypes(text: str) -> list[str]:
-    chosen = text.split(",")
-    if unknown := [dtype for dtype in chosen if dtype not in DTYPES]:
-        raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}; choose of {', '.join(DTYPES)}")
-    return chosen
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = measure.parser(__doc__)
     parser.set_defaults(repeats=5)
     parser.add_argument("--rows", type=_rows, help="network:batch, with commas between")
-    parser.add_argument("--dtypes", type=_dtypes, default=",".join(DTYPES))
+    parser.add_argument("--dtypes", type=measure.several(DTYPES), default=",".join(DTYPES))
     parser.add_argument("--window", type=int, default=4096)
     parser.add_argument("--steps", type=int, default=20, help="of a turn")
     parser.add_argument("--workers", type=int, default=4, help="of the reference loop's DataLoader")
@@ -272,14 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _arguments(arguments)
     if not options.no_torch and importlib.util.find_spec("torch") and not MEMORY & os.environ.keys():
         os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # PyTorch needs some of the memory
-    result: dict[str, Any] = {
-        "benchmark": "accelerator",
-        **environment.describe(),
-        "window": options.window,
-        "steps": options.steps,
-    }
     device, left_out = (None, "not asked for") if options.no_torch else torch_worker.device(jax.default_backend())
-    result |= {"torch_device": device, "torch_left_out": left_out}
+    result: dict[str, Any] = {"benchmark": "accelerator", **environment.describe("torch"), "window": options.window}
+    result |= {"steps": options.steps, "torch_device": device, "torch_left_out": left_out}
     plans = [make_plan(name, dtype, batch, device, options) for name, batch in options.rows for dtype in options.dtypes]
     last = {task: plan for plan in plans for task in plan.theirs.values()}
     with tempfile.TemporaryDirectory(prefix="lrhnet-accelerator-") as scratch, contextlib.ExitStack() as stack:

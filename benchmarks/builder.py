@@ -22,12 +22,13 @@ import tensorflow_datasets as tfds
 import wfdb
 from tensorflow_datasets.core import example_serializer
 
-from benchmarks import environment, measure
+from benchmarks import measure
 from data_builders import shards, synthetic
 from data_builders.entries import BuildEntry
 from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.ecg.leads import LEADS, SAMPLE_RATE
 from lrhnet_jax.ecg.wfdb import find_headers, read_header
+from lrhnet_jax.runtime import environment
 from lrhnet_jax.tasks import physionet2020
 
 # Of the builder's stages, the functions that do the work.
@@ -97,7 +98,7 @@ def profile(entries: Sequence[BuildEntry], folder: pathlib.Path) -> dict[str, fl
 
 def run(raw_dir: pathlib.Path, options: Any) -> dict[str, Any]:
     """Returns records/s of both ways, in turns, and the stages' shares."""
-    described = environment.describe()
+    described = environment.describe("wfdb")
     entries = find(raw_dir, options.records)
     with tempfile.TemporaryDirectory(prefix="lrhnet-built-") as scratch:
         folder = pathlib.Path(scratch)

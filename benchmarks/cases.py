@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks import recipe
 from lrhnet_jax import models
-from lrhnet_jax.data.batch import Inputs, LeadNetwork
+from lrhnet_jax.data.batch import Inputs, LeadNetwork, StepNumbers
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import Store, make_store
 from lrhnet_jax.ecg.leads import LEADS
@@ -81,7 +81,7 @@ def _steps(case: Case, parallel: Parallel, batch: int, window: int, dtype: str, 
 
     in_step = () if case.precomputed else case.teachers
     optimizer = optim.make(recipe.OPTIMIZER, steps_per_epoch=1)
-    distillation = steps.Distillation(weights=(1 / len(case.teachers),) * len(case.teachers) if case.teachers else ())
+    numbers = StepNumbers(weights=(1 / len(case.teachers),) * len(case.teachers) if case.teachers else ())
     store, fixed = noise(batch, window), int(case.precomputed)
     inputs = parallel.replicate(
         Inputs(
@@ -90,23 +90,20 @@ def _steps(case: Case, parallel: Parallel, batch: int, window: int, dtype: str, 
             shifts=jnp.zeros((batch, fixed), jnp.int32),
             teacher_logits=jnp.zeros((batch, fixed, len(case.teachers) * fixed, store.labels.shape[1])),
             teachers=tuple(initial(*teacher, window, seed) for seed, teacher in enumerate(in_step, 1)),
-            numbers=distillation.numbers(jax.random.key(7)),
+            numbers=numbers.traced(jax.random.key(7)),
         )
     )
     order = parallel.replicate(jnp.arange(batch, dtype=jnp.int32))
     state = parallel.replicate_state(create_state(initial(case.model, case.leads, window, 0), optimizer, steps.METRICS))
-    function = steps.make_steps(
+    spec = steps.StepSpec(
+        lead_network(case.model, case.leads),
+        optimizer,
         batch,
         window,
-        dispatch,
-        lead_network(case.model, case.leads),
         tuple(lead_network(*teacher) for teacher in in_step),
-        optimizer,
-        distillation,
-        parallel.shard_draw,
-        parallel.axis_name,
+        parallel=parallel,
     )
-    return function, state, (inputs, order)
+    return steps.make_steps(spec, dispatch), state, (inputs, order)
 
 
 def lower_steps(case: Case, parallel: Parallel, batch: int, window: int, dtype: str, dispatch: int) -> Prepared:

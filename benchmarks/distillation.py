@@ -16,23 +16,23 @@ from typing import Any
 
 from lrhnet_jax.errors import ConfigError, UserError
 from lrhnet_jax.experiment import provenance
-from lrhnet_jax.report import page, recipes, score_tables
+from lrhnet_jax.report import page, recipes, score_tables, seed_groups
+from lrhnet_jax.report.schema import Results
 from lrhnet_jax.runtime.files import read_json, write_json, write_text
-from lrhnet_jax.scoring import seed_groups
 from lrhnet_jax.scoring.score import headline
 
 
-def merge(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def merge(runs: Mapping[str, Results]) -> Results:
     """Returns results of one graph that were made fold by fold as those of one run.
 
     Args:
-      runs: name, for messages -> what experiment.run writes to results.json.
+      runs: name, for messages -> its results.json.
 
     Raises:
       ConfigError: if they differ in more than the fold, or have a fold in common.
     """
     (first, results), *others = runs.items()
-    merged = {**results, "folds": dict(results["folds"])}
+    merged: Results = {**results, "folds": dict(results["folds"])}
     for name, other in others:
         changed = provenance.differences(_what(results), _what(other))
         twice = sorted(set(merged["folds"]) & set(other["folds"]))
@@ -44,7 +44,7 @@ def merge(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def _what(results: Mapping[str, Any]) -> dict[str, Any]:
+def _what(results: Results) -> dict[str, Any]:
     """Returns what runs of one graph have in common, whatever their fold; a loaded teacher is the fold's."""
     config = copy.deepcopy({k: v for k, v in results["config"].items() if k not in {"fold", *provenance.FREE_FIELDS}})
     for network in config.get("networks", {}).values():
@@ -52,7 +52,7 @@ def _what(results: Mapping[str, Any]) -> dict[str, Any]:
     return {"config": config, "dataset": {field: results["dataset"][field] for field in ("name", "records")}}
 
 
-def collect(results: Mapping[str, Any]) -> dict[str, Any]:
+def collect(results: Results) -> dict[str, Any]:
     """Returns the runs of every recipe: means and gains over all seeds and folds, and each run's scores."""
     decision = results["config"]["evaluation"]["decision"]
     folds = {

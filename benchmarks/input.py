@@ -16,7 +16,6 @@ Streaming shares the processors with the step where both run on them: on a CPU i
 """
 
 import functools
-import json
 import multiprocessing
 import os
 import pathlib
@@ -30,16 +29,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import environment, measure, recipe
+from benchmarks import measure, recipe, windows
 from data_builders import build, shards
 from lrhnet_jax import models
 from lrhnet_jax.data import dataset, stream, tfds_reader
-from lrhnet_jax.data.batch import Inputs, LeadNetwork, draw_epoch, epoch_order
+from lrhnet_jax.data.batch import Inputs, LeadNetwork, StepNumbers, draw_epoch, epoch_order, plain_inputs
 from lrhnet_jax.data.dataset import Dataset
-from lrhnet_jax.data.store import Store, cut_windows, make_store, random_shifts
+from lrhnet_jax.data.store import make_store
 from lrhnet_jax.ecg.leads import parse_leads
+from lrhnet_jax.runtime import environment
 from lrhnet_jax.runtime.devices import make_parallel
-from lrhnet_jax.tasks import physionet2020
+from lrhnet_jax.runtime.files import read_json, write_json
 from lrhnet_jax.training import optim, steps
 from lrhnet_jax.training.state import create_state, init_variables
 
@@ -51,7 +51,7 @@ def make_set(folder: pathlib.Path, records: int) -> pathlib.Path:
     """Returns a built synthetic set of at least `records` records, of links to one shard of generated ones."""
     path = build.build_synthetic(folder, min(records, shards.RECORDS_PER_SHARD))
     description = path / "dataset_info.json"
-    info = json.loads(description.read_text())
+    info = read_json(description)
     split = info["splits"][0]
     size, length = int(split["numBytes"]), int(split["shardLengths"][0])
     count = -(-records // length)
@@ -63,7 +63,7 @@ def make_set(folder: pathlib.Path, records: int) -> pathlib.Path:
     for link in path.glob("*.link"):
         link.rename(link.with_suffix(""))
     split |= {"numBytes": str(size * count), "shardLengths": [str(length)] * count}
-    description.write_text(json.dumps(info))
+    write_json(description, info)
     return path
 
 
@@ -95,56 +95,6 @@ def measure_load(path: pathlib.Path, window: int) -> dict[str, Any]:
     }
 
 
-def window_tasks(
-    records: Dataset, batch: int, window: int, columns: tuple[int, ...], count: int
-) -> dict[str, measure.Task]:
-    """Returns tasks that make `count` batches of random windows: resident and streamed."""
-    resident, streamed = (make_store(records, window, resident=flag) for flag in (True, False))
-    rng = np.random.default_rng(0)
-    n = len(records)
-
-    @jax.jit
-    def cut(store: Store, key: jax.Array) -> jax.Array:
-        index_key, shift_key = jax.random.split(key)
-        index = jax.random.randint(index_key, (batch,), 0, n)
-        shift = random_shifts(shift_key, store.lengths[index], window, 1)[:, 0]
-        signal = cut_windows(store, index, shift, window)
-        return signal[..., np.array(columns)].astype(jnp.float32)
-
-    def from_device() -> None:
-        for key in jax.random.split(jax.random.key(int(rng.integers(2**31))), count):
-            cut(resident, key).block_until_ready()
-
-    def from_host() -> None:
-        assert streamed.host is not None
-        for _ in range(count):
-            index = rng.integers(0, n, batch)
-            slack = records.lengths[index] - window
-            shift = np.sign(slack) * rng.integers(0, np.abs(slack) + 1)
-            signal = jax.device_put(streamed.host.cut(index, shift, window, columns))
-            signal.astype(jnp.float32).block_until_ready()
-
-    return {"resident": from_device, "streamed": from_host}
-
-
-def torch_task(records: Dataset, file: pathlib.Path, batch: int, window: int, count: int, workers: int) -> measure.Task:
-    """Returns the same of a PyTorch DataLoader, over the same samples in `file`, all leads."""
-    from benchmarks import torch_windows
-
-    source = torch_windows.Windows(
-        file,
-        records.offsets,
-        records.lengths,
-        records.labels,
-        records.demographics,
-        records.signals.shape[1],
-        window,
-        batch * count,
-    )
-    loader = torch_windows.loader(source, batch, workers)
-    return lambda: [None for _ in loader]
-
-
 def measure_windows(
     records: Dataset,
     file: pathlib.Path,
@@ -156,8 +106,8 @@ def measure_windows(
 ) -> dict[str, Any]:
     """Returns windows/s of each way to make them, in turns."""
     count = max(4, -(-WINDOWS_PER_TURN // batch))
-    tasks = window_tasks(records, batch, window, columns, count)
-    tasks["torch"] = torch_task(records, file, batch, window, count, workers)
+    tasks = windows.tasks(records, batch, window, columns, count)
+    tasks["torch"] = windows.torch_task(records, file, batch, window, count, workers)
     timings = measure.interleave(tasks, repeats, warmup=1)
     result: dict[str, Any] = {"batch": batch}
     for name, timing in timings.items():
@@ -172,7 +122,6 @@ def step_tasks(records: Dataset, name: str, leads: tuple[str, ...], batch: int, 
     columns, parallel = records.columns(leads), make_parallel("jit", 1)
     lead_network = LeadNetwork(models.create(name, leads), columns)
     optimizer, key, order_key = optim.make(recipe.OPTIMIZER, 1), jax.random.key(1), jax.random.key(2)
-    distillation = steps.Distillation()
     variables = init_variables(lead_network.model, jax.random.key(0), len(leads), window)
     per_epoch = len(records) // batch
     order = parallel.replicate(epoch_order(order_key, jnp.int32(0), len(records)))
@@ -180,16 +129,10 @@ def step_tasks(records: Dataset, name: str, leads: tuple[str, ...], batch: int, 
 
     def inputs_of(resident: bool) -> Inputs:
         store = make_store(records, window, resident=resident)
-        return Inputs(
-            store=store,
-            records=jnp.arange(len(records), dtype=jnp.int32),
-            shifts=jnp.zeros((len(records), 0), jnp.int32),
-            teacher_logits=jnp.zeros((len(records), 0, 0, len(physionet2020.CLASSES))),
-            numbers=distillation.numbers(key),
-        )
+        return plain_inputs(store, np.arange(len(records))).replace(numbers=StepNumbers().traced(key))
 
     def task(inputs: Inputs, lead_network: LeadNetwork, next_signals: Callable[[], Any]) -> measure.Task:
-        function = steps.make_steps(batch, window, stride, lead_network, (), optimizer, distillation)
+        function = steps.make_steps(steps.StepSpec(lead_network, optimizer, batch, window), stride)
         state = parallel.replicate_state(create_state(variables, optimizer, steps.METRICS))
         placed = parallel.replicate(inputs)
         compiled = parallel.compile(function, state, placed, len(records), next_signals())
@@ -260,16 +203,16 @@ def table(result: dict[str, Any]) -> str:
         for way in ("given", "resident", "streamed")
     ]
     head = (
-        f"{result['device']} ({result['processor']}, {result['cores']} cores, load {result['load_before']:.1f}); "
+        f"{measure.machine(result | {'load': result['load_before']})}; "
         f"{load['records']:,} records{' (synthetic)' if result['synthetic'] else ''}, {load['signal_bytes'] / 1e9:.2f} "
         f"GB; {step['model']}, {step['leads']} leads, batch {step['batch']}, window {result['window']}"
     )
     return "\n\n".join([head, *map(measure.table, (rows, cuts, shares))])
 
 
-def run(path: pathlib.Path, options: Any, batches: list[int]) -> dict[str, Any]:
+def run(path: pathlib.Path, options: Any) -> dict[str, Any]:
     """Returns all measurements on the set built at `path`."""
-    described = environment.describe()
+    described = environment.describe("torch")
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         load = pool.apply(measure_load, (path, options.window))
     records = dataset.load(path, memory_map=True)
@@ -288,9 +231,9 @@ def run(path: pathlib.Path, options: Any, batches: list[int]) -> dict[str, Any]:
             measure_windows(
                 records, file, batch, options.window, records.columns(leads), options.workers, options.repeats
             )
-            for batch in batches
+            for batch in options.batches
         ],
-        "step": measure_steps(records, options.model, leads, batches[0], options.window, options.repeats),
+        "step": measure_steps(records, options.model, leads, options.batches[0], options.window, options.repeats),
     }
 
 
@@ -301,16 +244,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=pathlib.Path, help="folder of a built set, instead of a synthetic one")
     parser.add_argument("--model", default="lrhnet")
     parser.add_argument("--leads", default="12", help="as in a config string")
-    parser.add_argument("--batches", default="64,256,1024,4096", help="the first one's step is measured, too")
+    parser.add_argument(
+        "--batches", type=measure.numbers, default="64,256,1024,4096", help="the first one's step is measured, too"
+    )
     parser.add_argument("--window", type=int, default=4096)
     parser.add_argument("--workers", type=int, default=2, help="of the DataLoader")
     options = parser.parse_args(arguments)
-    batches = [int(batch) for batch in options.batches.split(",")]
     if options.smoke:
-        options.records, options.window, options.repeats, batches = 40, 256, 2, [4]
+        options.records, options.window, options.repeats, options.batches = 40, 256, 2, [4]
     with tempfile.TemporaryDirectory(prefix="lrhnet-input-") as scratch:
         path = options.data or make_set(pathlib.Path(scratch), options.records)
-        result = run(path, options, batches)
+        result = run(path, options)
     measure.write(result, options.output)
     print(table(result))
 

@@ -21,7 +21,6 @@ run in this process, in turns, with all cores; logits are fetched every time. A 
 form is faster. Batch 1 has ten times as many turns. Measure on an idle machine: see benchmarks.step.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,13 +31,14 @@ import numpy as np
 import torch
 from torch.fx.experimental import optimization
 
-from benchmarks import environment, measure
+from benchmarks import measure
 from benchmarks.measure import Task
 from benchmarks.step import TORCH_MODELS, make_batch
 from lrhnet_jax import export, models
 from lrhnet_jax.deploy import exported, fold_batchnorm
 from lrhnet_jax.errors import UserError
 from lrhnet_jax.models import layers, torch_weights
+from lrhnet_jax.runtime import environment, host
 from lrhnet_jax.tasks import physionet2020
 
 TURNS_OF_ONE = 10  # times as many at batch 1
@@ -175,49 +175,42 @@ def table(result: dict[str, Any]) -> str:
     reasons = {
         f"{row['model']}: no {form}: {why}" for row in result["networks"] for form, why in row["left_out"].items()
     }
-    head = (
-        f"{result['device']} ({result['processor']}, {result['cores']} cores, load {result['load']:.1f}), window "
-        f"{result['window']}, float32"
-    )
+    head = f"{measure.machine(result)}, window {result['window']}, float32"
     return "\n".join([head, measure.table(rows), *sorted(reasons)])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = measure.parser(__doc__)
-    parser.add_argument("--models", default="lrhnet,seresnet,cnn1d")
-    parser.add_argument("--leads", default="12,2")
-    parser.add_argument("--batches", default="1,64")
+    parser.add_argument("--models", type=measure.several(TORCH_MODELS), default="lrhnet,seresnet,cnn1d")
+    parser.add_argument("--leads", type=measure.numbers, default="12,2")
+    parser.add_argument("--batches", type=measure.numbers, default="1,64")
     parser.add_argument("--window", type=int, default=4096)
     parser.add_argument(
         "--eager_only", action="store_true", help="without torch.compile, which takes a minute a network"
     )
     options = parser.parse_args(arguments)
-    names = options.models.split(",")
-    if unknown := sorted(set(names) - set(TORCH_MODELS)):
-        parser.error(f"unknown model {', '.join(unknown)}; choose of {', '.join(TORCH_MODELS)}")
-    batches = [int(batch) for batch in options.batches.split(",")]
     if options.smoke:
-        options.window, options.repeats, options.eager_only, batches = 2304, 1, True, batches[:1]
+        options.window, options.repeats, options.eager_only, options.batches = 2304, 1, True, options.batches[:1]
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(host.cores())
     result = {
         "benchmark": "latency",
-        **environment.describe(),
+        **environment.describe("torch"),
         "torch_threads": torch.get_num_threads(),
         "window": options.window,
         "classes": len(physionet2020.CLASSES),
         "networks": [
             compare(
                 name,
-                int(leads),
+                leads,
                 batch,
                 options.window,
                 options.repeats * (TURNS_OF_ONE if batch == 1 else 1),
                 not options.eager_only,
             )
-            for name in names
-            for leads in options.leads.split(",")
-            for batch in batches
+            for name in options.models
+            for leads in options.leads
+            for batch in options.batches
         ],
     }
     measure.write(result, options.output)

@@ -1,14 +1,15 @@
 """What the benchmarks share: tasks that take turns, medians and ratios, the JSON file, the table, the flags."""
 
 import argparse
-import json
 import pathlib
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from lrhnet_jax.report import formats
 
 REST = 0.02  # seconds between measurements: PyTorch's threads spin for a while after their work
 
@@ -70,34 +71,40 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return flags
 
 
+def several(valid: Iterable[str]) -> Callable[[str], list[str]]:
+    """Returns the type of a flag that takes some of the valid names, with commas between."""
+    names = list(valid)
+
+    def parse(text: str) -> list[str]:
+        chosen = text.split(",")
+        if unknown := [name for name in chosen if name not in names]:
+            raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}; choose of {', '.join(names)}")
+        return chosen
+
+    return parse
+
+
+def numbers(text: str) -> list[int]:
+    """The type of a flag that takes positive whole numbers, with commas between."""
+    chosen = text.split(",")
+    if not all(number.isdecimal() and int(number) for number in chosen):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of positive whole numbers, such as 1,64")
+    return [int(number) for number in chosen]
+
+
+def machine(result: Mapping[str, Any]) -> str:
+    """Returns what a result of `environment.describe` and more was measured on, for the head of its table."""
+    return f"{result['device']} ({result['processor']}, {result['cores']} cores, load {result['load']:.1f})"
+
+
 def write(result: Mapping[str, Any], output: pathlib.Path | None) -> None:
     """Writes a result as JSON, where an output file was asked for. A run that is killed leaves a whole file."""
+    from lrhnet_jax.runtime.files import write_json  # late: it brings JAX, which PyTorch's processes do without
+
     if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        partial = output.with_name(f"{output.name}.partial")
-        partial.write_text(json.dumps(result, indent=1) + "\n")
-        partial.replace(output)
+        write_json(output, result)
 
 
 def table(rows: Sequence[Sequence[Any]]) -> str:
     """Returns rows for the terminal, in columns; the first row heads them, text is flush left and numbers right."""
-    texts = [[_text(value) for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    left = [all(isinstance(value, str) for value in column) for column in zip(*rows[1:], strict=True)]
-    left = left or [True] * len(widths)
-    lines = (
-        "  ".join(
-            text.ljust(width) if flush else text.rjust(width)
-            for text, width, flush in zip(row, widths, left, strict=True)
-        )
-        for row in texts
-    )
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return "\n".join(formats.columns(rows, rule=False))

@@ -15,6 +15,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from lrhnet_jax import tasks
+from lrhnet_jax.report import figures
 from lrhnet_jax.report import pruning as report_pruning
 from lrhnet_jax.runtime.files import read_json
 
@@ -113,6 +114,8 @@ def pruning(results: pathlib.Path) -> Figure | None:
         tests.set_ylim(-0.6, len(one["networks"]) - 0.4)
         tests.invert_yaxis()
         tests.set_xlabel(f"test {metric}, 95 % interval")
+    if any(one["synthetic"] for one in found):
+        figures.mark_synthetic(figure)
     return figure
 
 

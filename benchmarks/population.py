@@ -23,21 +23,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import cases, environment, measure, recipe
+from benchmarks import cases, measure, recipe
 from lrhnet_jax import models
 from lrhnet_jax.data import stream
-from lrhnet_jax.data.batch import Inputs, LeadNetwork
+from lrhnet_jax.data.batch import Inputs, LeadNetwork, StepNumbers
 from lrhnet_jax.data.store import random_shifts
+from lrhnet_jax.runtime import environment
 from lrhnet_jax.runtime.devices import Parallel, make_parallel
 from lrhnet_jax.training import many_networks, optim, steps
-from lrhnet_jax.training.job import Dispatcher, Job, first_state
 from lrhnet_jax.training.one_network import OneNetwork
+from lrhnet_jax.training.run import Dispatcher, Run, first_state
 from lrhnet_jax.training.state import init_variables
 
 KINDS = ("in turn", "at once")
 
 
-def make_jobs(options: Any, parallel: Parallel) -> list[Job]:
+def make_runs(options: Any, parallel: Parallel) -> list[Run]:
     """Returns students that share data, teachers' logits and compiled steps."""
     count = options.batch * options.steps
     store = parallel.replicate(cases.noise(options.batch, options.window))
@@ -53,46 +54,42 @@ def make_jobs(options: Any, parallel: Parallel) -> list[Job]:
     lead_network = LeadNetwork(
         models.create(options.model, options.leads, dtype=options.dtype), tuple(range(options.leads))
     )
-    job = Job(
+    run = Run(
+        spec=steps.StepSpec(
+            lead_network, optim.make(fields, options.steps), options.batch, options.window, parallel=parallel
+        ),
         name="student",
-        lead_network=lead_network,
         variables={},
-        teachers=(),
         inputs=inputs,
-        optimizer=optim.make(fields, options.steps),
-        schedule=optim.schedule(fields, options.steps),
-        distillation=steps.Distillation((0.6, 0.4)),
-        epochs=1,
-        batch_size=options.batch,
-        window=options.window,
+        numbers=StepNumbers((0.6, 0.4), rate=1e-3),
         key=jax.random.key(3),
+        epochs=1,
+        schedule=optim.schedule(fields, options.steps),
         score=None,
         score_name="",
         folder=pathlib.Path(),  # nothing is saved
-        parallel=parallel,
         compiled_steps={},
-        rate=1e-3,
     )
-    keys = [jax.random.fold_in(job.key, i) for i in range(options.networks)]
+    keys = [jax.random.fold_in(run.key, i) for i in range(options.networks)]
     shape = (options.leads, options.window)
     return [
-        dataclasses.replace(job, key=key, variables=init_variables(lead_network.model, key, *shape)) for key in keys
+        dataclasses.replace(run, key=key, variables=init_variables(lead_network.model, key, *shape)) for key in keys
     ]
 
 
 class Case:
     """Networks that are ready to train, and what their program took to compile and needs of memory (bytes)."""
 
-    def __init__(self, kind: str, jobs: Sequence[Job]):
+    def __init__(self, kind: str, runs: Sequence[Run]):
         compiled_steps: dict[Any, Any] = {}
-        jobs = [dataclasses.replace(job, compiled_steps=compiled_steps) for job in jobs]
-        states = [first_state(job) for job in jobs]
-        self._count = jobs[0].steps_per_epoch
+        runs = [dataclasses.replace(run, compiled_steps=compiled_steps) for run in runs]
+        states = [first_state(run) for run in runs]
+        self._count = runs[0].steps_per_epoch
         self._dispatchers: list[Dispatcher]
         if kind == "at once":
-            self._dispatchers, states = [many_networks.Together(jobs)], [many_networks.stack(states)]
+            self._dispatchers, states = [many_networks.Together(runs)], [many_networks.stack(states)]
         else:
-            self._dispatchers = [OneNetwork(job) for job in jobs]
+            self._dispatchers = [OneNetwork(run) for run in runs]
         self._states: list[Any] = []
         self.compile_seconds = 0.0
         for dispatcher, state in zip(self._dispatchers, states, strict=True):
@@ -116,8 +113,8 @@ class Case:
 def compare(options: Any) -> dict[str, Any]:
     """Returns speed, compile time and memory of both, and how many times faster at once is."""
     parallel = make_parallel("jit", options.devices)
-    jobs = make_jobs(options, parallel)
-    cases = {kind: Case(kind, jobs) for kind in KINDS}
+    runs = make_runs(options, parallel)
+    cases = {kind: Case(kind, runs) for kind in KINDS}
     tasks: dict[str, Callable[[], Any]] = {kind: case.run for kind, case in cases.items()}
     timings = measure.interleave(tasks, options.repeats, warmup=1)
     samples = options.networks * options.batch * options.steps

@@ -15,14 +15,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import environment, measure
+from benchmarks import measure
 from lrhnet_jax import tasks
 from lrhnet_jax.data.batch import LeadNetwork, predict_logits
 from lrhnet_jax.report import formats
 from lrhnet_jax.report.pruning import PAPER_COMPRESSION
+from lrhnet_jax.report.schema import Results
+from lrhnet_jax.runtime import environment
 from lrhnet_jax.runtime.files import read_json, write_text
+from lrhnet_jax.scoring.schema import Difference
 from lrhnet_jax.scoring.score import headline
-from lrhnet_jax.training import checkpoint
+from lrhnet_jax.training import checkpoint, description
 
 DENSE = "dense"
 
@@ -30,7 +33,7 @@ DENSE = "dense"
 def infer(folder: pathlib.Path, batch: int, seed: int = 0) -> measure.Task:
     """Returns a task that runs a trained network on `batch` windows of noise and waits for the answer."""
     meta, variables = checkpoint.load_model(folder)
-    model = checkpoint.create_model(meta)
+    model = description.create_model(meta)
     lead_network = LeadNetwork(model, tuple(range(len(meta["leads"]))))
     rng = np.random.default_rng(seed)
     signal = rng.normal(size=(batch, meta["window"], len(meta["leads"]))).astype(np.float32)
@@ -40,20 +43,25 @@ def infer(folder: pathlib.Path, batch: int, seed: int = 0) -> measure.Task:
     return lambda: np.asarray(run(*placed))
 
 
+def _reverse(difference: Difference) -> Difference:
+    """Returns b minus a for a minus b."""
+    value, low, high = difference["difference"], difference["low"], difference["high"]
+    return {"difference": value and -value, "low": high and -high, "high": low and -low, "p": difference["p"]}
+
+
 def collect(workdir: pathlib.Path, fold: str) -> dict[str, Any]:
     """Returns what a run found on a fold."""
-    results = read_json(workdir / "results.json")
+    results: Results = read_json(workdir / "results.json")
     entry, task = results["folds"][fold], tasks.of(results["dataset"]["name"])
     decision = results["config"]["evaluation"]["decision"]
     metric = task.metrics[0]
-    lost = {}
+    lost: dict[str, Difference] = {}
     for pair in entry["comparisons"]:
         difference = pair["differences"][metric]
         if pair["a"] == DENSE:
             lost[pair["b"]] = difference
         elif pair["b"] == DENSE:
-            flipped = {"difference": difference["difference"], "low": difference["high"], "high": difference["low"]}
-            lost[pair["a"]] = {**difference, **{key: value and -value for key, value in flipped.items()}}
+            lost[pair["a"]] = _reverse(difference)
     rows = {
         name: {
             "epochs": row["epochs"],

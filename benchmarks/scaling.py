@@ -16,9 +16,7 @@ without one of them wait. pmap runs in a single process only.
 
 import argparse
 import itertools
-import json
 import math
-import pathlib
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +24,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from benchmarks import cases, environment
-from lrhnet_jax.runtime import processes
+from benchmarks import cases, measure
+from lrhnet_jax.runtime import environment, processes
 from lrhnet_jax.runtime.devices import PARALLEL_KINDS, Parallel
 
 
@@ -53,7 +51,7 @@ def settings(counts: Sequence[int], batch: int, strong_batch: int) -> dict[str, 
     }
 
 
-def measure(
+def time_runs(
     runs: Mapping[Setting, Callable[[], float] | None], repeats: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[Setting, list[float]]:
     """Returns the seconds of every run in `repeats` turns; None, on a process without such devices: only waits."""
@@ -93,48 +91,39 @@ def rows(
 
 def table(result: Mapping[str, Any]) -> str:
     """Returns the result for the terminal."""
-    lines = [
-        f"{result['device']} in {result['processes']} process(es), window {result['window']}, {result['dtype']}",
-        f"{'network':10s} {'parallel':8s} {'scaling':8s} {'devices':>7s} {'batch':>6s} {'samples/s':>11s} "
-        f"{'efficiency':>10s}",
-    ]
-    for row in result["rows"]:
-        lines.append(
-            f"{row['network']:10s} {row['parallel']:8s} {row['scaling']:8s} {row['devices']:7d} {row['batch']:6d} "
-            f"{row['samples_per_second']:11.1f} {row['efficiency']:10.2f}"
-        )
-    return "\n".join([*lines, *(f"left out: {text}" for text in result["left_out"])])
+    fields = ("network", "parallel", "scaling", "devices", "batch", "samples_per_second", "efficiency")
+    rows = [[row[field] for field in fields] for row in result["rows"]]
+    found = measure.table([[field.replace("_per_second", "/s") for field in fields], *rows])
+    head = f"{result['device']} in {result['processes']} process(es), window {result['window']}, {result['dtype']}"
+    return "\n".join([head, found, *(f"left out: {text}" for text in result["left_out"])])
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=pathlib.Path, help="JSON file to write")
-    parser.add_argument("--networks", default="lrhnet,seresnet,pmlkd", help=f"of {', '.join(cases.CASES)}")
-    parser.add_argument("--parallel", default=",".join(PARALLEL_KINDS))
-    parser.add_argument("--devices", help="numbers of devices, by default 1, 2, 4, ... and all")
+    parser = measure.parser(__doc__)
+    parser.set_defaults(repeats=5)
+    networks, kinds = measure.several(cases.CASES), measure.several(PARALLEL_KINDS)
+    parser.add_argument(
+        "--networks", type=networks, default="lrhnet,seresnet,pmlkd", help=f"of {', '.join(cases.CASES)}"
+    )
+    parser.add_argument("--parallel", type=kinds, default=",".join(PARALLEL_KINDS))
+    parser.add_argument("--devices", type=measure.numbers, help="numbers of devices, by default 1, 2, 4, ... and all")
     parser.add_argument("--batch", type=int, default=64, help="of a device, in weak scaling")
     parser.add_argument("--strong_batch", type=int, default=512, help="of all devices together, in strong scaling")
     parser.add_argument("--window", type=int, default=4096)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--steps", type=int, default=20, help="of a run")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--smoke", action="store_true", help="a small batch, to see that it runs")
     parser.add_argument("--distributed", choices=["auto"])
     parser.add_argument("--coordinator")
     parser.add_argument("--num_processes", type=int)
     parser.add_argument("--process_id", type=int)
     options = parser.parse_args(arguments)
-    for name, valid in (("networks", cases.CASES), ("parallel", PARALLEL_KINDS)):
-        chosen = getattr(options, name).split(",")
-        if unknown := [value for value in chosen if value not in valid]:
-            parser.error(f"--{name}: unknown {', '.join(unknown)}; choose of {', '.join(valid)}")
     if options.smoke:
         options.batch, options.window, options.steps, options.repeats = 2, 256, 2, 2
     processes.join(options.coordinator, options.num_processes, options.process_id, options.distributed == "auto")
     total = jax.device_count()
-    options.counts = [int(n) for n in options.devices.split(",")] if options.devices else device_counts(total)
-    if not all(1 <= count <= total for count in options.counts):
-        parser.error(f"--devices={options.devices}: there are {total}")
+    options.counts = options.devices or device_counts(total)
+    if max(options.counts) > total:
+        parser.error(f"--devices={','.join(map(str, options.counts))}: there are {total}")
     if options.smoke:
         options.strong_batch = options.batch * max(options.counts)  # one program fewer to compile
     return options
@@ -144,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _arguments(arguments)
     planned = settings(options.counts, options.batch, options.strong_batch)
     found, left_out = [], []
-    for network, kind in itertools.product(options.networks.split(","), options.parallel.constrain_batch(",")):
+    for network, kind in itertools.product(options.networks, options.parallel):
         if kind == "pmap" and jax.process_count() > 1:
             left_out.append(f"{network} by pmap, which runs in one process")
             continue
@@ -155,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parallel = Parallel(kind, devices)
             what = (cases.CASES[network], parallel, setting.batch, options.window, options.dtype, options.steps)
             runs[setting] = cases.make_run(*what) if here else None
-        measured = rows(planned, measure(runs, options.repeats), options.steps)
+        measured = rows(planned, time_runs(runs, options.repeats), options.steps)
         found += [{"network": network, "parallel": kind, **row} for row in measured]
     if not processes.is_first():
         return
@@ -168,9 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "rows": found,
         "left_out": left_out,
     }
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=1) + "\n")
+    measure.write(result, options.output)
     print(table(result))
 
 

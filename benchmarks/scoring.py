@@ -6,19 +6,16 @@ Each thing is measured against the plain way of doing it, in turns, on simulated
 Challenge 2020). Medians of the repeats; a ratio above 1 means that this project is faster.
 """
 
-import datetime
-import os
-import platform
 from collections.abc import Callable, Sequence
 from typing import Any
 from unittest import mock
 
 import numpy as np
-import scipy
 from scipy.optimize import differential_evolution
 
 from benchmarks import measure
 from benchmarks.measure import Task
+from lrhnet_jax.runtime import environment
 from lrhnet_jax.scoring import challenge2020, thresholds
 from lrhnet_jax.scoring import score as scoring
 from lrhnet_jax.scoring.score import paired_difference
@@ -188,14 +185,7 @@ def run(records: int, repeats: int, maxiter: int, plain_generations: int, resamp
     labels, probabilities = simulate(records)
     return {
         "benchmark": "scoring",
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": {
-            "cpus": os.cpu_count(),
-            "platform": platform.platform(),
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-        },
+        **environment.describe(),
         "records": records,
         "classes": len(physionet2020.CLASSES),
         "repeats": repeats,

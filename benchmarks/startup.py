@@ -47,7 +47,7 @@ def first_step(clock: Clock, options: Any) -> None:
 
     from lrhnet_jax import models
     from lrhnet_jax.data import dataset
-    from lrhnet_jax.data.batch import Inputs, LeadNetwork, epoch_order
+    from lrhnet_jax.data.batch import LeadNetwork, StepNumbers, epoch_order, plain_inputs
     from lrhnet_jax.data.store import make_store
     from lrhnet_jax.ecg.leads import parse_leads
     from lrhnet_jax.runtime import host
@@ -62,15 +62,9 @@ def first_step(clock: Clock, options: Any) -> None:
     clock.lap("import")
 
     records = dataset.load(options.data)
-    n, key, distillation = len(records), jax.random.key(0), steps.Distillation()
-    inputs = Inputs(
-        store=make_store(records, options.window),
-        records=jnp.arange(n, dtype=jnp.int32),
-        shifts=jnp.zeros((n, 0), jnp.int32),
-        teacher_logits=jnp.zeros((n, 0, 0, len(records.classes))),
-        numbers=distillation.numbers(key),
-    )
-    inputs = jax.block_until_ready(parallel.replicate(inputs))
+    n, key = len(records), jax.random.key(0)
+    inputs = plain_inputs(make_store(records, options.window), jnp.arange(n))
+    inputs = jax.block_until_ready(parallel.replicate(inputs.replace(numbers=StepNumbers().traced(key))))
     clock.lap("data")
 
     leads = parse_leads(options.leads)
@@ -78,7 +72,7 @@ def first_step(clock: Clock, options: Any) -> None:
     optimizer = optim.make(recipe.OPTIMIZER, 1)
     variables = init_variables(lead_network.model, key, len(leads), options.window)
     state = parallel.replicate_state(create_state(variables, optimizer, steps.METRICS))
-    function = steps.make_steps(options.batch, options.window, 1, lead_network, (), optimizer, distillation)
+    function = steps.make_steps(steps.StepSpec(lead_network, optimizer, options.batch, options.window))
     compiled = parallel.compile(function, state, inputs, n)
     order = parallel.replicate(epoch_order(key, jnp.int32(0), n))
     clock.lap("compile")
@@ -141,12 +135,12 @@ def run(options: Any) -> dict[str, Any]:
     """Returns the seconds of every stage of every kind of process, by turn, and their medians."""
     import numpy as np
 
-    from benchmarks import environment
     from data_builders import build
     from lrhnet_jax.data import dataset
     from lrhnet_jax.ecg.leads import parse_leads
+    from lrhnet_jax.runtime import environment
 
-    described = environment.describe()
+    described = environment.describe("torch")
     with tempfile.TemporaryDirectory(prefix="lrhnet-startup-") as scratch:
         folders = {name: pathlib.Path(scratch, name) for name in ("torch", "cache")}
         folders["torch"].mkdir()
@@ -189,9 +183,8 @@ def table(result: dict[str, Any]) -> str:
         stages = (medians.get(stage) for stage in STAGES)
         rows.append((kind, *stages, medians["total"], result["ratios"].get(kind)))
     head = (
-        f"{result['device']} ({result['processor']}, {result['cores']} cores, load {result['load']:.1f}); "
-        f"{result['model']}, leads {result['leads']}, batch {result['batch']}, window {result['window']}, "
-        f"{result['records']:,} synthetic records; medians of {result['repeats']}"
+        f"{measure.machine(result)}; {result['model']}, leads {result['leads']}, batch {result['batch']}, window "
+        f"{result['window']}, {result['records']:,} synthetic records; medians of {result['repeats']}"
     )
     return f"{head}\n\n{measure.table(rows)}"
 

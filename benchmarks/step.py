@@ -4,7 +4,7 @@
         [--window=4096] [--repeats=9] [--keep_freed_memory] [--smoke]
 
 One training step is forward, backward, L2 and Adam; its loss is fetched every time. Both frameworks run in this
-process, in turns, with all cores; PyTorch is eager, as its users run it. Ours infers as `predict.logits` does, in
+process, in turns, with all cores; PyTorch is eager, as its users run it. Ours infers as `predict.Predictor` does, in
 calls of 16 windows on CPUs; PyTorch is given the batch, and half of it twice, and the faster counts. A ratio above 1
 means that this project is faster. GFLOP/s count two operations a multiplication, and three forward passes a training
 step.
@@ -15,7 +15,6 @@ the same ratio in processor time, which others hardly change; set OMP_WAIT_POLIC
 --keep_freed_memory starts as the training program does (`host.keep_freed_memory`); PyTorch then gains by it, too.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,18 +23,18 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from benchmarks import ceilings, environment, measure, recipe, torch_models, torch_training
+from benchmarks import ceilings, measure, recipe, torch_models, torch_training
 from benchmarks.measure import Task, Timing
 from lrhnet_jax import models
-from lrhnet_jax.data.batch import Batch, LeadNetwork, predict_logits
-from lrhnet_jax.runtime import host
+from lrhnet_jax.data.batch import Batch, LeadNetwork, StepNumbers, predict_logits
+from lrhnet_jax.runtime import environment, host
 from lrhnet_jax.scoring import predict as inference
 from lrhnet_jax.tasks import physionet2020
 from lrhnet_jax.training import optim, steps
 from lrhnet_jax.training.state import TrainState, create_state, init_variables
 
 TORCH_MODELS: dict[str, Callable[..., torch.nn.Module]] = {
-    name: torch_models.MODELS[name] for name in ("lrhnet", "seresnet", "cnn1d")
+    name: torch_models.MODELS[name] for name in ("lrhnet", "lrhnet_wide", "seresnet", "cnn1d")
 }
 
 
@@ -54,6 +53,7 @@ def jax_tasks(name: str, leads: int, batch: int, window: int) -> tuple[Task, Tas
     lead_network = LeadNetwork(models.create(name, leads), tuple(range(leads)))
     variables = init_variables(lead_network.model, jax.random.key(0), leads, window)
     optimizer = optim.make(recipe.OPTIMIZER, steps_per_epoch=1)
+    spec = steps.StepSpec(lead_network, optimizer, batch, window)
     current = create_state(variables, optimizer, steps.METRICS)
     inputs = Batch(signal, demographics, labels, jnp.zeros((0, *labels.shape)))
     key = jax.random.key(1)
@@ -65,14 +65,7 @@ def jax_tasks(name: str, leads: int, batch: int, window: int) -> tuple[Task, Tas
     def step(current: TrainState, inputs: Batch) -> TrainState:
         dropout_key = jax.random.fold_in(key, current.step)
         current = current.replace(totals={name: jnp.float32(0) for name in steps.METRICS})
-        return steps.train_step(
-            current,
-            inputs,
-            dropout_key,
-            lead_network=lead_network,
-            optimizer=optimizer,
-            distillation=steps.Distillation(),
-        )
+        return steps.train_step(current, inputs, dropout_key, StepNumbers(), spec)
 
     compiled = jax.jit(step, donate_argnums=0)
 
@@ -145,50 +138,45 @@ def compare_network(name: str, leads: int, batch: int, window: int, repeats: int
 
 def table(result: dict[str, Any]) -> str:
     """Returns the result for the terminal."""
-    lines = [
-        f"{result['device']} ({result['processor']}, {result['cores']} cores, load {result['load']:.1f}), batch "
-        f"{result['batch']}, window {result['window']}; matrix product {result['matmul_gflops']:.0f} GFLOP/s",
-        f"{'network':12s} {'leads':>5s} {'task':10s} {'samples/s':>10s} {'PyTorch':>10s} {'ratio':>6s} {'CPU':>6s} "
-        f"{'GFLOP/s':>8s}",
-    ]
+    head = (
+        f"{measure.machine(result)}, batch {result['batch']}, window {result['window']}; matrix product "
+        f"{result['matmul_gflops']:.0f} GFLOP/s"
+    )
+    rows: list[Sequence[Any]] = [("network", "leads", "task", "samples/s", "PyTorch", "ratio", "CPU", "GFLOP/s")]
     for row in result["networks"]:
         for task in ("train", "inference"):
             timing = row[task]
-            lines.append(
-                f"{row['model']:12s} {row['leads']:5d} {task:10s} {timing['jax']['samples_per_second']:10.1f} "
-                f"{timing['torch']['samples_per_second']:10.1f} {timing['ratio']:6.2f} "
-                f"{timing['cpu_ratio']:6.2f} {timing['jax']['gflops']:8.1f}"
-            )
-    return "\n".join(lines)
+            speeds = (timing[framework]["samples_per_second"] for framework in ("jax", "torch"))
+            ratios = timing["ratio"], timing["cpu_ratio"]
+            rows.append((row["model"], row["leads"], task, *speeds, *ratios, timing["jax"]["gflops"]))
+    return f"{head}\n{measure.table(rows)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = measure.parser(__doc__)
-    parser.add_argument("--models", default="lrhnet,seresnet", help=f"of {', '.join(TORCH_MODELS)}")
-    parser.add_argument("--leads", default="12,2")
+    several = measure.several(TORCH_MODELS)
+    parser.add_argument("--models", type=several, default="lrhnet,seresnet", help=f"of {', '.join(TORCH_MODELS)}")
+    parser.add_argument("--leads", type=measure.numbers, default="12,2")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--window", type=int, default=4096)
     parser.add_argument("--keep_freed_memory", action="store_true")
     options = parser.parse_args(arguments)
-    names = options.models.split(",")
-    if unknown := sorted(set(names) - set(TORCH_MODELS)):
-        parser.error(f"unknown model {', '.join(unknown)}; choose of {', '.join(TORCH_MODELS)}")
     if options.smoke:
         options.batch, options.window, options.repeats = 2, 256, 2
 
     kept = options.keep_freed_memory and host.keep_freed_memory()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(host.cores())
     result = {
-        **environment.describe(),
+        **environment.describe("torch"),
         "torch_threads": torch.get_num_threads(),
         "keeps_freed_memory": kept,
         "batch": options.batch,
         "window": options.window,
         "matmul_gflops": ceilings.matmul(256 if options.smoke else 2048, options.repeats) / 1e9,
         "networks": [
-            compare_network(name, int(leads), options.batch, options.window, options.repeats)
-            for name in names
-            for leads in options.leads.split(",")
+            compare_network(name, leads, options.batch, options.window, options.repeats)
+            for name in options.models
+            for leads in options.leads
         ],
     }
     measure.write(result, options.output)

@@ -102,6 +102,43 @@ class SEResNet(nn.Module):
         return self.fc(torch.cat([self.fc1(demographics), x.mean(-1)], 1))
 
 
+class WideBlock(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int, squeeze_excite: bool):
+        super().__init__()
+        self.conv1 = nn.Conv1d(inputs, outputs, 5, stride, 2, bias=False)
+        self.bn1 = nn.BatchNorm1d(outputs)
+        self.conv2 = nn.Conv1d(outputs, outputs, 5, 1, 2, bias=False)
+        self.bn2 = nn.BatchNorm1d(outputs)
+        self.se = SqueezeExcite(outputs, 8) if squeeze_excite else nn.Identity()
+        self.downsample = nn.Identity()
+        if inputs != outputs:
+            self.downsample = nn.Sequential(nn.Conv1d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm1d(outputs))
+
+    def forward(self, x):
+        y = self.bn1(self.conv1(x)).relu()
+        return (self.se(self.bn2(self.conv2(y))) + self.downsample(x)).relu()
+
+
+class LRHNetWide(nn.Module):
+    def __init__(self, leads: int, num_classes: int = 24, width: int = 1, squeeze_excite: bool = False):
+        super().__init__()
+        sizes = [width * channels for channels in (16, 16, 24, 32, 48, 64)]
+        self.conv1 = nn.Conv1d(leads, sizes[0], 15, 2, 7, bias=False)
+        self.bn1 = nn.BatchNorm1d(sizes[0])
+        self.maxpool = nn.MaxPool1d(2)
+        for index in range(5):
+            block = WideBlock(sizes[index], sizes[index + 1], 2 if index else 1, squeeze_excite)
+            setattr(self, f"layer{index + 1}", nn.Sequential(block))
+        self.fc1 = nn.Linear(5, 10)
+        self.fc = nn.Linear(10 + 2 * sizes[-1], num_classes)
+        initialise_convolutions(self)
+
+    def forward(self, signal, demographics):
+        x = self.maxpool(self.bn1(self.conv1(signal)).relu())
+        x = self.layer5(self.layer4(self.layer3(self.layer2(self.layer1(x)))))
+        return self.fc(torch.cat([self.fc1(demographics), x.mean(-1), x.amax(-1)], 1))
+
+
 class CNNStage(nn.Module):
     def __init__(self, inputs: int, outputs: int, taps: int, stride: int):
         super().__init__()
@@ -233,4 +270,11 @@ def initialise_convolutions(module: nn.Module) -> None:
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
 
-MODELS = {"lrhnet": LRHNet, "seresnet": SEResNet, "cnn1d": CNN1D, "resnet34": ResNet34, "xresnet1d": XResNet1D}
+MODELS = {
+    "lrhnet": LRHNet,
+    "lrhnet_wide": LRHNetWide,
+    "seresnet": SEResNet,
+    "cnn1d": CNN1D,
+    "resnet34": ResNet34,
+    "xresnet1d": XResNet1D,
+}

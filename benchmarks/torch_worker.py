@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks import measure
 from lrhnet_jax.ecg.leads import DEMOGRAPHICS, LEADS
+from lrhnet_jax.runtime import host
 from lrhnet_jax.tasks import physionet2020
 
 TRIES, PAUSE = 4, 5.0  # to prepare, while other children take memory; seconds between
@@ -197,7 +198,7 @@ def _prepare(task: Task, folder: pathlib.Path) -> Callable[[], float]:
     import torch
 
     if task.device == "cpu":
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        torch.set_num_threads(host.cores())
     run = build(task, folder)
     for _ in range(TRIES):
         try:

@@ -19,24 +19,23 @@ import zlib
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import environment
+from benchmarks import measure, recipe
 from data_builders import build
 from lrhnet_jax import models
 from lrhnet_jax.data import dataset
-from lrhnet_jax.data.batch import Inputs, LeadNetwork
+from lrhnet_jax.data.batch import LeadNetwork, plain_inputs
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import make_store
 from lrhnet_jax.ecg.leads import parse_leads
-from lrhnet_jax.runtime import host, interrupt, log
+from lrhnet_jax.runtime import environment, host, interrupt, log
 from lrhnet_jax.runtime.files import write_json
 from lrhnet_jax.scoring import metrics, predict
-from lrhnet_jax.tasks import physionet2020
-from lrhnet_jax.training import loop, optim, steps
-from lrhnet_jax.training.job import Job
+from lrhnet_jax.training import loop, optim
+from lrhnet_jax.training.run import Run, median_speed
 from lrhnet_jax.training.state import init_variables
+from lrhnet_jax.training.steps import StepSpec
 
 TRAIN_FOLDS, TEST_FOLD = tuple(range(1, 8)), 8
 BATCH = 64
@@ -76,43 +75,28 @@ def run(entry: Entry, records: Dataset, folds: np.ndarray, folder: pathlib.Path,
     test = np.flatnonzero(folds == TEST_FOLD)
 
     def score(variables) -> float:
-        found = predict.store_probabilities(lead_network, variables, store, test, records.lengths[test], window, BATCH)
+        predictor = predict.Predictor(lead_network, variables, window, BATCH)
+        found = predictor.probabilities(store, test, records.lengths[test])
         return float(metrics.macro(metrics.average_precision(records.labels[test], found)))
 
-    fields = {
-        "optimizer": "adam",
-        "learning_rate": entry.learning_rate,
-        "weight_decay": 5e-4,
-        "epochs": entry.epochs,
-        "schedule": {"name": "cosine"},
-    }
+    own = {"learning_rate": entry.learning_rate, "epochs": entry.epochs, "schedule": {"name": "cosine"}}
+    fields = {**recipe.OPTIMIZER, **own}
     per_epoch = len(rows) // BATCH
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(folder.name.encode()))
     init_key, train_key = jax.random.split(key)
-    inputs = Inputs(
-        store=store,
-        records=jnp.asarray(rows, jnp.int32),
-        shifts=jnp.zeros((len(rows), 0), jnp.int32),
-        teacher_logits=jnp.zeros((len(rows), 0, 0, len(physionet2020.CLASSES))),
-    )
-    job = Job(
+    task = Run(
+        spec=StepSpec(lead_network, optim.make(fields, per_epoch), BATCH, window),
         name=folder.name,
-        lead_network=lead_network,
         variables=init_variables(lead_network.model, init_key, len(leads), window),
-        teachers=(),
-        inputs=inputs,
-        optimizer=optim.make(fields, per_epoch),
-        schedule=optim.schedule(fields, per_epoch),
-        distillation=steps.Distillation(),
-        epochs=entry.epochs,
-        batch_size=BATCH,
-        window=window,
+        inputs=plain_inputs(store, rows),
         key=train_key,
+        epochs=entry.epochs,
+        schedule=optim.schedule(fields, per_epoch),
         score=score,
         score_name="test_macro_average_precision",
         folder=folder,
     )
-    result = loop.run(job)
+    result = loop.train(task)
     scores = [row["test_macro_average_precision"] for row in result.history]
     return {
         **dataclasses.asdict(entry),
@@ -123,7 +107,7 @@ def run(entry: Entry, records: Dataset, folds: np.ndarray, folder: pathlib.Path,
         "best_epoch": result.best_epoch,
         "last": scores[-1],
         "ratio": max(scores) / entry.reference,
-        "samples_per_second": float(np.median([row["samples_per_second"] for row in result.history])),
+        "samples_per_second": median_speed(result.history),
         "history": result.history,
     }
 
@@ -164,12 +148,9 @@ def main(arguments: Sequence[str] | None = None) -> dict:
         folder = options.workdir / f"networks-seed{options.seed}" / name
         results["networks"][name] = run(entry, records, folds, folder, options.window, options.seed)
         write_json(options.output or options.workdir / "yardstick.json", results)
-    print(f"{'network':<12}{'epochs':>7}{'best AP':>9}{'reference':>11}{'ratio':>7}{'samples/s':>11}")
-    for name, row in results["networks"].items():
-        print(
-            f"{name:<12}{row['epochs']:>7}{row['best']:>9.3f}{row['reference']:>11.2f}{row['ratio']:>7.2f}"
-            f"{row['samples_per_second']:>11.1f}"
-        )
+    fields = ("epochs", "best", "reference", "ratio", "samples_per_second")
+    rows = [[name, *(row[field] for field in fields)] for name, row in results["networks"].items()]
+    print(measure.table([["network", "epochs", "best AP", "reference", "ratio", "samples/s"], *rows]))
     return results
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from lrhnet_jax import losses, tasks
+from lrhnet_jax import losses, models, tasks
 from lrhnet_jax.compress import search
 from lrhnet_jax.ecg.leads import LEADS, LeadError, parse_leads
-from lrhnet_jax.errors import ConfigError
+from lrhnet_jax.errors import ConfigError, choose
 
 PRESETS = ("paper", "reference", "demo")
 FOLDS = ("0", "1", "2", "3", "4", "all")
@@ -70,8 +70,7 @@ def parse(
             raise ConfigError(f"config string: {item!r} is not KEY=VALUE with a key among {', '.join(values)}")
         values[key] = value
     for key, valid in (("data", tasks.choices(datasets)), ("preset", PRESETS), ("fold", FOLDS)):
-        if values[key] not in valid:
-            raise ConfigError(f"config string: unknown {key} {values[key]!r}; choose {', '.join(valid)}")
+        choose("config string", values[key], valid, noun=key)
     given = {
         key: None if isinstance(default, type) and not values[key] else _positive(key, values[key], default)
         for key, default in numbers.items()
@@ -114,6 +113,8 @@ def network(
     checkpoint: str = "",
     options: Mapping[str, Any] | None = None,
     prune: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    recipe: str = "",
     **train: Any,
 ) -> ConfigDict:
     """Returns a node of the graph; see `experiment.graph.Network`. Further arguments override `config.train`.
@@ -131,6 +132,8 @@ def network(
             "checkpoint": checkpoint,
             "options": dict(options or {}),
             "train": train,
+            "seed": seed,
+            "recipe": recipe,
         },
         convert_dict=True,
     )
@@ -210,8 +213,12 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
                 "kl_weight": config_dict.placeholder(float),  # of the teachers' KL; None: 1 - alpha
                 "temperature": 7.0,
                 "t_squared": False,
+                "mean_logits": False,  # several teachers as one, by the mean of their logits; else a KL each
                 "logit_kl": "softmax",  # over classes, as the paper has it; "sigmoid": each class on its own
                 "method": {"name": "none"},  # what is learned beyond labels and logits: see `method`
+                # What is done to windows before any network reads them; with teachers only in_graph.
+                "augment": {"mixup": 0.0, "gain": 0.0, "lead_drop": 0.0, "wander": 0.0, "noise": 0.0, "shift": 0},
+                "average": 0.0,  # decay of a moving average of the variables over steps, which is kept; 0: none
                 "keep": "best",  # the epoch with the best validation score, `tasks.Task.epoch_metric`, or "last"
             },
             "evaluation": {
@@ -219,6 +226,7 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
                 # the data set's authors.
                 "protocol": "leak_free",
                 "validation_parts": 10,  # one part in ten of the training folds is held out
+                "train_only": (),  # sources whose records train in every fold, and are never scored
                 "windows": "cover",  # deterministic and averaged; "random": one random window a record
                 # Which rule the headline uses; "threshold_or_top1" is reported beside it. Where classes exclude each
                 # other, the most probable one is the decision.
@@ -252,19 +260,19 @@ def _reference(config: ConfigDict) -> None:
     config.evaluation.windows = "random"
     config.evaluation.threshold_shrinkage = 0.0
     config.evaluation.decision = "threshold_or_top1"
-    faults: dict[str, dict[str, Any]] = {"lrhnet": {"head_relu": False}, "cnn1d": {"logit_dropout": 0.6}}
     for fields in config.networks.values():
-        fields.options = ConfigDict(faults.get(fields.model, {}) | fields.options.to_dict())
+        fields.options = ConfigDict({**models.describe(fields.model).reference_options, **fields.options.to_dict()})
 
 
 def _demo(config: ConfigDict) -> None:
+    described = {name: models.describe(fields.model) for name, fields in config.networks.items()}
     config.synthetic_records = 600
-    # The 1D-CNN's pooling needs more than 2,146 samples.
-    config.window = 2560 if any(fields.model == "cnn1d" for fields in config.networks.values()) else 1024
+    windows = (1024, 2560, 4096)  # the shortest one that all networks read
+    config.window = next(window for window in windows if all(own.reads(window) for own in described.values()))
     config.windows_per_record = 4
     config.train.learning_rate = 3e-3
     config.train.batch_size = 32
     config.train.schedule.name = "cosine"
-    for fields in config.networks.values():
+    for name, fields in config.networks.items():
         if "epochs" not in fields.train:
-            fields.train.epochs = 6 if fields.model == "seresnet" else 24
+            fields.train.epochs = described[name].demo_epochs

@@ -26,5 +26,5 @@ def get_config(arg: str | None = None):
     networks = {"teacher12": mvkt.teacher(options)}
     for transfer, train in transfers.items():
         for seed in range(numbers["seeds"]):
-            networks[f"{transfer}{count}_{seed}"] = mvkt.student(options, **train)
+            networks[f"{transfer}{count}_{seed}"] = mvkt.student(options, seed=seed, recipe=transfer, **train)
     return mvkt.experiment("mvkt_table", options, networks)

@@ -34,7 +34,7 @@ def get_config(arg: str | None = None):
     )
     methods, sets = options.words["methods"], options.words["sets"]
     runs = {
-        f"{method}{count}_{seed}": _run(options, method, count)
+        f"{method}{count}_{seed}": _run(options, method, count, seed)
         for count in sets
         for method in methods
         # On 12 leads the two levels of s- and p-MLKD would be the same network.
@@ -62,8 +62,8 @@ def _once(options: common.Options) -> dict[str, ConfigDict]:
     return networks
 
 
-def _run(options: common.Options, method: str, count: str) -> ConfigDict:
-    """Returns one network of a method on a lead set; those of other seeds differ in their name alone."""
+def _run(options: common.Options, method: str, count: str, seed: int) -> ConfigDict:
+    """Returns one network of a method on a lead set."""
     train = _given(epochs=options.numbers["student_epochs"], learning_rate=options.numbers["student_rate"])
     teachers, fields = {
         "cnn1d": ({}, {}),
@@ -76,7 +76,7 @@ def _run(options: common.Options, method: str, count: str) -> ConfigDict:
         "pmlkd": ({"teacher12": 0.6, f"teacher{count}": 0.4}, {}),
     }[method]
     model = "cnn1d" if method == "cnn1d" else "lrhnet"
-    return common.network(model, LEAD_SETS[count], teachers, **fields, **train)
+    return common.network(model, LEAD_SETS[count], teachers, seed=seed, recipe=method, **fields, **train)
 
 
 def _given(**fields: Any) -> dict[str, Any]:

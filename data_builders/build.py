@@ -11,9 +11,7 @@ DATA/NAME/PREPROCESS/1.0.0, with a report.json that counts the records and lists
 describes the sets. synthetic_ptbxl and synthetic_physionet2017 have generated ECGs with the classes of those sets.
 """
 
-import argparse
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -23,13 +21,15 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 
+import filelock
+
 from data_builders import shards, synthetic
 from data_builders.builder import WfdbBuilder
 from data_builders.cpsc2018 import Cpsc2018
 from data_builders.physionet2017 import Physionet2017, SyntheticPhysionet2017
 from data_builders.physionet2020 import Physionet2020, Synthetic
 from data_builders.ptbxl import Ptbxl, SyntheticPtbxl
-from lrhnet_jax.errors import DataError, UserError
+from lrhnet_jax.errors import DataError, Parser, choose, command
 from lrhnet_jax.tasks import physionet2020
 
 BUILDERS: dict[str, type[WfdbBuilder]] = {
@@ -46,6 +46,9 @@ BUILDERS: dict[str, type[WfdbBuilder]] = {
 }
 # The sets that can be generated, by the real set whose classes they have.
 SYNTHETIC = {"physionet2020": "synthetic", "physionet2017": "synthetic_physionet2017", "ptbxl": "synthetic_ptbxl"}
+
+
+_SCRATCH = "lrhnet-synthetic-"
 
 
 def build(
@@ -86,16 +89,15 @@ def build(
     """
     import tensorflow_datasets as tfds
 
-    if name not in BUILDERS:
-        raise DataError(f"unknown data set {name!r}; choose {', '.join(BUILDERS)}")
+    shards.check_guard()
+    choose("", name, BUILDERS, noun="data set", error=DataError)
     options = _preprocess_names(name)
     preprocess = options[0] if preprocess is None else preprocess
-    if preprocess not in options:
-        raise DataError(f"unknown preprocess {preprocess!r}; choose {', '.join(options)}")
+    choose("", preprocess, options, noun="preprocess", error=DataError)
     given = {"ptbxl_database": ptbxl_database, "scp_statements": scp_statements}
     tables = {table: path for table, path in given.items() if path is not None}
     for table in set(tables) - set(BUILDERS[name].TABLES):
-        raise DataError(f"{name} has no use for PTB-XL's table: leave {table} out")
+        raise DataError(f"{name} does not use PTB-XL's table: leave {table} out")
     if BUILDERS[name].SYNTHETIC and raw_dir is None:
         raise DataError(f"the set {name} is generated, not downloaded: use build_synthetic, or give raw_dir")
     config = tfds.download.DownloadConfig(try_download_gcs=False)
@@ -150,9 +152,9 @@ def build_synthetic(
     if kind not in SYNTHETIC:
         raise DataError(f"no ECGs can be generated for {kind!r}; choose {', '.join(SYNTHETIC)}")
     if records < 1:
-        raise DataError(f"{records} records are no data set; give --records=1 or more")
+        raise DataError(f"cannot make a data set of {records} records; give --records=1 or more")
     processes = workers or shards.cores()
-    with tempfile.TemporaryDirectory(prefix="lrhnet-synthetic-") as raw:
+    with _scratch() as raw:
         database = None
         if kind == "physionet2017":
             synthetic.write_single_lead(raw, records, seed, workers=processes)
@@ -176,19 +178,40 @@ def _preprocess_names(name: str) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
+def _scratch() -> Iterator[str]:
+    """A temporary folder for generated records; removes those that killed builds have left behind.
+
+    A build holds a lock in its folder, which the system lets go when the process ends, however it ends.
+    """
+    for left in pathlib.Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        try:
+            with filelock.FileLock(left / ".lock", timeout=0):
+                pass
+        except (filelock.Timeout, OSError):  # in use, or another user's
+            continue
+        logging.warning("removing %s, left behind by a build that was killed", left)
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH) as raw, filelock.FileLock(pathlib.Path(raw, ".lock")):
+        yield raw
+
+
+@contextlib.contextmanager
 def _alone(folder: pathlib.Path) -> Iterator[None]:
     """Holds the only build of `folder`, and removes what killed ones have left beside it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.parent / f".{folder.name}.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logging.warning("waiting for another process that builds %s", folder)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = filelock.FileLock(folder.parent / f".{folder.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        logging.warning("waiting for another process that builds %s", folder)
+        lock.acquire()
+    try:
         for left in folder.parent.glob(f"incomplete.*_{folder.name}"):
-            logging.warning("removing %s, which a build that was killed has left", left)
+            logging.warning("removing %s, left behind by a build that was killed", left)
             shutil.rmtree(left)
         yield
+    finally:
+        lock.release()
 
 
 def _beam_options(arguments: Sequence[str]):
@@ -223,9 +246,9 @@ def summary(folder: pathlib.Path) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m data_builders.build", description=__doc__.split("\n")[0])
+@command
+def main(arguments: Sequence[str]) -> None:
+    parser = Parser(prog="lrhnet-jax build", description=__doc__)
     sets = parser.add_subparsers(dest="name", required=True)
     challenge2020 = sets.add_parser("physionet2020", help="the PhysioNet/CinC Challenge 2020: 12 leads, 24 diagnoses")
     challenge2020.add_argument("--raw_dir", help="folder with training/SOURCE/g*/NAME.hea; left out: download")
@@ -246,10 +269,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     cpsc = sets.add_parser("cpsc2018", help="the China Physiological Signal Challenge 2018: 12 leads, nine classes")
     cpsc.add_argument("--raw_dir", required=True, help="folder with training/cpsc_2018/ of Challenge 2020")
-    for command in (challenge2020, challenge2017, ptbxl, cpsc):
-        command.add_argument("--strict", action="store_true", help="a record that cannot be used is an error")
-        command.add_argument("--beam", action="store_true", help="run on Apache Beam (pip install 'lrhnet-jax[beam]')")
-        command.add_argument(
+    for recorded in (challenge2020, challenge2017, ptbxl, cpsc):
+        recorded.add_argument("--strict", action="store_true", help="a record that cannot be used is an error")
+        recorded.add_argument("--beam", action="store_true", help="run on Apache Beam (pip install 'lrhnet-jax[beam]')")
+        recorded.add_argument(
             "--beam_option",
             action="append",
             default=[],
@@ -261,26 +284,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         generated.add_argument("--records", type=int, default=1000)
         generated.add_argument("--seed", type=int, default=0)
         generated.set_defaults(kind=kind)
-    for name, command in sets.choices.items():
+    for name, chosen in sets.choices.items():
         options = _preprocess_names(name)
-        command.add_argument("--data_dir", required=True, help="where the set is to lie")
-        command.add_argument("--preprocess", choices=options, default=options[0])
-        command.add_argument("--workers", type=int, help="processes (all cores)")
-        command.add_argument("--overwrite", action="store_true", help="build again what is there already")
+        chosen.add_argument("--data_dir", required=True, help="where the set is to lie")
+        chosen.add_argument("--preprocess", choices=options, default=options[0])
+        chosen.add_argument("--workers", type=int, help="processes (all cores)")
+        chosen.add_argument("--overwrite", action="store_true", help="build again what is there already")
     flags = vars(parser.parse_args(arguments))
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    try:
-        if "kind" in flags:
-            del flags["name"]
-            folder = build_synthetic(**flags)
-        else:
-            flags["beam_options"] = flags.pop("beam_option")
-            folder = build(**flags)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if "kind" in flags:
+        del flags["name"]
+        folder = build_synthetic(**flags)
+    else:
+        flags["beam_options"] = flags.pop("beam_option")
+        folder = build(**flags)
     print(summary(folder))
-    return 0
 
 
 if __name__ == "__main__":

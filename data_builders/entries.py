@@ -75,20 +75,26 @@ def find_headers(raw_dir: str | os.PathLike[str] | None, remedy: str) -> list[pa
       DataError: if there is no such folder, or no header in it; the message ends with `remedy`.
     """
     if raw_dir is None or not pathlib.Path(raw_dir).is_dir():
-        raise DataError(f"raw_dir {'' if raw_dir is None else str(raw_dir)!r} is no folder; {remedy}")
+        raise DataError(f"raw_dir {'' if raw_dir is None else str(raw_dir)!r} is not a folder; {remedy}")
     paths = wfdb.find_headers(raw_dir)
     if not paths:
         raise DataError(f"raw_dir {str(raw_dir)!r} holds no WFDB header (*.hea) at any depth; {remedy}")
     return paths
 
 
-def read_labelled(paths: Iterable[pathlib.Path], classes: int, encode: Callable[[Header], np.ndarray]) -> Labelled:
+def read_labelled(
+    paths: Iterable[pathlib.Path],
+    classes: int,
+    encode: Callable[[Header], np.ndarray],
+    source_of: Callable[[Header], str] = lambda header: header.source,
+) -> Labelled:
     """Reads headers and labels them. Of two records of the same source and name, the second is rejected.
 
     Args:
       paths: of the headers.
       classes: how many there are.
       encode: header -> (classes,) bool; a RecordError of it rejects the record.
+      source_of: header -> where the record comes from.
     """
     found: dict[tuple[str, str], tuple[Header, np.ndarray]] = {}
     rejected: list[tuple[str, str]] = []
@@ -96,7 +102,7 @@ def read_labelled(paths: Iterable[pathlib.Path], classes: int, encode: Callable[
     for path in tqdm.tqdm(paths, desc="read headers", unit="record", disable=None):
         try:
             header = read_header(path)
-            key = header.source, header.record_id
+            key = source_of(header), header.record_id
             if key in found:
                 raise RecordError(path, f"the same record as {found[key][0].path}")
             labels = encode(header)

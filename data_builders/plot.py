@@ -4,23 +4,21 @@
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from absl import app
 
+from lrhnet_jax.ecg import squared_paper
 from lrhnet_jax.ecg.leads import LEADS
 from lrhnet_jax.ecg.wfdb import read_header, read_signal
+from lrhnet_jax.errors import Parser, command
 from lrhnet_jax.tasks import physionet2020
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-ROWS = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
-SECONDS = 10.0
-_ROW_MV = 3.0  # height of a row on the paper
 
 
 def page(signal: np.ndarray, rate: float, title: str = "", start: float = 0.0) -> "Figure":
@@ -38,51 +36,20 @@ def page(signal: np.ndarray, rate: float, title: str = "", start: float = 0.0) -
     Raises:
       ValueError: if `signal` does not hold 12 leads, or ends before `start`.
     """
-    from matplotlib.figure import Figure  # late: nothing else here needs it
-
     signal = np.asarray(signal)
     if signal.ndim != 2 or signal.shape[1] != len(LEADS):
         raise ValueError(f"a page needs a signal of shape (samples, 12); got {signal.shape}")
-    signal = signal[max(round(start * rate), 0) :][: round(SECONDS * rate)]
+    signal = signal[max(round(start * rate), 0) :][: round(squared_paper.SECONDS * rate)]
     if len(signal) < 2:
         raise ValueError(f"the record ends before {start} s")
-    time = np.arange(len(signal)) / rate
-    signal = signal - np.median(signal, axis=0)
-    height = (len(ROWS) + 1) * _ROW_MV
-    inch = 25.4
-    figure = Figure(figsize=(SECONDS * 25 / inch, height * 10 / inch + 0.3))
-    axes = figure.add_axes((0, 0, 1, height * 10 / inch / (height * 10 / inch + 0.3)))
-    axes.set_xlim(0, SECONDS)
-    axes.set_ylim(-height + _ROW_MV / 2, _ROW_MV / 2)
-    _paper(axes, height)
-    column = SECONDS / 4
-    for row, names in enumerate(ROWS):
-        for i, name in enumerate(names):
-            inside = (time >= i * column) & (time < (i + 1) * column)
-            _strip(axes, time[inside], signal[inside, LEADS.index(name)], row, name, i * column)
-    _strip(axes, time, signal[:, LEADS.index("II")], len(ROWS), "II", 0.0)
-    figure.text(0.01, 0.995, title, va="top", fontsize=9)
-    return figure
-
-
-def _paper(axes, height: float) -> None:
-    for step, width in ((0.04, 0.25), (0.2, 0.6)):
-        axes.vlines(np.arange(0, SECONDS + step / 2, step), -height, _ROW_MV, color="#f0b0b0", linewidth=width)
-    for step, width in ((0.1, 0.25), (0.5, 0.6)):
-        axes.hlines(np.arange(-height, _ROW_MV, step), 0, SECONDS, color="#f0b0b0", linewidth=width)
-    axes.axis("off")
-
-
-def _strip(axes, time: np.ndarray, values: np.ndarray, row: int, name: str, left: float) -> None:
-    axes.plot(time, values - row * _ROW_MV, color="black", linewidth=0.7)
-    axes.text(left + 0.05, 0.75 - row * _ROW_MV, name, fontsize=9, weight="bold")
+    return squared_paper.page(signal, rate, LEADS, title)
 
 
 def draw_record(header: str | os.PathLike[str], output: str | os.PathLike[str]) -> None:
     """Draws the first ten seconds of a WFDB record into an image file, whose suffix names its format.
 
     Raises:
-      records.RecordError: if the record cannot be read.
+      RecordError: if the record cannot be read.
     """
     head = read_header(Path(header))
     names = [physionet2020.DIAGNOSES.get(physionet2020.EQUIVALENT.get(code, code), (code,))[0] for code in head.codes]
@@ -91,11 +58,14 @@ def draw_record(header: str | os.PathLike[str], output: str | os.PathLike[str]) 
     page(read_signal(head), head.rate, title).savefig(output, dpi=130)
 
 
-def main(argv: Sequence[str]) -> None:
-    if len(argv) != 3:
-        raise app.UsageError("usage: python -m data_builders.plot RECORD.hea OUT.png")
-    draw_record(argv[1], argv[2])
+@command
+def main(arguments: Sequence[str]) -> None:
+    parser = Parser(prog="python -m data_builders.plot", description=__doc__)
+    parser.add_argument("record", help="a WFDB header, RECORD.hea")
+    parser.add_argument("output", help="an image file, such as OUT.png")
+    options = parser.parse_args(arguments)
+    draw_record(options.record, options.output)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(main())

@@ -13,6 +13,7 @@ import logging
 import multiprocessing
 import os
 import pathlib
+import queue
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,11 +26,18 @@ from tensorflow_datasets.core import writer as tfds_writer
 
 from data_builders.entries import BuildEntry
 from lrhnet_jax.ecg import preprocess as preprocessing
+from lrhnet_jax.ecg.files import printable
 from lrhnet_jax.ecg.leads import DEMOGRAPHICS, LEADS, demographics_vector
 from lrhnet_jax.ecg.wfdb import RecordError, read_signal
 from lrhnet_jax.errors import DataError
 
 RECORDS_PER_SHARD = 256  # 15 MB of 10 s records
+MOST_DEATHS = 5  # of processes at one shard: more are not the records' fault
+_NOT_STARTED, _IDLE = -2, -1
+_GUARD = (
+    """a script that builds sets does so below `if __name__ == "__main__":`, and a script from standard input cannot """
+    "start processes; or build in this process: --workers=1"
+)
 FILE_FORMAT = "array_record"  # TFDS 4.9 loses examples in parquet, and tfrecord needs TensorFlow
 
 
@@ -38,14 +46,29 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def check_guard() -> None:
+    """Raises DataError in a worker process that runs its parent's script once more, which would wait for its parent."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing.spawn asks itself
+        raise DataError(f"a worker process has come to build the set itself: {_GUARD}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """A file to be written: its path, the records for it, how to prepare them, and their leads as the records say."""
+    """A file to be written.
+
+    Attributes:
+      path: of the file.
+      entries: the records for it.
+      options: how to prepare them.
+      leads: as the records name them.
+      deadly: indices of records that killed the process that read them, and are rejected unread.
+    """
 
     path: str
     entries: tuple[BuildEntry, ...]
     options: preprocessing.Preprocess
     leads: tuple[str, ...] = LEADS
+    deadly: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,14 +142,17 @@ def write(shard: Shard, progress: Callable[[int], Any] = lambda n: None) -> Writ
         nonlocal size
         for i, entry in enumerate(shard.entries):
             try:
+                if i in shard.deadly:
+                    raise RecordError(entry.header.path, "ends the process that reads it")
                 encoded = form.encode_example(example(entry, shard.options, shard.leads))
                 # Otherwise the order of a record's fields would differ from process to process.
                 data = serializer.get_tf_example(encoded).SerializeToString(deterministic=True)
             except RecordError as error:
                 rejected.append((error.path, error.reason))
             except Exception as error:  # one record, however strange, does not stop a build of thousands
-                logging.exception("%s", entry.header.path)
-                rejected.append((str(entry.header.path), f"unexpected {type(error).__name__}: {error}"))
+                path = printable(entry.header.path)
+                logging.exception("%s", path)
+                rejected.append((path, f"unexpected {type(error).__name__}: {error}"))
             else:
                 written.append(i)
                 size += len(data)
@@ -139,40 +165,94 @@ def write(shard: Shard, progress: Callable[[int], Any] = lambda n: None) -> Writ
 
 
 def write_all(shards: Sequence[Shard], workers: int) -> list[Written]:
-    """Writes shards in `workers` processes (in this one if that is 1), with a progress bar; results in their order."""
+    """Writes shards in `workers` processes (in this one if that is 1), with a progress bar; results in their order.
+
+    A process that dies costs the record that it was reading, which is rejected and named, and nothing else.
+
+    Raises:
+      DataError: if processes die for another reason than a record.
+    """
     total = sum(len(shard.entries) for shard in shards)
-    workers = min(workers, len(shards))
+    count = min(workers, len(shards))
     with tqdm.tqdm(total=total, desc="build", unit="record", disable=None) as bar:
-        if workers <= 1:
+        if count <= 1:
             return [write(shard, bar.update) for shard in shards]
-        # Not forked: the caller may hold threads (JAX does), and a forked copy of a lock stays locked.
-        context = multiprocessing.get_context("spawn")
-        counter = context.Value("q", 0)
-        with concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker, (counter,)) as pool:
+        team = [_Worker(count) for _ in range(count)]
+        free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in team:
+            free.put(worker)
+
+        def write_one(shard: Shard) -> Written:
+            worker = free.get()
             try:
-                waiting = futures = [pool.submit(_write_in_worker, shard) for shard in shards]
+                return worker.write(shard)
+            finally:
+                free.put(worker)
+
+        with concurrent.futures.ThreadPoolExecutor(count) as threads:
+            try:
+                waiting = futures = [threads.submit(write_one, shard) for shard in shards]
                 while waiting:
                     ended, unended = concurrent.futures.wait(waiting, 0.5, concurrent.futures.FIRST_EXCEPTION)
-                    bar.update(counter.value - bar.n)
+                    bar.update(sum(worker.done() for worker in team) - bar.n)
                     for future in ended:
                         future.result()
                     waiting = list(unended)
                 return [future.result() for future in futures]
+            finally:
+                threads.shutdown(cancel_futures=True)
+                for worker in team:
+                    worker.close()
+
+
+class _Worker:
+    """A process that writes shards, and those that follow it when it dies."""
+
+    def __init__(self, count: int):
+        # Not forked: the caller may hold threads (JAX does), and a forked copy of a lock stays locked.
+        self._context = multiprocessing.get_context("spawn")
+        self._count = count
+        self._shared = self._context.Array("q", 2)  # records done in all; index of the record that is being read
+        self._pool: concurrent.futures.ProcessPoolExecutor | None = None
+
+    def done(self) -> int:
+        return self._shared[0]
+
+    def write(self, shard: Shard) -> Written:
+        while len(shard.deadly) <= MOST_DEATHS:
+            if self._pool is None:
+                self._shared[1] = _NOT_STARTED
+                self._pool = concurrent.futures.ProcessPoolExecutor(1, self._context, _start_worker, (self._shared,))
+            try:
+                return self._pool.submit(_write_in_worker, shard).result()
             except concurrent.futures.process.BrokenProcessPool as error:
-                raise DataError(
-                    f"one of {workers} worker processes died, most likely for want of memory; try fewer: --workers=1"
-                ) from error
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+                self.close()
+                at = self._shared[1]
+                if at == _NOT_STARTED:
+                    raise DataError(f"a worker process ended before it began: {_GUARD}") from error
+                if not 0 <= at < len(shard.entries):
+                    break
+                logging.warning("%s ended the process that read it", printable(shard.entries[at].header.path))
+                self._shared[0] -= at
+                shard = dataclasses.replace(shard, deadly=(*shard.deadly, at))
+        raise DataError(
+            f"one of {self._count} worker processes died, most likely for want of memory; try fewer: --workers=1"
+        )
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
 
 
-_counter: Any = None
+_shared: Any = None  # of the worker that this process is
 
 
-def _start_worker(counter: Any) -> None:
-    global _counter
-    _counter = counter
+def _start_worker(shared: Any) -> None:
+    global _shared
+    _shared = shared
+    if shared is not None:
+        shared[1] = _IDLE
     # A worker whose parent is killed would wait for work forever.
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -186,10 +266,13 @@ def _start_worker(counter: Any) -> None:
 
 def _write_in_worker(shard: Shard) -> Written:
     def progress(n: int) -> None:
-        with _counter.get_lock():
-            _counter.value += n
+        _shared[0] += n
+        _shared[1] += n
 
-    return write(shard, progress)
+    _shared[1] = 0
+    written = write(shard, progress)
+    _shared[1] = _IDLE
+    return written
 
 
 def write_all_with_beam(shards: Sequence[Shard], runner: Any = None, options: Any = None) -> list[Written]:

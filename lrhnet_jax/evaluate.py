@@ -13,54 +13,43 @@ import logging
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tqdm
-from absl import app, flags
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lrhnet_jax import tasks
 from lrhnet_jax.data.dataset import Dataset
-from lrhnet_jax.deploy import exported
+from lrhnet_jax.deploy.model import SYNTHETIC, UNFITTED, Model, check_answers, load
 from lrhnet_jax.ecg import preprocess as preprocessing
+from lrhnet_jax.ecg import quality
+from lrhnet_jax.ecg.files import printable
+from lrhnet_jax.ecg.lead_names import parse_renames
 from lrhnet_jax.ecg.leads import demographics_vector
+from lrhnet_jax.ecg.recording import record_errors
 from lrhnet_jax.ecg.wfdb import Header, RecordError, find_headers, read_header, read_signal
-from lrhnet_jax.errors import CheckpointError, DataError, UserError
+from lrhnet_jax.errors import ConfigError, DataError, Parser, UserError, command
 from lrhnet_jax.runtime import log
 from lrhnet_jax.runtime.files import write_json, write_whole
-from lrhnet_jax.scoring import predict, thresholds
 from lrhnet_jax.scoring import score as scoring
+from lrhnet_jax.scoring import thresholds
 from lrhnet_jax.tasks import raw_labels
-from lrhnet_jax.training import checkpoint
 
-NOTICE = "This network was trained on SYNTHETIC ECGs. Its answers say nothing about patients."
 CHUNK_RECORDS = 256
 CHUNK_SAMPLES = 2**20  # at 257 Hz: over an hour; what bounds the memory, with the longest record
-UNFITTED = 0.5
-
-Answer = Callable[[Dataset], np.ndarray]  # records -> probabilities, (n, classes)
 
 logger = logging.getLogger("lrhnet_jax.evaluate")  # not __name__, which is "__main__" on the command line
-
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "A trained network: WORKDIR/networks/NAME, or an exported file.", required=True
-)
-_RAW_DIR = flags.DEFINE_string("raw_dir", None, "A folder of WFDB records, at any depth.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "Where metrics.json and predictions.csv go.", required=True)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Windows that the network sees at once.", lower_bound=1)
-_PTBXL = flags.DEFINE_string(
-    "ptbxl_database", None, "PTB-XL's ptbxl_database.csv: its superclasses, and which records share a patient."
-)
 
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """A record that was read: its header, and its signal as the network wants it, (time, leads) float16."""
+    """A record that was read: header, signal as the network wants it, (time, leads) float16, and `quality.marks`."""
 
     header: Header
     signal: np.ndarray
+    marks: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 def evaluate(
@@ -70,6 +59,7 @@ def evaluate(
     *,
     batch_size: int = 64,
     ptbxl_database: str | os.PathLike[str] | None = None,
+    rename_leads: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Predicts and scores; writes predictions.csv and metrics.json below `output`.
 
@@ -79,6 +69,7 @@ def evaluate(
       output: a folder; made if need be.
       batch_size: windows that the network sees at once.
       ptbxl_database: PTB-XL's table, for the bootstrap over patients, and for the labels of a network of its task.
+      rename_leads: name of a signal in the files -> the lead that it counts as.
 
     Returns:
       What metrics.json holds.
@@ -86,46 +77,50 @@ def evaluate(
     Raises:
       UserError: if the network or the records are missing, or no record can be used.
     """
-    meta, task, options, answer = _load(pathlib.Path(folder), batch_size)
+    model = load(folder)
+    meta, task = model.meta, model.task
     paths = _find(raw_dir)
     label_of = raw_labels.labels(task, raw_dir, ptbxl_database)
     patient_of = raw_labels.patients(ptbxl_database)
+    if ptbxl_database is not None:
+        raw_labels.check_ptbxl(ptbxl_database, [path.stem for path in paths])
     output = pathlib.Path(output)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"output {str(output)!r} cannot be made a folder ({error.strerror})") from error
-    headers, probabilities, rejected = _predict(tuple(meta["leads"]), answer, task, paths, options)
+    rejected: list[RecordError] = []
+    recordings = _read(paths, model, rejected, rename_leads)
+    headers, marks, probabilities = _predict(model, batch_size, recordings, len(paths), rejected)
     for reason in rejected:
         logger.warning("rejected %s", reason)
     if not headers:
         reasons = "; ".join(map(str, rejected[:3]))
         raise DataError(f"none of the {len(paths)} records in {raw_dir} can be used by this network: {reasons}")
-    if not np.isfinite(probabilities).all():
-        raise CheckpointError(f"{folder}: the network answers NaN; its training diverged, train it again")
-
-    limits = _limits(meta, task)
+    check_answers(folder, probabilities)
+    limits = model.limits
     labels = np.stack([label_of(header) for header in headers])
     labelled = np.asarray(labels.any(axis=1))
     score = None
     if labelled.any():
         patients = [patient_of(headers[i]) for i in np.flatnonzero(labelled)]
         score = scoring.score(labels[labelled], probabilities[labelled], limits, patients, task=task)
-    places = [os.path.relpath(header.path, raw_dir) for header in headers]
-    _write_predictions(output / "predictions.csv", task, headers, places, labels, probabilities, limits)
+    places = [printable(os.path.relpath(header.path, raw_dir)) for header in headers]
+    _write_predictions(output / "predictions.csv", task, headers, places, labels, probabilities, limits, marks)
     keys = ("name", "model", "leads", "window", "rate", "preprocess", "parameters", "trained_on", "synthetic")
     metrics = {
         "schema": 1,
         "checkpoint": str(folder),
-        "network": {**{key: meta.get(key) for key in keys}, "task": task.name, "rate": options.rate},
-        "notice": NOTICE if meta["synthetic"] else "",
-        "raw_dir": str(raw_dir),
+        "network": {**{key: meta.get(key) for key in keys}, "task": task.name, "rate": model.options.rate},
+        "notice": SYNTHETIC if meta.get("synthetic") else "",
+        "raw_dir": printable(raw_dir),
         "records": {
             "found": len(paths),
             "predicted": len(headers),
             "scored": int(labelled.sum()),
             "without_scored_class": int((~labelled).sum()),
-            "rejected": [{"path": os.path.relpath(e.path, raw_dir), "reason": e.reason} for e in rejected],
+            "rejected": [{"path": os.path.relpath(e.path, printable(raw_dir)), "reason": e.reason} for e in rejected],
+            "quality": {mark: sum(mark in found for found in marks) for mark in quality.MARKS},
         },
         "thresholds": {
             "source": _threshold_source(meta, task),
@@ -148,6 +143,8 @@ def summary(metrics: Mapping[str, Any], output: str | os.PathLike[str]) -> str:
         f"{counts['scored']} scored, {counts['without_scored_class']} predicted without a scored class",
         f"thresholds: {metrics['thresholds']['source']}",
     ]
+    marked = ", ".join(f"{n} {mark}" for mark, n in counts["quality"].items() if n)
+    lines += [f"quality: {marked} (records; predictions.csv says which leads)"] if marked else []
     score = metrics["score"]
     if score is None:
         lines.append("no record has a scored class: nothing to score")
@@ -161,19 +158,13 @@ def summary(metrics: Mapping[str, Any], output: str | os.PathLike[str]) -> str:
         if score["classes_without_positives"]:
             absent = ", ".join(task.abbreviation(code) for code in score["classes_without_positives"])
             lines.append(f"  classes without a positive record, left out of macro figures: {absent}")
-    return "\n".join([*lines, f"written: {pathlib.Path(output) / 'metrics.json'}, predictions.csv"])
-
-
-def _limits(meta: Mapping[str, Any], task: tasks.Task) -> np.ndarray | None:
-    if task.exclusive:
-        return None
-    return np.full(len(task.classes), UNFITTED) if meta["thresholds"] is None else np.array(meta["thresholds"])
+    return "\n".join([*lines, f"written: {printable(pathlib.Path(output) / 'metrics.json')}, predictions.csv"])
 
 
 def _find(raw_dir: str | os.PathLike[str]) -> list[pathlib.Path]:
     if not pathlib.Path(raw_dir).is_dir():
         raise DataError(
-            f"raw_dir {str(raw_dir)!r} is no folder; give one that holds WFDB records (NAME.hea and its signal)"
+            f"raw_dir {str(raw_dir)!r} is not a folder; give one that holds WFDB records (NAME.hea and its signal)"
         )
     paths = find_headers(raw_dir)
     if not paths:
@@ -181,70 +172,53 @@ def _find(raw_dir: str | os.PathLike[str]) -> list[pathlib.Path]:
     return paths
 
 
-def _load(path: pathlib.Path, batch_size: int) -> tuple[dict[str, Any], tasks.Task, preprocessing.Preprocess, Answer]:
-    """Returns what is known of a network, its task, how signals are prepared, and what gives its probabilities."""
-    if path.suffix in exported.READERS:
-        program = exported.load(path)
-        return (
-            program.meta,
-            *raw_labels.expected(path, program.meta),
-            lambda records: program.probabilities(records, batch_size),
-        )
-    meta, variables = checkpoint.load_model(path)
-    task, options = raw_labels.expected(path, meta)
-    model, leads, window = checkpoint.create_model(meta), tuple(meta["leads"]), meta["window"]
-
-    def answer(records: Dataset) -> np.ndarray:
-        return predict.probabilities(model, variables, records, leads, window, batch_size, task.exclusive)
-
-    return meta, task, options, answer
-
-
 def _predict(
-    leads: tuple[str, ...],
-    answer: Answer,
-    task: tasks.Task,
-    paths: list[pathlib.Path],
-    options: preprocessing.Preprocess,
-) -> tuple[list[Header], np.ndarray, list[RecordError]]:
-    """Returns the headers and probabilities, (n, classes), of the usable records, and what is wrong with the others."""
-    rejected: list[RecordError] = []
+    model: Model,
+    batch_size: int,
+    recordings: Iterable[Recording],
+    found: int,
+    rejected: list[RecordError],
+) -> tuple[list[Header], list[Mapping[str, tuple[str, ...]]], np.ndarray]:
+    """Returns headers, marks and probabilities, (n, classes), of the recordings; reading them fills `rejected`."""
     headers: list[Header] = []
-    parts = [np.zeros((0, len(task.classes)), np.float32)]
-    with tqdm.tqdm(total=len(paths), desc="evaluate", unit="record", disable=None) as bar:
-        for chunk in _chunks(_read(paths, task, leads, options, rejected)):
+    marks: list[Mapping[str, tuple[str, ...]]] = []
+    parts = [np.zeros((0, len(model.task.classes)), np.float32)]
+    with tqdm.tqdm(total=found, desc="evaluate", unit="record", disable=None) as bar:
+        for chunk in _chunks(recordings):
             batch = Dataset.from_arrays(
                 [record.signal for record in chunk],
                 demographics=np.stack([demographics_vector(r.header.age, r.header.sex) for r in chunk]),
-                leads=leads,
-                classes=task.classes,
+                leads=model.leads,
+                classes=model.task.classes,
             )
-            parts.append(answer(batch))
+            parts.append(model.probabilities(batch, batch_size))
             headers += [record.header for record in chunk]
+            marks += [record.marks for record in chunk]
             bar.update(len(headers) + len(rejected) - bar.n)
-        bar.update(len(paths) - bar.n)
-    return headers, np.concatenate(parts), rejected
+        bar.update(found - bar.n)
+    return headers, marks, np.concatenate(parts)
 
 
 def _read(
     paths: Iterable[pathlib.Path],
-    task: tasks.Task,
-    leads: tuple[str, ...],
-    options: preprocessing.Preprocess,
+    model: Model,
     rejected: list[RecordError],
+    rename: Mapping[str, str] | None = None,
 ) -> Iterator[Recording]:
     """Yields the records that can be used; appends an error for each of the others."""
     for path in paths:
         try:
             header = read_header(path)
-            signal = read_signal(header, raw_labels.lead_names(task, header, leads))
-            signal = preprocessing.preprocess(signal, header.rate, options)
-            if not np.isfinite(signal).all():
-                raise RecordError(path, "non-finite samples after preprocessing")
+            signal = read_signal(header, raw_labels.lead_names(model.task, header, model.leads), rename)
+            with record_errors(path):
+                marks = quality.marks(signal, model.leads)
+                signal = preprocessing.preprocess(signal, header.rate, model.options)
+                if not np.isfinite(signal).all():
+                    raise UserError("non-finite samples after preprocessing")
         except RecordError as error:
             rejected.append(error)
         else:
-            yield Recording(header, signal)
+            yield Recording(header, signal, marks)
 
 
 def _chunks(found: Iterable[Recording]) -> Iterator[list[Recording]]:
@@ -274,46 +248,51 @@ def _write_predictions(
     labels: np.ndarray,
     probabilities: np.ndarray,
     limits: np.ndarray | None,
+    marks: list[Mapping[str, tuple[str, ...]]],
 ) -> None:
     names = task.abbreviations
     decisions = thresholds.decide(probabilities, limits).astype(int)
     prefixed = [f"{prefix}_{name}" for prefix in ("probability", "decision") for name in names]
-    rows: list[list[Any]] = [["record", "path", "labels", "top1", *prefixed]]
+    rows: list[list[Any]] = [["record", "path", "labels", "top1", *prefixed, "quality"]]
     for i, header in enumerate(headers):
         own = ";".join(name for name, positive in zip(names, labels[i], strict=True) if positive)
         top1 = names[probabilities[i].argmax()]
         values = [f"{probability:.6g}" for probability in probabilities[i]]
-        rows.append([header.record_id, places[i], own, top1, *values, *decisions[i]])
+        rows.append([header.record_id, places[i], own, top1, *values, *decisions[i], quality.describe(marks[i])])
 
     def write(scratch: pathlib.Path) -> None:
-        with scratch.open("w", newline="") as file:
+        with scratch.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)
 
     write_whole(path, write)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise UserError(f"unexpected argument {argv[1]!r}; every setting is a --flag")
-    metrics = evaluate(
-        _CHECKPOINT.value,
-        _RAW_DIR.value,
-        _OUTPUT.value,
-        batch_size=_BATCH_SIZE.value,
-        ptbxl_database=_PTBXL.value,
+@command
+def main(arguments: Sequence[str]) -> None:
+    parser = Parser(prog="lrhnet-jax evaluate", description=__doc__)
+    parser.add_argument("--checkpoint", required=True, help="a trained network, WORKDIR/networks/NAME, or its export")
+    parser.add_argument("--raw_dir", required=True, help="a folder of WFDB records, at any depth")
+    parser.add_argument("--output", required=True, help="where metrics.json and predictions.csv go")
+    parser.add_argument("--batch_size", type=int, default=64, help="windows that the network sees at once (64)")
+    parser.add_argument(
+        "--ptbxl_database", help="PTB-XL's ptbxl_database.csv: its superclasses, and which records share a patient"
     )
-    print(summary(metrics, _OUTPUT.value))
-
-
-def entry() -> None:
-    """Runs `main`; a UserError is printed without a traceback, and the exit status is 1."""
+    parser.add_argument("--rename_leads", default="", help="signals that count as leads, as in MLII=II,ECG1=I")
+    options = parser.parse_args(arguments)
+    if options.batch_size < 1:
+        raise ConfigError(f"--batch_size={options.batch_size}: must be at least 1")
     log.configure(logging.WARNING)
-    try:
-        with logging_redirect_tqdm(log.LOGGERS):
-            app.run(main)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    with logging_redirect_tqdm(log.LOGGERS):
+        metrics = evaluate(
+            options.checkpoint,
+            options.raw_dir,
+            options.output,
+            batch_size=options.batch_size,
+            ptbxl_database=options.ptbxl_database,
+            rename_leads=parse_renames(options.rename_leads),
+        )
+    print(summary(metrics, options.output))
 
 
 if __name__ == "__main__":
-    entry()
+    sys.exit(main())

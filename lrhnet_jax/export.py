@@ -11,7 +11,6 @@ Each program is read back and compared with the network before model.json is wri
 --checkpoint=OUT/model.onnx` scores what was written. docs/deploy.md shows how to run it elsewhere.
 """
 
-import argparse
 import dataclasses
 import functools
 import hashlib
@@ -28,14 +27,14 @@ import numpy as np
 
 from lrhnet_jax.deploy import exported
 from lrhnet_jax.ecg.leads import DEMOGRAPHICS, demographics_vector
-from lrhnet_jax.errors import ConfigError, UserError
-from lrhnet_jax.experiment import provenance
+from lrhnet_jax.errors import ConfigError, Parser, UserError, command
 from lrhnet_jax.kernels.conv1d import plain
-from lrhnet_jax.runtime import log
+from lrhnet_jax.runtime import environment, log
 from lrhnet_jax.runtime.files import write_json, write_whole
 from lrhnet_jax.scoring import predict
 from lrhnet_jax.tasks import raw_labels
 from lrhnet_jax.training import checkpoint
+from lrhnet_jax.training.description import create_model
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 OPSET = 17  # of 2022: edge runtimes lag behind
@@ -67,7 +66,7 @@ def export(
     meta, variables = checkpoint.load_model(pathlib.Path(folder))
     task, options = raw_labels.expected(folder, meta)
     leads, window = tuple(meta["leads"]), meta["window"]
-    model = checkpoint.create_model(meta)
+    model = create_model(meta)
 
     def answer(signal: jax.Array, demographics: jax.Array) -> jax.Array:
         with jax.default_matmul_precision("highest"):  # the same answers everywhere: accelerators would round products
@@ -102,7 +101,7 @@ def export(
         },
         "output": {"probabilities": {"shape": ["batch", len(task.classes)], "dtype": "float32"}},
         "files": files,
-        "versions": provenance.versions(),
+        "versions": environment.versions(),
     }
     write_json(description, meta)
     return meta
@@ -155,21 +154,19 @@ def _onnx(answer: Answer, window: int, leads: int) -> bytes:
 WRITERS: dict[str, Callable[[Answer, int, int], bytes]] = {"stablehlo": _stablehlo, "onnx": _onnx}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+@command
+def main(arguments: Sequence[str]) -> None:
+    parser = Parser(prog="lrhnet-jax export", description=__doc__)
     parser.add_argument("--checkpoint", required=True, help="a trained network: WORKDIR/networks/NAME")
     parser.add_argument("--output", required=True, type=pathlib.Path, help="a folder; made if need be")
     parser.add_argument("--formats", default=",".join(WRITERS), help="which programs to write")
     options = parser.parse_args(arguments)
     log.configure(logging.WARNING)
-    try:
-        meta = export(options.checkpoint, options.output, options.formats.split(","))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    meta = export(options.checkpoint, options.output, options.formats.split(","))
     for name, file in meta["files"].items():
         print(f"{options.output / name}: {file['bytes']:,} bytes, answers as the network does")
     print(f"described in {options.output / exported.DESCRIPTION}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

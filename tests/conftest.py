@@ -17,7 +17,7 @@ import pathlib
 import jax
 import pytest
 
-from lrhnet_jax.data import dataset
+from lrhnet_jax.experiment import datasets
 from tests.helpers import fakes
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -43,7 +43,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A folder of data sets for tests that only read them, shared by all of this run: 90 generated records of Challenge
     2020, and the other generated sets as soon as an experiment asks for them."""
     folder = _shared(tmp_path_factory) / "data"
-    dataset.resolve("synthetic", str(folder), "paper", fakes.RECORDS)
+    datasets.resolve("synthetic", str(folder), "paper", fakes.RECORDS)
     return folder
 
 

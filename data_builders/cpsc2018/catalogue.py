@@ -15,7 +15,7 @@ from lrhnet_jax.tasks import cpsc2018
 
 HOMEPAGE = "https://physionet.org/content/challenge-2020/1.0.2/"
 SOURCE = "cpsc_2018"  # as Challenge 2020 calls it
-# cpsc_2018_extra (Q0001 and so on) is no part of it: its records were labelled with other diagnoses, and where one has
+# cpsc_2018_extra (Q0001 and so on) is not part of it: its records were labelled with other diagnoses, and where one has
 # an ST depression, nothing says so.
 _RECORD = re.compile(r"A\d{4}")
 

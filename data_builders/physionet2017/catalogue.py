@@ -37,7 +37,7 @@ def find(raw_dir: str | os.PathLike[str] | None) -> Found:
     if raw_dir is None:
         raise DataError(f"physionet2017 needs --raw_dir: {remedy}")
     if not pathlib.Path(raw_dir).is_dir():
-        raise DataError(f"raw_dir {str(raw_dir)!r} is no folder; {remedy}, unpacked")
+        raise DataError(f"raw_dir {str(raw_dir)!r} is not a folder; {remedy}, unpacked")
     folders = [pathlib.Path(raw_dir, name) for name in FOLDERS]
     headers: list[pathlib.Path] = next(filter(None, map(find_headers, folders)), [])
     if not headers:

@@ -12,7 +12,22 @@ from lrhnet_jax.ecg import stratify
 from lrhnet_jax.ecg.wfdb import Header
 from lrhnet_jax.tasks import physionet2020, ptbxl_table
 
-PTBXL = "ptb-xl"
+PTBXL = ptbxl_table.SOURCE
+# Folders into which the archives of Challenges 2020 and 2021 unpack by hand -> source. Several of 2020's unpack into
+# WFDB: their records are of the source "unknown", but for those of PTB-XL, whose names tell.
+ARCHIVES = {
+    "training_wfdb": "cpsc_2018",
+    "training_2": "cpsc_2018_extra",
+    "wfdb_cpsc2018": "cpsc_2018",
+    "wfdb_cpsc2018_2": "cpsc_2018_extra",
+    "wfdb_stpetersburg": "st_petersburg_incart",
+    "wfdb_ptb": "ptb",
+    "wfdb_ptbxl": PTBXL,
+    "wfdb_ga": "georgia",
+    "wfdb_chapmanshaoxing": "chapman_shaoxing",
+    "wfdb_ningbo": "ningbo",
+}
+ARCHIVES |= {source: source for source in ARCHIVES.values()}
 _REMEDY = (
     "give the one that holds PhysioNet's training/SOURCE/g*/NAME.hea, or leave --raw_dir out to download the archive"
 )
@@ -22,18 +37,26 @@ def read(raw_dir: str | os.PathLike[str], ptbxl_database: str | os.PathLike[str]
     """Reads all headers below `raw_dir` and deals the records out to folds.
 
     Args:
-      raw_dir: any layout; PhysioNet's (training/SOURCE/g*/NAME.hea) tells the sources.
-      ptbxl_database: PTB-XL's ptbxl_database.csv, which says whose recordings the records of that source are.
+      raw_dir: any layout; PhysioNet's (training/SOURCE/g*/NAME.hea) and the names of its archives tell the sources.
+      ptbxl_database: PTB-XL's ptbxl_database.csv, which says whose recordings the records with its numbers are,
+        wherever they lie.
 
     Raises:
-      DataError: if the folder or the table is missing, the folder holds no header, or the table is another.
+      DataError: if the folder or the table is missing, the folder holds no header, or the table is another or knows
+        none of the records.
     """
     paths = find(raw_dir)
     patients = read_patients(ptbxl_database) if ptbxl_database else {}
+    if ptbxl_database:
+        ptbxl_table.check_matches(ptbxl_database, patients, [path.stem for path in paths])
+
+    def source_of(header: Header) -> str:
+        return _source(header, pathlib.Path(raw_dir))
+
     found = entries.read_labelled(
-        paths, len(physionet2020.CLASSES), lambda header: physionet2020.encode_labels(header.codes)
+        paths, len(physionet2020.CLASSES), lambda header: physionet2020.encode_labels(header.codes), source_of
     )
-    sources = [header.source or "unknown" for header in found.headers]
+    sources = [source_of(header) for header in found.headers]
     names = [_patient(source, header, patients) for source, header in zip(sources, found.headers, strict=True)]
     unknown = sum(source == PTBXL and "/patient-" not in name for source, name in zip(sources, names, strict=True))
     if unknown:
@@ -61,7 +84,17 @@ def read_patients(path: str | os.PathLike[str]) -> dict[int, str]:
     return {number: row.patient for number, row in table.items() if row.patient}
 
 
+def _source(header: Header, raw_dir: pathlib.Path) -> str:
+    """Where a record comes from: by the layout, by the folder into which its archive unpacks, or by PTB-XL's names."""
+    if header.source:
+        return header.source
+    folders = [raw_dir.absolute().name, *header.path.relative_to(raw_dir).parts[:-1]]
+    known = [ARCHIVES[name.casefold()] for name in folders if name.casefold() in ARCHIVES]
+    return known[-1] if known else PTBXL if ptbxl_table.number(header.record_id) else "unknown"
+
+
 def _patient(source: str, header: Header, patients: dict[int, str]) -> str:
-    number = ptbxl_table.number(header.record_id) if source == PTBXL else None
-    known = header.patient or patients.get(number or 0)
-    return f"{source}/patient-{known}" if known else f"{source}/{header.record_id}"
+    known = patients.get(ptbxl_table.number(header.record_id) or 0)
+    if known:
+        return f"{PTBXL}/patient-{known}"
+    return f"{source}/patient-{header.patient}" if header.patient else f"{source}/{header.record_id}"

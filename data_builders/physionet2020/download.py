@@ -78,7 +78,7 @@ def _download(dl_manager: Any, urls: dict[str, str], folder: pathlib.Path) -> di
         return {name: pathlib.Path(path) for name, path in dl_manager.download(urls).items()}
     except Exception as error:  # requests, urllib3 and TFDS each have their own
         raise DataError(
-            f"the download from {FILES} stopped ({type(error).__name__}: {error}); run the same command again to go on "
-            f"(what is complete lies in {folder}), or download it by other means (wget -r -N -c -np {FILES}) and give "
-            "that folder as --raw_dir"
+            f"the download from {FILES} stopped ({type(error).__name__}: {error}); run the same command again to "
+            f"resume (what is complete is in {folder}), or download it by other means (wget -r -N -c -np {FILES}) "
+            "and give that folder as --raw_dir"
         ) from error

@@ -17,7 +17,7 @@ from lrhnet_jax.ecg.wfdb import Header, RecordError
 from lrhnet_jax.errors import DataError
 from lrhnet_jax.tasks import ptbxl, ptbxl_table
 
-SOURCE = "ptb-xl"  # as Challenge 2020 calls it
+SOURCE = ptbxl_table.SOURCE
 Path = str | os.PathLike[str]
 
 
@@ -79,7 +79,7 @@ def read(raw_dir: Path | None, ptbxl_database: Path | None = None, scp_statement
         if ptbxl_table.number(header.record_id) not in table:
             raise RecordError(header.path, f"is not in {os.path.basename(report['ptbxl_database'])}")
         if not 1 <= row(header).strat_fold <= 10:
-            raise RecordError(header.path, f"has strat_fold {row(header).strat_fold}, which is none of 1 to 10")
+            raise RecordError(header.path, f"has strat_fold {row(header).strat_fold}, which is not one of 1 to 10")
         return ptbxl.encode_labels(row(header).statements, superclass)
 
     found = entries.read_labelled(paths, len(ptbxl.CLASSES), encode)

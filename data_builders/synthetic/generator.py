@@ -18,7 +18,8 @@ def abbreviations(codes: Iterable[str]) -> frozenset[str]:
     unknown = sorted(set(merged) - set(physionet2020.DIAGNOSES))
     if unknown:
         raise ValueError(
-            f"cannot generate the unscored diagnosis {', '.join(unknown)}; the codes of lrhnet_jax.ecg.DIAGNOSES can be"
+            f"cannot generate the unscored diagnosis {', '.join(unknown)}; the codes of "
+            "lrhnet_jax.tasks.physionet2020.DIAGNOSES can be"
         )
     return frozenset(physionet2020.DIAGNOSES[code][0] for code in merged)
 

@@ -2,63 +2,60 @@
 
 What can go are inner channels: those that one convolution writes, one BatchNorm scales, and one convolution reads.
 Shortcuts never see them, so that the topology of a residual network stays as it is. In a block these are the channels
-between its two convolutions; in the 1D-CNN, which has no shortcuts, those between two stages.
+between its two convolutions; in the 1D-CNN, which has no shortcuts, those between two stages. A network says which they
+are in its description (`models.description.Channels`).
 
 A channel that the second convolution does not read has no effect: the shrunk network computes exactly what the network
-with these rows of the kernel at zero does. Channel masks are a dict: block -> (channels of the dense network,) bool.
+with these rows of the kernel at zero does. Channel masks are a dict: the convolution that writes the channels, such as
+"layer1_0/conv1" -> (channels of the dense network,) bool.
 """
 
-import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
 from flax import traverse_util
 
+from lrhnet_jax import models
 from lrhnet_jax.errors import ConfigError
+from lrhnet_jax.models import description
+from lrhnet_jax.models.description import Path
 
 Masks = dict[str, np.ndarray]
-Path = tuple[str, ...]
-
-_NORMS = {"lrhnet": "bn1", "seresnet": "bn1", "resnet34": "bn2"}  # what lies between a block's convolutions
-NAMES = ("cnn1d", *_NORMS)
 
 
 class Group(NamedTuple):
-    """Where inner channels pass: paths among the parameters."""
+    """Where inner channels pass: paths of the convolution that writes them, a BatchNorm, the one that reads them."""
 
     writer: Path
     norm: Path
-    lead_network: Path
+    reader: Path
 
 
 def groups(model: str, params: Any) -> dict[str, Group]:
-    """Returns a network's groups of inner channels by their block's name, in the order of its option `inner`.
+    """Returns a network's groups of inner channels by what writes them, in the order of its option `inner`.
 
     Raises:
       ConfigError: for a network whose inner channels are not known.
     """
-    if model == "cnn1d":
-        stages = [f"layer{index}_0" for index in range(1, 5)]
-        return {
-            stage: Group((stage, "conv1"), (stage, "bn1"), (after, "conv1"))
-            for stage, after in itertools.pairwise(stages)
-        }
-    if model not in _NORMS:
-        raise ConfigError(f"{model} cannot be pruned by channels; these can: {', '.join(NAMES)}")
-    blocks = sorted(name for name, module in params.items() if {"conv1", "conv2"} <= set(module))
-    return {block: Group((block, "conv1"), (block, _NORMS[model]), (block, "conv2")) for block in blocks}
+    if model not in models.prunable():
+        raise ConfigError(f"{model} cannot be pruned by channels; these can: {', '.join(models.prunable())}")
+    names = models.describe(model).channels
+    found = [Group(*paths) for channels in names for paths in description.find(params, channels)]
+    found.sort(key=lambda group: description.by_number(group.writer))
+    return {"/".join(group.writer): group for group in found}
 
 
 def dense_masks(model: str, params: Any) -> Masks:
     """Returns the masks of a network that has all its inner channels."""
     flat = traverse_util.flatten_dict(params)
     found = groups(model, params)
-    return {block: np.ones(flat[*group.writer, "kernel"].shape[-1], bool) for block, group in found.items()}
+    return {name: np.ones(flat[*group.writer, "kernel"].shape[-1], bool) for name, group in found.items()}
 
 
 def widths(masks: Masks) -> tuple[int, ...]:
     """Returns the option `inner` of the network that keeps these channels."""
-    return tuple(int(masks[block].sum()) for block in sorted(masks))
+    names = sorted(masks, key=lambda name: description.by_number(name.split("/")))
+    return tuple(int(masks[name].sum()) for name in names)
 
 
 def importance(model: str, params: Any, masks: Masks) -> Masks:
@@ -72,13 +69,13 @@ def importance(model: str, params: Any, masks: Masks) -> Masks:
     """
     flat = {path: np.asarray(leaf) for path, leaf in traverse_util.flatten_dict(params).items()}
     values = {}
-    for block, group in groups(model, params).items():
-        read = np.abs(flat[*group.lead_network, "kernel"]).sum((0, 2))
+    for name, group in groups(model, params).items():
+        read = np.abs(flat[*group.reader, "kernel"]).sum((0, 2))
         found = np.abs(flat[*group.norm, "scale"]) * read
         found = found / max(float(np.sqrt(np.mean(np.square(found)))), 1e-30)
         found[found.argmax()] = np.inf
-        values[block] = np.zeros(len(masks[block]))
-        values[block][masks[block]] = found
+        values[name] = np.zeros(len(masks[name]))
+        values[name][masks[name]] = found
     return values
 
 
@@ -106,13 +103,13 @@ def _edit(model: str, variables: dict[str, Any], keep: Masks, change: Any) -> di
         collection: {path: np.asarray(leaf) for path, leaf in traverse_util.flatten_dict(tree).items()}
         for collection, tree in variables.items()
     }
-    for block, group in groups(model, variables["params"]).items():
+    for name, group in groups(model, variables["params"]).items():
         for flat in edited.values():
             for path in list(flat):
                 if path[:-1] in (group.writer, group.norm):
-                    flat[path] = change(flat[path], flat[path].ndim - 1 if path[-1] == "kernel" else 0, keep[block])
-                elif path == (*group.lead_network, "kernel"):
-                    flat[path] = change(flat[path], 1, keep[block])
+                    flat[path] = change(flat[path], flat[path].ndim - 1 if path[-1] == "kernel" else 0, keep[name])
+                elif path == (*group.reader, "kernel"):
+                    flat[path] = change(flat[path], 1, keep[name])
     return {collection: traverse_util.unflatten_dict(flat) for collection, flat in edited.items()}
 
 
@@ -120,7 +117,7 @@ def unread(model: str, params: Any) -> Masks:
     """Returns which inner channels are read at all: the others can go without any change; one a block stays."""
     flat = traverse_util.flatten_dict(params)
     keep = {}
-    for block, group in groups(model, params).items():
-        read = np.abs(np.asarray(flat[*group.lead_network, "kernel"])).sum((0, 2)) > 0
-        keep[block] = read if read.any() else np.arange(len(read)) == 0
+    for name, group in groups(model, params).items():
+        read = np.abs(np.asarray(flat[*group.reader, "kernel"])).sum((0, 2)) > 0
+        keep[name] = read if read.any() else np.arange(len(read)) == 0
     return keep

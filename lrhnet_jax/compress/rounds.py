@@ -26,7 +26,7 @@ from lrhnet_jax.data.batch import LeadNetwork
 from lrhnet_jax.errors import DataError
 from lrhnet_jax.runtime.files import read_json, write_json
 from lrhnet_jax.training import checkpoint, loop
-from lrhnet_jax.training.job import Job, first_state
+from lrhnet_jax.training.run import Run, first_state, median_speed
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Lottery:
     """What is pruned, and how.
 
     Attributes:
-      job: the dense network's training.
+      dense: the dense network's training.
       settings: the network's `prune`.
       name, options: the model, as of `models.create`.
       create: options -> module.
@@ -49,7 +49,7 @@ class Lottery:
       ticket: the folder of the network whose masks are trained instead of a search; None: search.
     """
 
-    job: Job
+    dense: Run
     settings: search.Settings
     name: str
     options: dict[str, Any]
@@ -77,23 +77,23 @@ class Lottery:
             try:
                 found = found.record(score)
             except ValueError as error:
-                raise DataError(f"{self.job.name}: {error}, so that nothing can be pruned by it") from error
+                raise DataError(f"{self.dense.name}: {error}, so that nothing can be pruned by it") from error
             write_json(self._record, found.to_json())
             done = found.rounds[-1]
             logger.info(
                 "%s: round %d keeps %d of %d %ss, score %.4g: %s",
-                *(self.job.name, done.index, done.kept, found.total, self.settings.unit, score, done.decision),
+                *(self.dense.name, done.index, done.kept, found.total, self.settings.unit, score, done.decision),
             )
             self._tidy(found)
-        logger.info("%s: pruning ends: %s", self.job.name, found.ending)
+        logger.info("%s: pruning ends: %s", self.dense.name, found.ending)
         return self._outcome(found)
 
     @property
     def _record(self) -> pathlib.Path:
-        return self.job.folder / "rounds.json"
+        return self.dense.folder / "rounds.json"
 
     def _folder(self, index: int) -> pathlib.Path:
-        return self.job.folder / "rounds" / f"{index:03d}"
+        return self.dense.folder / "rounds" / f"{index:03d}"
 
     @property
     def _channels(self) -> bool:
@@ -101,7 +101,7 @@ class Lottery:
 
     @property
     def _dense_masks(self) -> Any:
-        params = self.job.variables["params"]
+        params = self.dense.variables["params"]
         if self._channels:
             return channels.dense_masks(self.name, params)
         return weight_masks.dense_masks(params, models.head(self.name))
@@ -122,10 +122,10 @@ class Lottery:
             folder.mkdir(parents=True, exist_ok=True)
             masks, parent = self._masks(planned)
             weight_masks.save(folder / "masks.npz", masks)
-            job, options = self._job(masks, parent, folder)
-            result = loop.run(job)
-            score = float(self.score(job.lead_network, result.variables))
-            log = {"score": score, "epochs": job.epochs, "best_epoch": result.best_epoch, "history": result.history}
+            run, options = self._run(masks, parent, folder)
+            result = loop.train(run)
+            score = float(self.score(run.spec.student, result.variables))
+            log = {"score": score, "epochs": run.epochs, "best_epoch": result.best_epoch, "history": result.history}
             write_json(folder / "training.json", log)
             checkpoint.save_model(folder, result.variables, self.describe(result.variables, options))
         return read_json(folder / "training.json")["score"]
@@ -148,54 +148,61 @@ class Lottery:
         values = channels.importance(self.name, params, parent) if self._channels else params
         return weight_masks.keep_largest(values, parent, planned.kept), (parent, variables)
 
-    def _job(self, masks: Any, parent: Any, folder: pathlib.Path) -> tuple[Job, dict[str, Any]]:
+    def _run(self, masks: Any, parent: Any, folder: pathlib.Path) -> tuple[Run, dict[str, Any]]:
         """Returns a round's training, ready to run, and the options of its network."""
         if self._channels:
-            job, options = self._smaller(masks, parent), self._options(masks)
+            run, options = self._smaller(masks, parent), self._options(masks)
         else:
-            job, options = self._rewound(masks, folder), self.options
-        kept_best = self.job.score is not None
-        score = (lambda variables: self.score(job.lead_network, variables)) if kept_best else None
-        return dataclasses.replace(job, score=score, folder=folder, name=f"{self.job.name} {folder.name}"), options
+            run, options = self._rewound(masks, folder), self.options
+        kept_best = self.dense.score is not None
+        score = (lambda variables: self.score(run.spec.student, variables)) if kept_best else None
+        return dataclasses.replace(run, score=score, folder=folder, name=f"{self.dense.name} {folder.name}"), options
 
     def _options(self, masks: Any) -> dict[str, Any]:
         dense = all(mask.all() for mask in jax.tree.leaves(masks))
         return self.options if dense else {**self.options, "inner": channels.widths(masks)}
 
-    def _smaller(self, masks: Any, parent: Any) -> Job:
+    def _smaller(self, masks: Any, parent: Any) -> Run:
         if parent is None:
-            return self.job
+            return self.dense
         parent_masks, variables = parent
         keep = {block: masks[block][parent_masks[block]] for block in masks}
-        lead_network = dataclasses.replace(self.job.lead_network, model=self.create(self._options(masks)))
+        spec = self.dense.spec
+        student = dataclasses.replace(spec.student, model=self.create(self._options(masks)))
         return dataclasses.replace(
-            self.job,
-            lead_network=lead_network,
+            self.dense,
+            spec=dataclasses.replace(spec, student=student),
             variables=channels.shrink(self.name, variables, keep),
             compiled_steps=None,
         )
 
-    def _rewound(self, masks: Any, folder: pathlib.Path) -> Job:
+    def _rewound(self, masks: Any, folder: pathlib.Path) -> Run:
         """The training of surviving weights; where it starts in mid-training, `folder` then holds that state."""
         pruned = weight_masks.kept(masks) < weight_masks.total(masks)
         again = self.settings.control == "random_init" and pruned
-        variables = self.init(jax.random.fold_in(self.key, CONTROL_KEY_TAG)) if again else self.job.variables
+        variables = self.init(jax.random.fold_in(self.key, CONTROL_KEY_TAG)) if again else self.dense.variables
         start = {**variables, "params": weight_masks.apply(masks, variables["params"])}
-        job = dataclasses.replace(self.job, variables=start, optimizer=weight_masks.masked(self.job.optimizer, masks))
-        at = round(self.settings.rewind * job.epochs * job.steps_per_epoch)
+        run = dataclasses.replace(self._masked(masks), variables=start)
+        at = round(self.settings.rewind * run.epochs * run.steps_per_epoch)
         if at and not again:
-            self._start_at(at, job, masks, folder)
-        return job
+            self._start_at(at, run, masks, folder)
+        return run
 
-    def _start_at(self, at: int, job: Job, masks: Any, folder: pathlib.Path) -> None:
+    def _masked(self, masks: Any) -> Run:
+        """The dense training, of which pruned weights stay at zero."""
+        spec = self.dense.spec
+        return dataclasses.replace(
+            self.dense, spec=dataclasses.replace(spec, optimizer=weight_masks.masked(spec.optimizer, masks))
+        )
+
+    def _start_at(self, at: int, run: Run, masks: Any, folder: pathlib.Path) -> None:
         """Saves the dense training after `at` steps, with the pruned weights at zero, as `folder`'s own progress."""
         begun = checkpoint.Progress(folder)
-        first = first_state(job)
+        first = first_state(run)
         if begun.restore(first) is None:
-            dense = weight_masks.masked(self.job.optimizer, self._dense_masks)
-            name, rewind = f"{self.job.name} to step {at}", self._folder(0).with_name("rewind")
-            plain = dataclasses.replace(self.job, optimizer=dense, stop=at, score=None, folder=rewind, name=name)
-            reached = loop.run(plain).state
+            name, rewind = f"{self.dense.name} to step {at}", self._folder(0).with_name("rewind")
+            plain = dataclasses.replace(self._masked(self._dense_masks), stop=at, score=None, folder=rewind, name=name)
+            reached = loop.train(plain).state
             params = weight_masks.apply(masks, reached.params)
             opt_state = weight_masks.MaskedState(first.opt_state.masks, reached.opt_state.inner)
             begun.save(reached.replace(params=params, best_params=params, opt_state=opt_state), [])
@@ -213,9 +220,8 @@ class Lottery:
         folder = self._folder(found.best.index)
         meta, variables = checkpoint.load_model(folder)
         masks = weight_masks.load(folder / "masks.npz", self._dense_masks)
-        weight_masks.save(self.job.folder / "masks.npz", masks)
+        weight_masks.save(self.dense.folder / "masks.npz", masks)
         log = read_json(folder / "training.json")
-        rates = sorted(row["samples_per_second"] for row in log["history"])
         facts = {
             "unit": self.settings.unit,
             "control": self.settings.control,
@@ -234,7 +240,7 @@ class Lottery:
             {
                 "epochs": log["epochs"],
                 "best_epoch": log["best_epoch"],
-                "samples_per_second": rates[len(rates) // 2] if rates else 0.0,
+                "samples_per_second": median_speed(log["history"]),
                 "history": log["history"],
                 "pruning": facts,
             },
@@ -245,15 +251,15 @@ class Lottery:
         smaller, options = variables, self.options
         if self._channels:
             options = self._options(masks)
-            sizes, left = (self._weight_sizes(v) for v in (self.job.variables, variables))
+            sizes, left = (self._weight_sizes(v) for v in (self.dense.variables, variables))
             sizes |= {"kept": left["weights"], "parameters_kept": left["parameters"]}
             sizes |= {"sparse_bytes": None, "sparse_code": None}
         else:
             sizes = self._weight_sizes(variables, masks)
-            if self.name in channels.NAMES:
+            if self.name in models.prunable():
                 keep = channels.unread(self.name, variables["params"])
                 smaller, options = channels.shrink(self.name, variables, keep), self._options(keep)
-        inputs = (len(self.job.lead_network.columns), self.job.window)
+        inputs = (len(self.dense.spec.student.columns), self.dense.spec.window)
         return sizes | {
             "compression": sizes["weights"] / sizes["kept"],
             "parameter_compression": sizes["parameters"] / sizes["parameters_kept"],

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lrhnet_jax.errors import ConfigError
+from lrhnet_jax.errors import ConfigError, check_fields, choose
 
 UNITS = ("weight", "channel")
 SCHEDULES = ("constant", "divide", "root")
@@ -63,12 +63,10 @@ def parse(fields: Mapping[str, Any], where: str) -> Settings:
       ConfigError: for an unknown field or choice, or an impossible number.
     """
     known = [field.name for field in dataclasses.fields(Settings)]
-    if unknown := sorted(set(fields) - set(known)):
-        raise ConfigError(f"{where}: unknown field {', '.join(unknown)}; the fields are {', '.join(known)}")
+    check_fields(where, fields, known)
     settings = Settings(**fields)
     for name, valid in (("unit", UNITS), ("schedule", SCHEDULES), ("control", CONTROLS)):
-        if getattr(settings, name) not in valid:
-            raise ConfigError(f"{where}.{name}: unknown value {getattr(settings, name)!r}; choose {', '.join(valid)}")
+        choose(f"{where}.{name}", getattr(settings, name), valid)
     for name, right, wanted in (
         ("rate", 0 < settings.rate < 1, "between 0 and 1"),
         ("alpha", settings.alpha > 1, "above 1"),

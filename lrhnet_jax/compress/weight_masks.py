@@ -5,9 +5,10 @@ stay. Masks are a tree like the parameters': a boolean array of the kernel's sha
 single True for every other parameter. On the host they are NumPy arrays.
 
 Zeros in a kernel make a network smaller to store. They do not make it faster: dense arithmetic multiplies them like
-other numbers, on accelerators as on microcontrollers. What makes it faster is removing channels: see `structured`.
+other numbers, on accelerators as on microcontrollers. What makes it faster is removing channels: see `channels`.
 """
 
+import functools
 import pathlib
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lrhnet_jax.errors import CheckpointError
+from lrhnet_jax.errors import CheckpointError, ConfigError
 from lrhnet_jax.runtime.files import write_whole
 
 Masks = Any
@@ -27,11 +28,17 @@ def dense_masks(params: Any, head: str) -> Masks:
 
     Args:
       params: its parameters, or their shapes.
-      head: the name of its output layer; see `models.head`.
+      head: its output layer; see `models.head`.
+
+    Raises:
+      ConfigError: if it has no such layer.
     """
+    kernels = {"/".join(entry.key for entry in path[:-1]) for path in _paths(params) if path[-1].key == "kernel"}
+    if head not in kernels:
+        raise ConfigError(f"the network has no output layer {head!r} among {', '.join(sorted(params))}")
 
     def mask(path: tuple[Any, ...], leaf: Any) -> np.ndarray:
-        prunable = path[-1].key == "kernel" and path[0].key != head
+        prunable = path[-1].key == "kernel" and "/".join(entry.key for entry in path[:-1]) != head
         return np.ones(leaf.shape if prunable else (), bool)
 
     return jax.tree.map_with_path(mask, params)
@@ -112,11 +119,16 @@ def masked(optimizer: optax.GradientTransformation, masks: Masks) -> optax.Gradi
         chosen = jax.tree.map(lambda leaf: jnp.array(leaf, bool), masks if own else _all_kept(params))
         return MaskedState(chosen, optimizer.init(params))
 
-    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, MaskedState]:
-        updates, inner = optimizer.update(apply(state.masks, gradients), state.inner, params)
+    return optax.GradientTransformation(init, _masked_update(optimizer.update))
+
+
+@functools.cache  # the same function for every set of masks, so that their runs share compiled steps
+def _masked_update(update: Any) -> Any:
+    def masked_update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, MaskedState]:
+        updates, inner = update(apply(state.masks, gradients), state.inner, params)
         return apply(state.masks, updates), MaskedState(state.masks, inner)
 
-    return optax.GradientTransformation(init, update)
+    return masked_update
 
 
 def _paths(tree: Any) -> list[Any]:

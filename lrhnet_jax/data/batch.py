@@ -5,7 +5,7 @@ All of it is pure: what a step draws is a function of the run's key and the step
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -16,6 +16,8 @@ from jax import lax
 
 from lrhnet_jax.data.store import Store, cut_windows, random_shifts
 from lrhnet_jax.models import Output
+
+Change = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,20 +64,28 @@ class Batch(flax.struct.PyTreeNode):
 
 
 class StepNumbers(flax.struct.PyTreeNode):
-    """What networks that one compiled step can train differ in: arguments of the step, no constants of its program.
+    """What networks may differ in that share a compiled step: arguments of the step, not constants of its program.
 
     Attributes:
+      weights: (teachers,), of the teachers' logits; and so alpha, kl_weight, temperature, as of `losses.distillation`;
+        a kl_weight of None is 1 - alpha.
+      rate: what the optimiser's updates are multiplied by.
       key: (2,) uint32, the data of the run's key, which drives draws and dropout.
-      weights: (teachers,) float32, as of `losses.distillation`; and so alpha, kl_weight, temperature: () float32.
-      rate: () float32, what the optimiser's updates are multiplied by.
     """
 
-    key: jax.Array
-    weights: jax.Array
-    alpha: jax.Array
-    kl_weight: jax.Array
-    temperature: jax.Array
-    rate: jax.Array
+    weights: Any = ()
+    alpha: Any = 0.3
+    kl_weight: Any = None
+    temperature: Any = 7.0
+    rate: Any = 1.0
+    key: Any = None
+
+    def traced(self, key: jax.Array) -> "StepNumbers":
+        """Returns the numbers as float32 arrays, with the run's key: what a step takes."""
+        kl_weight = 1 - self.alpha if self.kl_weight is None else self.kl_weight
+        numbers = (self.weights, self.alpha, kl_weight, self.temperature, self.rate)
+        weights, alpha, kl_weight, temperature, rate = (jnp.asarray(number, jnp.float32) for number in numbers)
+        return StepNumbers(weights, alpha, kl_weight, temperature, rate, jax.random.key_data(key))
 
 
 class Inputs(flax.struct.PyTreeNode):
@@ -87,7 +97,7 @@ class Inputs(flax.struct.PyTreeNode):
       shifts: (n, K) int32, each record's K fixed window positions; K = 0: a fresh random window at every draw.
       teacher_logits: (n, K, teachers, classes) precomputed on those windows; or (n, 0, ...) to compute in the step.
       teachers: variables of the teachers, () when their logits are precomputed.
-      numbers: of which of the networks that share the compiled step; None until training begins.
+      numbers: of the one that is trained of the networks that share the compiled step; None until training begins.
     """
 
     store: Store
@@ -96,6 +106,22 @@ class Inputs(flax.struct.PyTreeNode):
     teacher_logits: jax.Array
     teachers: Any = ()
     numbers: StepNumbers | None = None
+
+
+def plain_inputs(store: Store, records: Any, shifts: Any = None) -> Inputs:
+    """Returns what a network reads that learns from labels alone.
+
+    Args:
+      records: (n,) whole numbers, the training records' rows in the store.
+      shifts: (n, K) int32, each record's fixed windows; None: a fresh random window at every draw.
+    """
+    n = len(records)
+    return Inputs(
+        store=store,
+        records=jnp.asarray(records, jnp.int32),
+        shifts=jnp.zeros((n, 0), jnp.int32) if shifts is None else shifts,
+        teacher_logits=jnp.zeros((n, 0, 0, store.labels.shape[1])),
+    )
 
 
 class Draw(flax.struct.PyTreeNode):
@@ -129,13 +155,16 @@ def make_batch(
     window: int,
     teacher: int = 0,
     signal: jax.Array | None = None,
+    change: Change | None = None,
 ) -> tuple[Batch, Output | None]:
-    """Cuts the drawn windows, and fetches or computes the teachers' logits on them.
+    """Cuts the drawn windows, changes them, and fetches or computes the teachers' logits on them.
 
     Args:
       teachers: the networks of `inputs.teachers`, in the order of the distillation weights.
       teacher: the place of one of them.
       signal: the drawn windows (batch, window, leads), where they were cut on the host.
+      change: what is done to signal, demographics and labels before any network sees them. Precomputed logits are those
+        of unchanged windows.
 
     Returns:
       The batch, and that teacher's output on it; None if the logits are precomputed.
@@ -143,7 +172,9 @@ def make_batch(
     store, rows, start = inputs.store, draw.rows, draw.start
     index = inputs.records[rows]
     signal = cut_windows(store, index, start, window) if signal is None else signal
-    demographics = store.demographics[index]
+    demographics, labels = store.demographics[index], store.labels[index]
+    if change:
+        signal, demographics, labels = change(signal, demographics, labels)
     taught = None
     if inputs.teacher_logits.shape[1]:
         logits = jnp.swapaxes(inputs.teacher_logits[rows, draw.window], 0, 1)
@@ -154,7 +185,7 @@ def make_batch(
         taught = lax.stop_gradient(outputs[teacher])
     else:
         logits = jnp.zeros((0, *rows.shape, store.labels.shape[1]))
-    return Batch(signal, demographics, store.labels[index], lax.stop_gradient(logits)), taught
+    return Batch(signal, demographics, labels, lax.stop_gradient(logits)), taught
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))

@@ -19,10 +19,6 @@ from lrhnet_jax.tasks import physionet2020
 logger = logging.getLogger(__name__)
 
 MAPPED_SHARE = 0.5  # of the host's memory: larger signals are mapped into it
-SYNTHETIC_NOTICE = (
-    "SYNTHETIC DATA: every number below was measured on generated ECGs. It shows that the software works; it says "
-    "nothing about patients and cannot be compared with published results."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,28 +132,6 @@ class Dataset:
             )
         return tuple(self.leads.index(lead) for lead in leads)
 
-    def describe(self) -> dict[str, Any]:
-        """Returns what results.json says of the data: name, notice, counts per source and class, co-occurrence."""
-        sources = sorted(set(self.sources.tolist()))
-        per_source = {s: self.labels[self.sources == s] for s in sources}
-        counts = self.labels.astype(np.int64)
-        return {
-            "name": self.name,
-            "task": self.task.name,
-            "rate": self.rate,
-            "synthetic": self.synthetic,
-            "notice": SYNTHETIC_NOTICE if self.synthetic else "",
-            "path": self.path,
-            "records": len(self),
-            "per_source": {s: len(rows) for s, rows in per_source.items()},
-            "per_class": dict(zip(self.classes, counts.sum(0).tolist(), strict=True)),
-            "per_source_class": {
-                s: dict(zip(self.classes, rows.sum(0).tolist(), strict=True)) for s, rows in per_source.items()
-            },
-            "co_occurrence": (counts.T @ counts).tolist(),
-            "build_report": self.build_report,
-        }
-
 
 def find(name: str, data_dir: str, preprocess: str = "paper") -> pathlib.Path | None:
     """Returns the folder of a built data set, DATA_DIR/NAME/PREPROCESS/VERSION (the newest), or None."""
@@ -208,49 +182,3 @@ def load(path: pathlib.Path, memory_map: bool | None = None) -> Dataset:
         path=str(path),
         build_report=report,
     )
-
-
-def resolve(
-    name: str,
-    data_dir: str,
-    preprocess: str,
-    synthetic_records: int,
-    datasets: Sequence[str] = ("physionet2020",),
-) -> Dataset:
-    """Loads the data set that a config names: "auto" takes the real set if that is built, else generated ECGs.
-
-    A set of generated ECGs is built on first use.
-
-    Args:
-      name: one of `tasks.choices(datasets)`.
-      data_dir, preprocess: the set lies in data_dir/NAME/preprocess.
-      synthetic_records: how many to generate.
-      datasets: the real sets that the experiment is for; "auto" means the first.
-
-    Raises:
-      DataError: for another name, or if a set is not built that cannot be generated; the message says how to get it.
-    """
-    dataset = tasks.choose(name, datasets)
-    if name != dataset.synthetic:
-        path = find(dataset.name, data_dir, preprocess)
-        if path:
-            return load(path)
-        if name == dataset.name or not dataset.synthetic:
-            get = dataset.get.format(flags=f"--data_dir={data_dir} --preprocess={preprocess}")
-            raise DataError(
-                f"{dataset.title} is not built under {data_dir!r} with preprocess={preprocess!r}. {get}, or point "
-                "--config.data_dir at a built copy"
-            )
-        logger.warning(
-            "%s is not built under %r with preprocess=%r: GENERATED ECGs take its place",
-            dataset.title,
-            data_dir,
-            preprocess,
-        )
-    path = find(dataset.synthetic, data_dir, preprocess)
-    if path is None:
-        from data_builders import build
-
-        logger.info("building %d synthetic records under %s (once)", synthetic_records, data_dir)
-        path = build.build_synthetic(data_dir, synthetic_records, seed=0, preprocess=preprocess, kind=dataset.name)
-    return load(path)

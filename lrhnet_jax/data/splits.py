@@ -1,6 +1,7 @@
 """Which records train, which choose the epoch and the thresholds, which are scored."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class Split:
         return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
 
 
-def make(records: Dataset, fold: int, protocol: str, validation_parts: int) -> Split:
+def make(records: Dataset, fold: int, protocol: str, validation_parts: int, train_only: Sequence[str] = ()) -> Split:
     """Splits a data set for one fold of the cross-validation.
 
     Args:
@@ -32,18 +33,21 @@ def make(records: Dataset, fold: int, protocol: str, validation_parts: int) -> S
         label; "reference" validates on the scored fold, as the reference code does; "published" takes the ten folds
         that the set's authors publish: 2 fold + 1 validates, 2 fold + 2 is scored. PTB-XL's own split is fold 4:
         1 to 8 train, 9 validates, 10 is scored.
+      train_only: sources whose records all train, in every fold, and neither validate nor are scored: whoever does not
+        know their patients cannot score on them. Where a patient is known to be among the others, these are left out.
 
     Raises:
       DataError: if a part would be empty, or the set has no published folds.
     """
-    scored = records.folds == fold
-    train = ~scored
+    extra = np.isin(records.sources, list(train_only))
+    scored = (records.folds == fold) & ~extra
+    train = ~scored & ~extra
     validation = scored
     if protocol == "published":
         if records.published_folds is None:
-            raise DataError(f"{records.name} has no published folds: take another protocol than 'published'")
-        validation, scored = (records.published_folds == 2 * fold + half for half in (1, 2))
-        train = ~(validation | scored)
+            raise DataError(f"{records.name} has no published folds: choose a protocol other than 'published'")
+        validation, scored = ((records.published_folds == 2 * fold + half) & ~extra for half in (1, 2))
+        train = ~(validation | scored | extra)
     if protocol == "leak_free" and train.any():
         held_out = stratify.split_validation(
             records.labels[train], records.sources[train], records.patients[train], parts=validation_parts
@@ -52,6 +56,8 @@ def make(records: Dataset, fold: int, protocol: str, validation_parts: int) -> S
         validation = np.zeros(len(records), bool)
         validation[rows[held_out]] = True
         train = train & ~validation
+    unseen = np.unique(records.patients[validation | scored])
+    train = train | (extra & ~np.isin(records.patients, unseen))
     split = Split(np.flatnonzero(train), np.flatnonzero(validation), np.flatnonzero(scored))
     empty = [name for name, size in split.sizes().items() if not size]
     if empty:

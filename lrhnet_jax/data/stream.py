@@ -16,7 +16,7 @@ import numpy as np
 from lrhnet_jax.data import store
 from lrhnet_jax.data.batch import Draw, Inputs, LeadNetwork
 from lrhnet_jax.data.dataset import Dataset
-from lrhnet_jax.data.store import MAX_ROWS, Store
+from lrhnet_jax.data.store import Store
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.runtime import host, processes
 
@@ -66,7 +66,7 @@ def make_store(
         raise ConfigError(
             f"config.input: the data set takes {size / 1e9:.1f} GB, the device has {memory / 1e9:.1f} GB; choose stream"
         )
-    resident = kind == "device" or (kind == "auto" and size <= RESIDENT_SHARE * memory and rows <= MAX_ROWS)
+    resident = kind == "device" or (kind == "auto" and size <= RESIDENT_SHARE * memory and rows <= store.MAX_ROWS)
     logger.info(
         "%s: %.2f GB of samples, %.1f GB of memory on a device",
         "data stays on the device" if resident else "data is streamed from the host",

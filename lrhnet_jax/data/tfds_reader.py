@@ -1,6 +1,5 @@
 """Reads a built set: into arrays, or into a file from which larger signals than fit in memory are mapped into it."""
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -10,6 +9,7 @@ import tempfile
 import zipfile
 from typing import Any
 
+import filelock
 import numpy as np
 import tqdm
 
@@ -112,8 +112,7 @@ def map_file(path: pathlib.Path, source: Any, leads: int) -> tuple[np.ndarray, C
 
 
 def _write_map(path: pathlib.Path, source: Any, leads: int, folder: pathlib.Path) -> None:
-    with open(path / ".memory_map.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with filelock.FileLock(path / ".memory_map.lock"):
         if folder.exists():  # another process has made it meanwhile
             return
         # Of an earlier build, or left by a process that was killed.
@@ -126,6 +125,7 @@ def _write_map(path: pathlib.Path, source: Any, leads: int, folder: pathlib.Path
             signals = np.memmap(made / "signals.f16", HALF, "w+", shape=(most_samples(source, leads), leads))
             columns = read(path, source, signals)
             signals.flush()
+            del signals  # some systems change no file that is mapped
             os.truncate(made / "signals.f16", columns["lengths"].sum() * leads * HALF.itemsize)
             np.savez(made / "records.npz", allow_pickle=False, **columns)
             os.rename(made, folder)

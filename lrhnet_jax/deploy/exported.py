@@ -15,11 +15,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lrhnet_jax.data.dataset import Dataset
-from lrhnet_jax.data.store import HostSignals, covering_windows
 from lrhnet_jax.errors import CheckpointError
 from lrhnet_jax.runtime.files import read_json
-from lrhnet_jax.scoring import predict
+from lrhnet_jax.training import description
 
 DESCRIPTION = "model.json"
 INPUTS, OUTPUT = ("signal", "demographics"), "probabilities"
@@ -38,24 +36,6 @@ class Program(NamedTuple):
     meta: dict[str, Any]
     run: Run
 
-    def probabilities(self, records: Dataset, batch_size: int = 64) -> np.ndarray:
-        """Returns the class probabilities of every record, (n, classes) float32, averaged over covering windows.
-
-        Args:
-          records: with the network's leads.
-          batch_size: windows at a time; see `predict.windows_a_call`.
-        """
-        window, columns = self.meta["window"], records.columns(tuple(self.meta["leads"]))
-        row, shift = covering_windows(records.lengths, window)
-        signals = HostSignals(records.signals.view(np.ndarray), records.offsets, records.lengths)
-        size = predict.windows_a_call(batch_size, jax.local_devices())
-        parts = []
-        for start in range(0, len(row), size):
-            rows = row[start : start + size]
-            signal = signals.cut(rows, shift[start : start + size], window, columns).astype(np.float32)
-            parts.append(self.run(signal, records.demographics[rows]))
-        return predict.average(np.concatenate(parts), row, len(records))
-
 
 def _stablehlo(content: bytes) -> Run:
     call = jax.jit(jax.export.deserialize(bytearray(content)).call)
@@ -73,6 +53,12 @@ def _onnx(content: bytes) -> Run:
 READERS: dict[str, Callable[[bytes], Run]] = {".stablehlo": _stablehlo, ".onnx": _onnx}
 
 
+def _checksum(meta: dict[str, Any], name: str) -> str | None:
+    files = meta.get("files")
+    entry = files.get(name) if isinstance(files, dict) else None
+    return entry.get("sha256") if isinstance(entry, dict) else None
+
+
 def load(path: str | pathlib.Path) -> Program:
     """Loads an exported network, OUT/model.stablehlo or OUT/model.onnx.
 
@@ -80,10 +66,10 @@ def load(path: str | pathlib.Path) -> Program:
       CheckpointError: if it is missing or broken, or what runs it is not installed.
     """
     path = pathlib.Path(path).expanduser()
-    meta = read_json(path.with_name(DESCRIPTION))
+    meta = description.check(read_json(path.with_name(DESCRIPTION)), path.with_name(DESCRIPTION))
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; python -m lrhnet_jax.export writes one")
-    content, known = path.read_bytes(), meta.get("files", {}).get(path.name, {}).get("sha256")
+    content, known = path.read_bytes(), _checksum(meta, path.name)
     if hashlib.sha256(content).hexdigest() != known:
         raise CheckpointError(f"{path}: not the file that {DESCRIPTION} beside it describes; export the network again")
     try:

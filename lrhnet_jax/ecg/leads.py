@@ -18,6 +18,7 @@ LEAD_SETS: dict[str, tuple[str, ...]] = {
     "1": ("I",),
 }
 
+RATES = (20.0, 20_000.0)  # Hz; a number outside of them is not the rate of an ECG
 SAMPLE_RATE = 257  # Hz, of the 12-lead sets as the LRH-Net paper prepares them; every built set says its own
 
 DEMOGRAPHICS = ("age / 100", "age known", "female", "male", "sex known")
@@ -58,11 +59,11 @@ def demographics_vector(age: float | None, sex: str | None) -> np.ndarray:
     """Returns the age/sex vector of the reference networks, shape (5,), float32, in the order of `DEMOGRAPHICS`.
 
     Args:
-      age: years; 300, which PTB-XL stores for every age over 89, counts as 90; None, NaN, negative or above 120 counts
-        as unknown.
+      age: years; 300 to 330, as PTB-XL and MIMIC store an age over 89, counts as 90; None, NaN, negative or any other
+        above 120 counts as unknown.
       sex: "female" or "male", or their first letter, in any case; anything else counts as unknown.
     """
-    if age == 300:
+    if age is not None and 300 <= age <= 330:
         age = 90.0
     known = age is not None and math.isfinite(age) and 0 <= age <= 120
     letter = (sex or "").strip().lower()

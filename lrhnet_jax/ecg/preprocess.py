@@ -11,12 +11,17 @@ import functools
 import numpy as np
 import scipy.signal
 
-from lrhnet_jax.ecg.leads import SAMPLE_RATE
+from lrhnet_jax.ecg.leads import RATES, SAMPLE_RATE
+from lrhnet_jax.errors import choose
 
 MAX_DENOMINATOR = 10_000  # of the ratio of two rates: off by less than a sample in an hour
 RESAMPLE = ("polyphase", "interp")
-BANDPASS = ("none", "butterworth_47hz", "butterworth_47hz_257")
+BANDPASS = ("none", "butterworth_47hz", "butterworth_47hz_257", "monitor")
 BAND = (0.001, 47.0)  # Hz
+MONITOR_BAND = (0.5, 40.0)  # Hz, of bedside monitors and of most wearables
+# Seconds by which a record is continued at its ends before that filter: SciPy's default at 500 Hz. What is filtered at
+# 500 Hz and then resampled, as some records are published, then comes out the same.
+MONITOR_EDGE = 27 / 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +31,8 @@ class Preprocess:
     Attributes:
       resample: "polyphase" (anti-aliased) or "interp" (the reference's linear interpolation).
       bandpass: "none", "butterworth_47hz" (the reference's: designed for 500 Hz and applied at 257 Hz, where its edges
-        come to lie at about 0.0005 and 24 Hz) or "butterworth_47hz_257" (0.001 to 47 Hz at `rate`).
+        come to lie at about 0.0005 and 24 Hz), "butterworth_47hz_257" (0.001 to 47 Hz at `rate`) or "monitor" (0.5 to
+        40 Hz, of fourth order: the band of monitors and wearables).
       rate: Hz, of the result.
     """
 
@@ -35,10 +41,10 @@ class Preprocess:
     rate: float = float(SAMPLE_RATE)
 
     def __post_init__(self) -> None:
-        if self.resample not in RESAMPLE:
-            raise ValueError(f"unknown resample {self.resample!r}; choose {', '.join(RESAMPLE)}")
-        if self.bandpass not in BANDPASS:
-            raise ValueError(f"unknown bandpass {self.bandpass!r}; choose {', '.join(BANDPASS)}")
+        choose("", self.resample, RESAMPLE, noun="resample", error=ValueError)
+        choose("", self.bandpass, BANDPASS, noun="bandpass", error=ValueError)
+        if not (isinstance(self.rate, int | float) and RATES[0] <= self.rate <= RATES[1]):  # nor NaN
+            raise ValueError(f"a rate of {self.rate} Hz is not one of an ECG ({RATES[0]:g} to {RATES[1]:g})")
 
 
 PAPER = Preprocess()
@@ -47,6 +53,7 @@ OPTIONS = {  # of the 12-lead sets
     "paper": PAPER,
     "reference": REFERENCE,
     "bandpass": Preprocess(bandpass="butterworth_47hz_257"),
+    "monitor": Preprocess(bandpass="monitor"),
     "100hz": Preprocess(rate=100.0),  # MVKT-ECG
 }
 
@@ -97,8 +104,10 @@ def bandpass(signal: np.ndarray, options: Preprocess) -> np.ndarray:
         # circle: 10 s drift by some 0.05 mV, half an hour is drowned.
         b, a = scipy.signal.butter(3, [BAND[0] / 250, BAND[1] / 250], btype="bandpass")
         return scipy.signal.filtfilt(b, a, values, axis=0).astype(np.float32)
-    sections = scipy.signal.butter(3, BAND, btype="bandpass", output="sos", fs=options.rate)
-    return scipy.signal.sosfiltfilt(sections, values, axis=0).astype(np.float32)
+    monitor = options.bandpass == "monitor"
+    order, band, edge = (4, MONITOR_BAND, round(MONITOR_EDGE * options.rate)) if monitor else (3, BAND, None)
+    sections = scipy.signal.butter(order, band, btype="bandpass", output="sos", fs=options.rate)
+    return scipy.signal.sosfiltfilt(sections, values, axis=0, padlen=edge).astype(np.float32)
 
 
 def _interpolate(signal: np.ndarray, rate: float, target: float) -> np.ndarray:

@@ -22,13 +22,14 @@ from lrhnet_jax.data.batch import LeadNetwork
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.splits import Split
 from lrhnet_jax.data.store import Store, random_shifts
-from lrhnet_jax.errors import DataError
-from lrhnet_jax.experiment import provenance
+from lrhnet_jax.experiment import check
 from lrhnet_jax.experiment.teachers import Trained
-from lrhnet_jax.runtime import processes
+from lrhnet_jax.report import schema, seed_groups
+from lrhnet_jax.runtime import environment, processes
 from lrhnet_jax.runtime.devices import Parallel
 from lrhnet_jax.runtime.files import read_json, write_json, write_whole
-from lrhnet_jax.scoring import predict, seed_groups, thresholds
+from lrhnet_jax.scoring import predict, thresholds
+from lrhnet_jax.scoring.schema import Score
 from lrhnet_jax.scoring.score import difference, epoch_score, headline, resample, score
 
 logger = logging.getLogger(__name__)
@@ -56,48 +57,20 @@ class Assessor:
     ):
         self.config, self.records, self.store, self.split, self.parallel = config, records, store, split, parallel
         self.task = records.task
-        labels = records.labels[split.validation]
-        if not np.isfinite(epoch_score(self.task, labels, labels.astype(np.float32))):  # of a perfect answer
-            absent = [name for name, found in zip(self.task.classes, labels.any(axis=0), strict=True) if not found]
-            raise DataError(
-                f"{records.name}: no epoch can be chosen by {tasks.METRICS[self.task.epoch_metric]}, for the "
-                f"{len(labels)} validation records have none of class {', '.join(absent)}; build a larger data set, or "
-                "lower config.evaluation.validation_parts"
-            )
+        check.validation(records, split)
 
     def probabilities(
         self, lead_network: LeadNetwork, variables: Any, rows: np.ndarray, progress: str = ""
     ) -> np.ndarray:
         """Returns class probabilities of the records `rows`, (n, classes), on the windows that the config names."""
-        size = self.config.evaluation.batch_size
+        window, size = self.config.window, self.config.evaluation.batch_size
+        predictor = predict.Predictor(lead_network, variables, window, size, self.task.exclusive, self.parallel)
+        lengths = self.records.lengths[rows]
         if self.config.evaluation.windows == "cover":
-            lengths = self.records.lengths[rows]
-            return predict.store_probabilities(
-                lead_network,
-                variables,
-                self.store,
-                rows,
-                lengths,
-                self.config.window,
-                size,
-                progress,
-                self.task.exclusive,
-                self.parallel,
-            )
+            return predictor.probabilities(self.store, rows, lengths, progress)
         key = jax.random.fold_in(jax.random.key(self.config.seed), len(rows))
-        shifts = random_shifts(key, jnp.asarray(self.records.lengths[rows]), self.config.window, 1)[:, 0]
-        index = np.asarray(rows, np.int32)
-        logits = predict.logits(
-            lead_network,
-            variables,
-            self.store,
-            index,
-            np.asarray(shifts),
-            self.config.window,
-            size,
-            progress,
-            self.parallel,
-        )
+        starts = np.asarray(random_shifts(key, jnp.asarray(lengths), window, 1)[:, 0])
+        logits = predictor.logits(self.store, np.asarray(rows, np.int32), starts, progress)
         return predict.to_probabilities(logits, self.task.exclusive)
 
     def epoch_score(self, lead_network: LeadNetwork, variables: Any) -> float:
@@ -107,11 +80,8 @@ class Assessor:
         # One process' number for all: the best epoch must be the same, whatever their processors make of a sum.
         return processes.from_first(lambda: epoch_score(self.task, self.records.labels[rows], probabilities))
 
-    def network(self, name: str, trained: Trained, folder: pathlib.Path) -> dict[str, Any]:
-        """Scores a network, or returns what an earlier call wrote; adds its training log.
-
-        "inference" in it is the time of one pass over the validation part, from the store to probabilities, compiled.
-        """
+    def network(self, name: str, trained: Trained, folder: pathlib.Path) -> schema.NetworkResult:
+        """Scores a network, or returns what an earlier call wrote; adds its training log."""
         path = folder / "evaluation.json"
         if not processes.from_first(path.exists):
             logger.info("%s: scoring", name)
@@ -123,7 +93,8 @@ class Assessor:
             seconds = time.perf_counter() - started
             found["test"] = read(parts["test"], f"{name} test")
             processes.from_first(lambda: self._write_scores(folder, parts, found, seconds))
-        return {**trained.log, **processes.from_first(lambda: read_json(path))}
+        evaluation: schema.Evaluation = processes.from_first(lambda: read_json(path))
+        return {**trained.log, **evaluation}
 
     def _write_scores(
         self, folder: pathlib.Path, parts: dict[str, np.ndarray], found: dict[str, np.ndarray], seconds: float
@@ -136,14 +107,14 @@ class Assessor:
                 folder / "thresholds.json",
                 {"thresholds": chosen.tolist(), "protocol": protocol, "fitted_on": "validation"},
             )
-        measured = {
+        evaluation = self._evaluation(parts, found, chosen)
+        evaluation["inference"] = {
             "seconds": seconds,
             "records": len(parts["validation"]),
             "batch_size": predict.windows_a_call(self.config.evaluation.batch_size, self.parallel.devices),
-            "device": provenance.device(),
+            "device": environment.device(),
         }
-        scores = self._scores(parts, found, chosen)
-        write_json(folder / "evaluation.json", {**scores, "inference": measured})
+        write_json(folder / "evaluation.json", evaluation)
 
     def _save_predictions(
         self, folder: pathlib.Path, parts: dict[str, np.ndarray], found: dict[str, np.ndarray]
@@ -153,16 +124,18 @@ class Assessor:
         arrays |= found
         write_whole(folder / "predictions.npz", lambda scratch: np.savez(scratch, allow_pickle=False, **arrays))
 
-    def _scores(
+    def _evaluation(
         self, parts: dict[str, np.ndarray], found: dict[str, np.ndarray], chosen: np.ndarray | None
-    ) -> dict[str, Any]:
-        scores: dict[str, Any] = {"thresholds": None if chosen is None else chosen.tolist()}
-        for part, rows in parts.items():
-            scores[part] = self._score(rows, found[part], chosen)
+    ) -> schema.Evaluation:
+        evaluation: schema.Evaluation = {
+            "thresholds": None if chosen is None else chosen.tolist(),
+            "validation": self._score(parts["validation"], found["validation"], chosen),
+            "test": self._score(parts["test"], found["test"], chosen),
+        }
         if self.config.evaluation.also_reference and chosen is not None:
             leaky = self._fit(parts["test"], found["test"], shrinkage=0)
-            scores["test_reference"] = self._score(parts["test"], found["test"], leaky)
-        return scores
+            evaluation["test_reference"] = self._score(parts["test"], found["test"], leaky)
+        return evaluation
 
     def _fit(self, rows: np.ndarray, probabilities: np.ndarray, shrinkage: float) -> np.ndarray | None:
         if self.task.exclusive:
@@ -175,7 +148,7 @@ class Assessor:
             shrinkage=shrinkage,
         )
 
-    def _score(self, rows: np.ndarray, probabilities: np.ndarray, chosen: np.ndarray | None) -> dict[str, Any]:
+    def _score(self, rows: np.ndarray, probabilities: np.ndarray, chosen: np.ndarray | None) -> Score:
         return score(
             self.records.labels[rows],
             probabilities,
@@ -186,7 +159,7 @@ class Assessor:
             seed=self.config.seed,
         )
 
-    def comparisons(self, pairs: list[tuple[str, str]], networks: pathlib.Path) -> list[dict[str, Any]]:
+    def comparisons(self, pairs: list[tuple[str, str]], networks: pathlib.Path) -> list[schema.Comparison]:
         """Compares pairs of scored networks on the same records of the scored fold, by paired bootstrap."""
         rows = self.split.test
         resampled = {
@@ -211,10 +184,10 @@ class Assessor:
         return found, np.array(read_json(folder / "thresholds.json")["thresholds"])
 
 
-def summarize(folds: dict[str, Any], decision: str) -> dict[str, Any]:
+def summarize(folds: dict[str, schema.FoldResult], decision: str) -> dict[str, dict[str, schema.Spread]]:
     """Returns, for each network and metric, the mean and standard deviation over the folds, and the folds' values."""
     first = next(iter(folds.values()))["networks"]
-    summary: dict[str, Any] = {}
+    summary: dict[str, dict[str, schema.Spread]] = {}
     for name, row in first.items():
         summary[name] = {}
         for metric in row["test"]["headline"]:

@@ -1,28 +1,31 @@
 """What a run and its networks are and where they come from: the hold on a folder, and the heads of their files."""
 
 import hashlib
-import importlib.metadata
 import json
 import pathlib
-import platform
 import shlex
 import sys
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from lrhnet_jax import models
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.errors import CheckpointError, ConfigError
 from lrhnet_jax.experiment import graph
-from lrhnet_jax.runtime import processes
+from lrhnet_jax.report import schema
+from lrhnet_jax.runtime import environment, processes
 from lrhnet_jax.runtime.files import read_json, write_json
 from lrhnet_jax.training.state import variable_shapes
 
 # Fields that change where a run reads or how fast it goes, but not its numbers.
 FREE_FIELDS = ("data_dir", "input", "steps_per_dispatch", "compilation_cache", "parallel", "devices", "population")
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "lrhnet-jax")
+SYNTHETIC_NOTICE = (
+    "SYNTHETIC DATA: every number below was measured on generated ECGs. It shows that the software works; it says "
+    "nothing about patients and cannot be compared with published results."
+)
 
 
 def check_same(what: dict[str, Any]) -> None:
@@ -80,47 +83,55 @@ def differences(a: Any, b: Any, path: str = "") -> list[str]:
     return [] if a == b else [path]
 
 
-def device() -> str:
-    """Returns what the run computes on, for people."""
-    among = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    return f"{jax.device_count()} x {jax.devices()[0].device_kind}{among}"
-
-
-def versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
-
-
-def describe(config: ConfigDict, networks: list[graph.Network], records: Dataset) -> dict[str, Any]:
-    """Returns results.json without its results: command, versions, device, data, config, and networks' sizes."""
+def describe(config: ConfigDict, networks: list[graph.Network], records: Dataset) -> schema.Provenance:
+    """Returns results.json without its results."""
     return {
-        "schema": 1,
+        "schema": schema.VERSION,
         "experiment": config.experiment,
         "preset": config.preset,
         "command": shlex.join(["python", "-m", "lrhnet_jax.main", *sys.argv[1:]]),
-        "versions": versions(),
-        "device": device(),
-        "dataset": records.describe(),
+        "versions": environment.versions(),
+        "device": environment.device(),
+        "dataset": describe_data(records),
         "config": config.to_dict(),
         "networks": {
             network.name: _describe_network(network, len(records.classes), config.window) for network in networks
         },
-        "folds": {},
     }
 
 
-def _describe_network(network: graph.Network, classes: int, window: int) -> dict[str, Any]:
+def describe_data(records: Dataset) -> schema.DataDescription:
+    """Returns what results.json says of the data: name, notice, counts per source and class, co-occurrence."""
+    sources = sorted(set(records.sources.tolist()))
+    per_source = {s: records.labels[records.sources == s] for s in sources}
+    counts = records.labels.astype(np.int64)
+    return {
+        "name": records.name,
+        "task": records.task.name,
+        "rate": records.rate,
+        "synthetic": records.synthetic,
+        "notice": SYNTHETIC_NOTICE if records.synthetic else "",
+        "path": records.path,
+        "records": len(records),
+        "per_source": {s: len(rows) for s, rows in per_source.items()},
+        "per_class": dict(zip(records.classes, counts.sum(0).tolist(), strict=True)),
+        "per_source_class": {
+            s: dict(zip(records.classes, rows.sum(0).tolist(), strict=True)) for s, rows in per_source.items()
+        },
+        "co_occurrence": (counts.T @ counts).tolist(),
+        "build_report": records.build_report,
+    }
+
+
+def _describe_network(network: graph.Network, classes: int, window: int) -> schema.NetworkDescription:
     options = {"num_classes": classes, **network.options}
     model = models.create(network.model, network.leads, **options)
     variables = variable_shapes(model, len(network.leads), window)
     return {
         "model": network.model,
         "leads": list(network.leads),
+        "recipe": network.recipe,
+        "seed": network.seed,
         "teachers": dict(network.teachers),
         "method": network.train["method"]["name"],
         "parameters": models.count_parameters(variables["params"]),

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrhnet_jax import losses
-from lrhnet_jax.data.batch import Inputs, LeadNetwork
-from lrhnet_jax.data.store import Store
-from lrhnet_jax.errors import CheckpointError, ConfigError
-from lrhnet_jax.experiment import graph
+from lrhnet_jax.data.batch import Inputs, LeadNetwork, StepNumbers
+from lrhnet_jax.ecg.leads import SAMPLE_RATE
+from lrhnet_jax.errors import CheckpointError, choose
+from lrhnet_jax.experiment import check, graph
 from lrhnet_jax.models import torch_weights
+from lrhnet_jax.report.schema import Training
 from lrhnet_jax.runtime import processes
-from lrhnet_jax.runtime.devices import Parallel
+from lrhnet_jax.runtime.devices import Parallel, one_device
 from lrhnet_jax.runtime.files import read_json, write_whole
 from lrhnet_jax.scoring import predict
 from lrhnet_jax.tasks import physionet2020
@@ -30,53 +31,55 @@ class Trained:
 
     lead_network: LeadNetwork
     variables: dict[str, Any]
-    log: dict[str, Any]
+    log: Training
 
 
-def distillation(
-    network: graph.Network, parallel: str = "jit", exclusive: bool = False, among: Sequence[str] | None = None
-) -> steps.Distillation:
-    """Returns how a network of the graph learns from its teachers.
+def make_recipe(
+    network: graph.Network, parallel: str = "jit", exclusive: bool = False, rate: float = float(SAMPLE_RATE)
+) -> steps.Recipe:
+    """Returns how a network of the graph learns from its teachers, but for the numbers.
 
     Args:
       parallel: how its steps run, "jit" or "pmap".
       exclusive: a record has exactly one class.
-      among: all teachers whose logits the step sees, the network's own among them; the others weigh nothing.
+      rate: Hz, of the signals.
 
     Raises:
       ConfigError: for an unknown kind or method, or a method that this network or `parallel` cannot have.
     """
     fields, where = network.train, f"config.networks.{network.name}.train"
-    if fields["logit_kl"] not in losses.KINDS:
-        raise ConfigError(f"{where}.logit_kl: unknown value {fields['logit_kl']!r}; choose {', '.join(losses.KINDS)}")
-    own, names = dict(fields["method"]), list(network.teachers)
-    teacher = own.pop("teacher", "")
-    try:
-        method = losses.make_method(own)
-    except ConfigError as error:
-        raise ConfigError(f"{where}.method: {error}") from error
-    if method and method.needs_teacher:
-        if not names:
-            raise ConfigError(f"{where}.method: {own['name']} learns from a teacher's features; name one in teachers")
-        if (teacher or len(names) > 1) and teacher not in names:
-            raise ConfigError(f"{where}.method.teacher: {teacher!r} is none of the teachers {', '.join(names)}")
-    if method and method.across_records and parallel == "pmap":
-        raise ConfigError(f"{where}.method: {own['name']} needs the whole batch in one place; set config.parallel=jit")
-    seen = names if among is None else list(among)
-    alpha, kl_weight = fields["alpha"], fields["kl_weight"]
-    if seen and not names:  # it learns from labels alone
-        alpha, kl_weight = 1.0, 0.0
-    return steps.Distillation(
-        weights=tuple(network.teachers.get(name, 0.0) for name in seen),
-        alpha=alpha,
-        temperature=fields["temperature"],
-        t_squared=fields["t_squared"],
+    choose(f"{where}.logit_kl", fields["logit_kl"], losses.KINDS)
+    method = check.method(network, parallel)
+    names, teacher = list(network.teachers), fields["method"].get("teacher", "")
+    augmentation = check.augmentation(network, rate)
+    return steps.Recipe(
         kind=fields["logit_kl"],
-        kl_weight=kl_weight,
+        t_squared=fields["t_squared"],
+        mean_logits=fields["mean_logits"],
         method=method,
-        teacher=seen.index(teacher) if teacher in seen else 0,
+        # A method that reads a teacher's features trains alone, so that these are the teachers of its step.
+        teacher=names.index(teacher) if teacher in names else 0,
         epochs=fields["epochs"],
-        labels="exclusive" if exclusive else "independent",
+        exclusive=exclusive,
+        augmentation=augmentation,
+        average=fields["average"],
+    )
+
+
+def make_numbers(network: graph.Network, among: Sequence[str] | None = None) -> StepNumbers:
+    """Returns the weights of a network's losses, and its learning rate.
+
+    Args:
+      among: all teachers whose logits the step sees, the network's own among them; the others weigh nothing.
+    """
+    fields, names = network.train, list(network.teachers if among is None else among)
+    alone = bool(names) and not network.teachers  # it learns from labels alone
+    return StepNumbers(
+        weights=tuple(network.teachers.get(name, 0.0) for name in names),
+        alpha=1.0 if alone else fields["alpha"],
+        kl_weight=0.0 if alone else fields["kl_weight"],
+        temperature=fields["temperature"],
+        rate=fields["learning_rate"],
     )
 
 
@@ -93,7 +96,7 @@ def load(
       CheckpointError: if what is there is another model, reads other leads, or was trained on other preprocessing or
         other classes.
     """
-    if network.checkpoint.endswith((".pth", ".pt")):
+    if network.checkpoint.endswith(torch_weights.SUFFIXES):
         try:
             variables = torch_weights.from_torch(
                 network.model, torch_weights.load_pth(network.checkpoint), **network.options
@@ -126,60 +129,44 @@ def adopt_widths(network: graph.Network) -> graph.Network:
     return dataclasses.replace(network, options={"inner": inner, **network.options}) if inner else network
 
 
-def make_inputs(
-    store: Store,
-    records: np.ndarray,
-    shifts: Any,
+def in_step(inputs: Inputs, teachers: Sequence[tuple[str, Trained]]) -> Inputs:
+    """Returns a student's inputs with teachers that run in every step."""
+    return inputs.replace(teachers=tuple(trained.variables for _, trained in teachers))
+
+
+def precomputed(
+    inputs: Inputs,
     teachers: Sequence[tuple[str, Trained]],
     *,
-    precompute: bool,
     window: int,
     batch_size: int,
     cache: pathlib.Path,
     parallel: Parallel | None = None,
 ) -> Inputs:
-    """Returns what a student's training reads: windows, and its teachers' logits or variables.
+    """Returns a student's inputs with its teachers' logits on all of its fixed windows.
+
+    Each teacher runs once over them; its logits are kept in `cache`/NAME.npy, so that several students and a resumed
+    run share them.
 
     Args:
-      records: (n,) int32 training rows; shifts: (n, K) their fixed windows.
-      precompute: run each teacher once over all n * K windows; the logits are kept in `cache`/NAME.npy, so that several
-        students and a resumed run share them.
-      parallel: the devices that precompute, with `store` on all of them.
+      inputs: from `plain_inputs`, with n records and K windows each.
+      parallel: the devices that precompute, with the store on all of them; None: one device.
     """
-    classes = store.labels.shape[1]
-    if not (teachers and precompute):
-        return Inputs(
-            store=store,
-            records=jnp.asarray(records),
-            shifts=shifts,
-            teacher_logits=jnp.zeros((len(records), 0, 0, classes)),
-            teachers=tuple(trained.variables for _, trained in teachers),
-        )
+    records, starts = np.asarray(inputs.records), np.asarray(inputs.shifts)
     stacked = []
     for name, trained in teachers:
         path = cache / f"{name}.npy"
         logits = processes.from_first(functools.partial(_cached, path))
         if logits is None:
-            count = shifts.shape[1]
-            logits = predict.logits(
-                trained.lead_network,
-                trained.variables,
-                store,
-                np.repeat(records, count),
-                np.asarray(shifts).reshape(-1),
-                window,
-                batch_size,
-                progress=f"{name} teaches",
-                parallel=parallel,
-            ).reshape(len(records), count, classes)
+            predictor = predict.Predictor(
+                trained.lead_network, trained.variables, window, batch_size, parallel=parallel or one_device()
+            )
+            index = np.repeat(records, starts.shape[1])
+            logits = predictor.logits(inputs.store, index, starts.reshape(-1), progress=f"{name} teaches")
+            logits = logits.reshape(*starts.shape, -1)
             _save(path, logits)
         stacked.append(logits)
-    return Inputs(
-        store=store,
-        records=jnp.asarray(records),
-        shifts=shifts,
-        teacher_logits=jnp.asarray(np.stack(stacked, axis=2)),
-    )
+    return inputs.replace(teacher_logits=jnp.asarray(np.stack(stacked, axis=2)))
 
 
 def _cached(path: pathlib.Path) -> np.ndarray | None:

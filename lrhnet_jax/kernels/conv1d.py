@@ -11,7 +11,7 @@ gradient reads both operands transposed, into which it fuses, and so repeats aga
 elementwise work that made them. On CPUs the first is therefore written as a plain convolution, and the operands of the
 second are kept from fusion. Elsewhere the gradients are XLA's own.
 
-On NVIDIA GPUs layers of few channels have kernels of ours (`gpu_kernels`), in programs that say where they run
+On NVIDIA GPUs layers of few channels have kernels of ours (`pallas_conv1d`), in programs that say where they run
 (`laid_out`); others stay portable. Programs for converters that know XLA's plain operations only have `plain` ones.
 """
 

@@ -12,6 +12,7 @@ same rows, transposed, with the output's gradient, summed by parts.
 
 import dataclasses
 import functools
+import logging
 import os
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
+
+logger = logging.getLogger(__name__)
 
 NARROW = 32  # channels in and out up to which the kernels win over cuDNN, on an H200
 VECTORISED = (
@@ -69,15 +72,41 @@ class Layout:
 
 
 def available(device: Any) -> bool:
-    """Whether a device can run the kernels: NVIDIA's from Ampere on, unless LRHNET_GPU_KERNELS=0 says no."""
+    """Whether a device can run the kernels: NVIDIA's from Ampere on, unless LRHNET_GPU_KERNELS=0 says no.
+
+    Elsewhere, and where JAX no longer has what the kernels are written in, convolutions are XLA's.
+    """
     if device.platform != "gpu" or os.environ.get("LRHNET_GPU_KERNELS") == "0":
         return False
     try:
-        from jax.experimental.pallas import triton  # noqa: F401  # JAX means to drop it some day
-
-        return float(device.compute_capability) >= 8  # AMD's are called gfx...
-    except (AttributeError, ImportError, ValueError):
+        suits = float(device.compute_capability) >= 8  # AMD's are called gfx...
+    except (AttributeError, ValueError):
         return False
+    return suits and _supported()
+
+
+@functools.cache
+def _supported() -> bool:
+    """Whether this JAX takes the kernels: its Triton backend is deprecated since 0.11. If not, the log says so."""
+    x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, 64, 16), (8, 16, 16)))
+    forms = (
+        functools.partial(_conv1d, stride=1, padding=(3, 4)),
+        lambda x, _: _filter_gradient(x, x, taps=8, stride=1, padding=(3, 4), networks=1),
+    )
+    try:
+        for form in forms:
+            traced = jax.jit(form).trace(x, kernel)
+            if jax.default_backend() == "gpu":
+                traced.lower()
+    except Exception as error:  # in whatever way it has gone
+        logger.warning(
+            "JAX %s has no Pallas Triton backend (%s: %s): convolutions of few channels are XLA's, which are slower",
+            jax.__version__,
+            type(error).__name__,
+            error,
+        )
+        return False
+    return True
 
 
 def suit(x: jax.Array, kernel: jax.Array, layout: Layout) -> bool:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from lrhnet_jax.errors import ConfigError
+from lrhnet_jax.errors import ConfigError, choose
 from lrhnet_jax.losses import pskd
 from lrhnet_jax.losses.clt import CLT, Bank, Embeddings, crd, draw_negatives, init_bank
 from lrhnet_jax.losses.fitnet import FitNet, Hints, RandomMap, random_map_kl
@@ -59,9 +59,8 @@ def method_fields(name: str) -> dict[str, Any]:
     Raises:
       ConfigError: for an unknown name.
     """
-    if name not in METHODS:
-        raise ConfigError(f"unknown method {name!r}; choose none, {', '.join(METHODS)}")
-    return {field.name: field.default for field in dataclasses.fields(METHODS[name])}
+    choose("", name, ("none", *METHODS), noun="method")
+    return {} if name == "none" else {field.name: field.default for field in dataclasses.fields(METHODS[name])}
 
 
 def make_method(fields: Mapping[str, Any]) -> Method | None:

@@ -41,7 +41,7 @@ class Hints(nn.Module):
         """Features by name -> the loss, a scalar, and the student's regressed map (batch, time, teacher's channels).
 
         Raises:
-          ValueError: for a layer that a network has not, or that is no map.
+          ValueError: for a layer that a network does not have, or that is not a map.
         """
         hint, guided = maps.match_lengths(
             maps.map_over_time(student, self.student_layer, self.param_dtype),

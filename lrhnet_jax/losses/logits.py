@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lrhnet_jax.errors import choose
 from lrhnet_jax.losses.supervised import bce
 
 
@@ -74,8 +75,12 @@ def multi_teacher_kl(
     temperature: float,
     t_squared: bool = False,
     kind: str = "softmax",
+    mean_logits: bool = False,
 ) -> jax.Array:
     """Returns the weighted sum of `softmax_kl` over teachers, a scalar (LRH-Net, equations 2 to 5).
+
+    With `mean_logits` the teachers speak as one: the KL is that to the weighted mean of their logits, times the sum of
+    the weights. An ensemble of one network's seeds is used so.
 
     Args:
       teacher_logits: (teachers, batch, classes).
@@ -87,14 +92,17 @@ def multi_teacher_kl(
     Raises:
       ValueError: if the shapes do not fit, or for an unknown kind.
     """
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind of logit distillation {kind!r}; choose {', '.join(KINDS)}")
+    choose("", kind, KINDS, noun="kind of logit distillation", error=ValueError)
     weights = jnp.asarray(weights)
     if weights.shape != teacher_logits.shape[:1]:
         raise ValueError(
             f"weights of shape {weights.shape} do not fit teacher logits of shape {teacher_logits.shape}: "
             "give one weight per teacher, and logits as (teachers, batch, classes)"
         )
+    if mean_logits:
+        total = weights.astype(teacher_logits.dtype).sum()
+        mean = jnp.tensordot(weights.astype(teacher_logits.dtype), teacher_logits, 1) / total
+        return total * KINDS[kind](mean, student_logits, temperature, t_squared)
     each = jax.vmap(lambda teacher: KINDS[kind](teacher, student_logits, temperature, t_squared))(teacher_logits)
     return (weights.astype(each.dtype) * each).sum()
 
@@ -110,15 +118,16 @@ def distillation(
     t_squared: bool = False,
     kind: str = "softmax",
     kl_weight: float | None = None,
+    mean_logits: bool = False,
     supervised: Callable[[jax.Array, jax.Array], jax.Array] = bce,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns alpha * BCE + (1 - alpha) * KL, and both terms by name (LRH-Net, equation 5).
 
-    One teacher is vanilla distillation, several are multi-level distillation. Shapes and `kind` as in
-    `multi_teacher_kl`; labels (batch, classes). A `kl_weight` that is not None takes the place of 1 - alpha;
+    One teacher is vanilla distillation, several are multi-level distillation. Shapes, `kind` and `mean_logits` as
+    in `multi_teacher_kl`; labels (batch, classes). A `kl_weight` that is not None takes the place of 1 - alpha;
     `supervised` that of BCE, under its own name, where the classes exclude each other.
     """
     from_labels = supervised(logits, labels)
-    kl = multi_teacher_kl(teacher_logits, weights, logits, temperature, t_squared, kind)
+    kl = multi_teacher_kl(teacher_logits, weights, logits, temperature, t_squared, kind, mean_logits)
     kl_weight = 1 - alpha if kl_weight is None else kl_weight
     return alpha * from_labels + kl_weight * kl, {supervised.__name__: from_labels, "kl": kl}

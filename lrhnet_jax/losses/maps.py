@@ -60,7 +60,7 @@ def map_over_time(features: Features, name: str, dtype: layers.Dtype) -> jax.Arr
     """Returns the feature map `name` (batch, time, channels), in `dtype`.
 
     Raises:
-      ValueError: if the network has no such map, or it is no map over time.
+      ValueError: if the network has no such map, or it is not a map over time.
     """
     if name not in features or features[name].ndim != 3:
         maps = ", ".join(key for key, x in features.items() if x.ndim == 3)

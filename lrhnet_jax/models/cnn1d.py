@@ -1,6 +1,10 @@
-"""The 1D-CNN baseline: four strided stages without shortcuts, made for one window length."""
+"""The 1D-CNN baseline: four strided stages without shortcuts, made for one window length.
+
+In PyTorch: layer{1,2,3,4}.0: conv1, bn1; fc1 (age and sex, 5 -> 10), fc (522 -> classes).
+"""
 
 from collections import OrderedDict
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -8,8 +12,7 @@ import jax.numpy as jnp
 
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.models import dropout, layers, pooling
-
-SHORTEST, LONGEST = 2146, 6241  # windows that leave two or three samples, which the last average pool turns into one
+from lrhnet_jax.models.description import Channels, Description, Fold
 
 
 class Stage(layers.Layer):
@@ -36,6 +39,20 @@ class CNN1D(layers.Network):
       inner: filters of the first three stages; () is the published 128, 256 and 256. The last one keeps its 512.
     """
 
+    description: ClassVar[Description] = Description(
+        stem="layer1_0/conv1",
+        folds=[Fold("*/bn1", "*/conv1")],
+        channels=[  # without shortcuts, whole stages
+            Channels("layer1_0/conv1", "layer1_0/bn1", "layer2_0/conv1"),
+            Channels("layer2_0/conv1", "layer2_0/bn1", "layer3_0/conv1"),
+            Channels("layer3_0/conv1", "layer3_0/bn1", "layer4_0/conv1"),
+        ],
+        torch_names={},
+        shortest_window=2146,  # of such windows the stages leave two or three samples, which the last average pool
+        longest_window=6241,  # turns into one
+        reference_options={"logit_dropout": 0.6},
+    )
+
     logit_dropout: float = 0.0
     inner: tuple[int, ...] = ()
 
@@ -46,9 +63,10 @@ class CNN1D(layers.Network):
         Raises:
           ConfigError: for a window that its fixed head cannot read.
         """
-        if not SHORTEST <= signal.shape[1] <= LONGEST:
+        own = self.description
+        if not own.reads(signal.shape[1]):
             raise ConfigError(
-                f"cnn1d reads windows of {SHORTEST} to {LONGEST} samples, not {signal.shape[1]}: "
+                f"cnn1d reads windows of {own.shortest_window} to {own.longest_window} samples, not {signal.shape[1]}: "
                 "change the window, or take lrhnet or seresnet, which read any length"
             )
         features = OrderedDict()

@@ -7,7 +7,7 @@ what lies between them are computed in `dtype`. Padding is explicit: XLA's "SAME
 import functools
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -17,6 +17,7 @@ from jax import lax
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.kernels.conv1d import conv1d
 from lrhnet_jax.models import pooling
+from lrhnet_jax.models.description import Description
 
 Dtype = Any
 
@@ -27,6 +28,7 @@ class Output(NamedTuple):
     Attributes:
       logits: (batch, classes), in `param_dtype`.
       features: by name, from the stem to the pooled vector: (batch, time, channels), but "pooled" (batch, channels).
+        The outputs of the stages are called layer1, layer2 and so on: SemCKD takes these, FitNet's hints any by name.
         An OrderedDict, whose order survives jit.
     """
 
@@ -62,8 +64,11 @@ class Network(Layer, kw_only=True):
     """A network: (signal, demographics, train) -> Output.
 
     Attributes:
+      description: what others have to know of it, beside its call and its options.
       num_classes: outputs.
     """
+
+    description: ClassVar[Description] = Description()
 
     num_classes: int = 24
 

@@ -1,12 +1,18 @@
-"""LRH-Net, the student: a residual network of three small squeeze-and-excite blocks (LRH-Net paper, section 2.1)."""
+"""LRH-Net, the student: a residual network of three small squeeze-and-excite blocks (LRH-Net paper, section 2.1).
+
+In PyTorch: conv1; layer{1,2,3}.0: conv1, bn1, conv2, se.fc.0, se.fc.2, bn2, in layers 2 and 3 downsample (a
+convolution); fc (age and sex, 5 -> 10), fc1 (74 -> 128), fc2 (128 -> classes).
+"""
 
 from collections import OrderedDict
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from lrhnet_jax.models import layers, pooling
+from lrhnet_jax.models.description import Channels, Description, Fold
 
 TAPS = 8
 SAME = (3, 4)  # PyTorch's padding="same" for eight taps
@@ -45,6 +51,14 @@ class LRHNet(layers.Network):
       head_relu: a ReLU between the two dense layers, as in the paper; the reference code has none.
       inner: channels between the two convolutions of each block; () is as many as the block's outputs.
     """
+
+    description: ClassVar[Description] = Description(
+        head="fc2",
+        folds=[Fold("*/bn1", "*/conv1", reader="*/conv2")],  # bn2 follows a sum
+        channels=[Channels("*/conv1", "*/bn1", "*/conv2")],
+        torch_names={},
+        reference_options={"head_relu": False},
+    )
 
     head_relu: bool = True
     inner: tuple[int, ...] = ()

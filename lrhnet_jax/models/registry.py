@@ -1,7 +1,8 @@
-"""Networks by name."""
+"""Networks by name. What else is known of one, it says itself: see `description`."""
 
 import inspect
 import math
+import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,19 +11,51 @@ import jax
 import jax.numpy as jnp
 
 from lrhnet_jax.ecg.leads import DEMOGRAPHICS, check_leads
-from lrhnet_jax.errors import ConfigError
-from lrhnet_jax.models import cnn1d, layers, lrhnet, resnet34, seresnet, xresnet1d
+from lrhnet_jax.errors import ConfigError, choose
+from lrhnet_jax.models import layers
+from lrhnet_jax.models.description import Description
 from lrhnet_jax.tasks import physionet2020
 
-_MODELS: dict[str, type[layers.Network]] = {
-    "lrhnet": lrhnet.LRHNet,
-    "seresnet": seresnet.SEResNet,
-    "cnn1d": cnn1d.CNN1D,
-    "resnet34": resnet34.ResNet34,
-    "xresnet1d": xresnet1d.XResNet1D,
+# A network's class, or the module of this folder and the class in it: one line adds a network.
+_MODELS: dict[str, str | type[layers.Network]] = {
+    "lrhnet": "lrhnet:LRHNet",
+    "seresnet": "seresnet:SEResNet",
+    "cnn1d": "cnn1d:CNN1D",
+    "resnet34": "resnet34:ResNet34",
+    "xresnet1d": "xresnet1d:XResNet1D",
+    "lrhnet_wide": "lrhnet_wide:LRHNetWide",
 }
 NAMES = tuple(_MODELS)
-_HEADS = {"lrhnet": "fc2"}
+
+
+def network_class(name: str) -> type[layers.Network]:
+    """Returns the class of the network `name`.
+
+    Raises:
+      ConfigError: for an unknown name.
+    """
+    choose("", name, _MODELS, noun="model", advice="choose one of")
+    where = _MODELS[name]
+    return pkgutil.resolve_name(f"{__package__}.{where}") if isinstance(where, str) else where
+
+
+def describe(name: str) -> Description:
+    """Returns what the network `name` says of itself.
+
+    Raises:
+      ConfigError: for an unknown name.
+    """
+    return network_class(name).description
+
+
+def prunable() -> tuple[str, ...]:
+    """Returns the networks that say which of their channels can be pruned."""
+    return tuple(name for name in _MODELS if describe(name).channels)
+
+
+def head(name: str) -> str:
+    """Returns the name of the network's output layer among its parameters."""
+    return describe(name).head
 
 
 def create(
@@ -50,14 +83,13 @@ def create(
       ConfigError: for an unknown name or option, a number of leads below one, or float64 without jax_enable_x64.
       ecg.LeadError: for an unknown or repeated lead.
     """
-    if name not in _MODELS:
-        raise ConfigError(f"unknown model {name!r}; choose one of {', '.join(NAMES)}")
+    network = network_class(name)
     if isinstance(leads, int):
         if leads < 1:
             raise ConfigError(f"{name} needs at least one lead, not {leads}")
     else:
         check_leads(leads)
-    known = set(inspect.signature(_MODELS[name]).parameters) - {"num_classes", "dtype", "param_dtype", "parent", "name"}
+    known = set(inspect.signature(network).parameters) - {"num_classes", "dtype", "param_dtype", "parent", "name"}
     unknown = sorted(set(options) - known)
     if unknown:
         raise ConfigError(f"{name} has no option {', '.join(unknown)}; its options are {', '.join(sorted(known))}")
@@ -67,12 +99,7 @@ def create(
     if jax.dtypes.canonicalize_dtype(param_dtype) != param_dtype:
         raise ConfigError(f"param_dtype {param_dtype} needs jax.config.update('jax_enable_x64', True)")
     dtype = param_dtype if dtype is None else jnp.dtype(dtype)
-    return _MODELS[name](num_classes=num_classes, dtype=dtype, param_dtype=param_dtype, **options)
-
-
-def head(name: str) -> str:
-    """Returns the name of the network's output layer among its parameters."""
-    return _HEADS.get(name, "fc")
+    return network(num_classes=num_classes, dtype=dtype, param_dtype=param_dtype, **options)
 
 
 def count_parameters(params: Mapping[str, Any]) -> int:

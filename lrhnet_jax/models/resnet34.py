@@ -11,9 +11,13 @@ BatchNorm's running statistics, which Keras counts too). With 32, 64, 128 and 25
   biases    32 + 8 (32 + 64 + 128 + 256)                                                      =       3,872
   BatchNorm 2 * 3,872: one before every convolution but the first two, after the stem, before the head  =  7,744
   dense     256 * 4 + 4                                                                       =       1,028
+
+In PyTorch: conv1, bn1; layer{1,2,3,4}.{0,1,2,3}: bn1 (but for the first block), conv1, bn2, conv2; bn2, fc (256 ->
+classes); with use_demographics also fc1 (age and sex, 5 -> 10).
 """
 
 from collections import OrderedDict
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -21,6 +25,7 @@ import jax.numpy as jnp
 
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.models import dropout, layers, pooling
+from lrhnet_jax.models.description import Channels, Description, Fold
 
 STAGES, BLOCKS = 4, 4  # stages of one width, and blocks in each; every second block halves the length
 STEP = 2 ** (STAGES * BLOCKS // 2)  # samples from one step of the output to the next
@@ -72,6 +77,14 @@ class ResNet34(layers.Network):
       inner: channels between the two convolutions of each of the 16 blocks; () is as many as the block's outputs.
     """
 
+    description: ClassVar[Description] = Description(
+        # Before a block's first convolution, where the shortcut branches off, and before the head there is a sum.
+        folds=[Fold("bn1", "conv1"), Fold("*/bn2", "*/conv1")],
+        channels=[Channels("*/conv1", "*/bn2", "*/conv2")],
+        torch_names={},
+        shortest_window=STEP,
+    )
+
     width: int = 32
     dropout: float = 0.2
     sequence: bool = False
@@ -87,7 +100,7 @@ class ResNet34(layers.Network):
         Raises:
           ConfigError: for a window below 256 samples, of which nothing is left in the end, or a width below one.
         """
-        if signal.shape[1] < STEP:
+        if not self.description.reads(signal.shape[1]):
             raise ConfigError(f"resnet34 halves its input eight times: give it {STEP} samples, not {signal.shape[1]}")
         if self.width < 1:
             raise ConfigError(f"resnet34 needs a width of at least one filter, not {self.width}")

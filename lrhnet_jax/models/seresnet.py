@@ -1,12 +1,18 @@
-"""SE-ResNet, the teacher: an 18-layer residual network with squeeze-and-excite blocks (Zhao et al., Challenge 2020)."""
+"""SE-ResNet, the teacher: an 18-layer residual network with squeeze-and-excite blocks (Zhao et al., Challenge 2020).
+
+In PyTorch: conv1, bn1; layer{1,2,3,4}.{0,1}: conv1, bn1, conv2, bn2, se.fc.0, se.fc.2, in layers 2 to 4 downsample.0 (a
+convolution) and downsample.1 (its BatchNorm) of block 0; fc1 (age and sex, 5 -> 10), fc (522 -> classes).
+"""
 
 from collections import OrderedDict
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from lrhnet_jax.models import dropout, layers, pooling
+from lrhnet_jax.models.description import Channels, Description, Fold
 
 
 class Block(layers.Layer):
@@ -40,6 +46,18 @@ class SEResNet(layers.Network):
       dropout: rate inside every block, while training.
       inner: channels between the two convolutions of each of the eight blocks; () is as many as the block's outputs.
     """
+
+    description: ClassVar[Description] = Description(
+        folds=[
+            Fold("bn1", "conv1"),
+            Fold("*/bn1", "*/conv1"),
+            Fold("*/bn2", "*/conv2"),
+            Fold("*/downsample_1", "*/downsample_0"),
+        ],
+        channels=[Channels("*/conv1", "*/bn1", "*/conv2")],
+        torch_names={},
+        demo_epochs=6,
+    )
 
     dropout: float = 0.2
     inner: tuple[int, ...] = ()

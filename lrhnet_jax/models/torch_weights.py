@@ -9,24 +9,10 @@ into a torch Sequential: `layer1_0/se/fc_2/kernel` is `layer1.0.se.fc.2.weight`.
   batch_stats  mean, var                                ->  running_mean, running_var, and num_batches_tracked; as the
                momentum is fixed, nothing depends on the last one: it is written as 0, and ignored when read
 
-The modules of each network:
-
-  lrhnet    conv1; layer{1,2,3}.0: conv1, bn1, conv2, se.fc.0, se.fc.2, bn2, in layers 2 and 3 downsample (a
-            convolution); fc (age and sex, 5 -> 10), fc1 (74 -> 128), fc2 (128 -> classes)
-  seresnet  conv1, bn1; layer{1,2,3,4}.{0,1}: conv1, bn1, conv2, bn2, se.fc.0, se.fc.2, in layers 2 to 4 downsample.0 (a
-            convolution) and downsample.1 (its BatchNorm) of block 0; fc1 (age and sex, 5 -> 10), fc (522 -> classes)
-  cnn1d     layer{1,2,3,4}.0: conv1, bn1; fc1 (age and sex, 5 -> 10), fc (522 -> classes)
-  resnet34  conv1, bn1; layer{1,2,3,4}.{0,1,2,3}: bn1 (but for the first block), conv1, bn2, conv2; bn2, fc (256 ->
-            classes)
-  xresnet1d conv1, bn1 to conv3, bn3; layer{1,2,3,4}.{0,1,...}: conv1, bn1, conv2, bn2, in bottlenecks conv3, bn3, where
-            the number of channels changes downsample.0 (a convolution) and downsample.1 (its BatchNorm) of block 0; fc
-            (pooled -> classes)
-
-With use_demographics, resnet34 and xresnet1d have an fc1 (age and sex, 5 -> 10) too.
+Where a network of another project calls its modules otherwise, `Description.torch_names` says how. The modules of each
+network are listed at the head of its file.
 """
 
-import pathlib
-import pickle
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -38,26 +24,15 @@ from flax import traverse_util
 
 from lrhnet_jax import models
 from lrhnet_jax.ecg.leads import DEMOGRAPHICS
-from lrhnet_jax.errors import CheckpointError
+from lrhnet_jax.errors import CheckpointError, ConfigError
+from lrhnet_jax.models.description import Description
+from lrhnet_jax.models.pth import SUFFIXES, load_pth, some, to_numpy
+from lrhnet_jax.models.registry import network_class
+
+__all__ = ["SUFFIXES", "from_torch", "load_pth", "to_torch"]
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 _COUNTER = "num_batches_tracked"
-_STEM = {
-    "lrhnet": "conv1.weight",
-    "seresnet": "conv1.weight",
-    "cnn1d": "layer1.0.conv1.weight",
-    "resnet34": "conv1.weight",
-    "xresnet1d": "conv1.weight",
-}
-_HEAD = {
-    "lrhnet": "fc2.weight",
-    "seresnet": "fc.weight",
-    "cnn1d": "fc.weight",
-    "resnet34": "fc.weight",
-    "xresnet1d": "fc.weight",
-}
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
-_WINDOW = 4096  # any length that all networks read: shapes of parameters do not depend on it
 
 
 def from_torch(name: str, state_dict: Mapping[str, Any], **options: Any) -> dict[str, Any]:
@@ -72,18 +47,20 @@ def from_torch(name: str, state_dict: Mapping[str, Any], **options: Any) -> dict
       **options: of models.create, where they change the parameters (the width of a resnet34).
 
     Raises:
-      ConfigError: for an unknown name or option.
+      ConfigError: for an unknown name or option, or a network without a counterpart in PyTorch.
       CheckpointError: for a missing or unexpected key, a wrong shape, or a value that is not finite.
     """
     models.create(name, 1, **options)  # raises for what it does not know
-    arrays = {key: _numpy(value) for key, value in state_dict.items() if key.split(".")[-1] != _COUNTER}
+    own = _with_counterpart(name)
+    arrays = {key: to_numpy(value) for key, value in state_dict.items() if key.split(".")[-1] != _COUNTER}
     sizes = []
-    for key, axis in ((_STEM[name], 1), (_HEAD[name], 0)):
+    for module, axis in ((own.stem, 1), (own.head, 0)):
+        key = _key(own, ("params", *module.split("/"), "kernel"))
         if key not in arrays:
             raise _key_error(name, "lacks", {key}, arrays)
         sizes.append(arrays[key].shape[axis] if arrays[key].ndim > axis else 1)
     expected = _flat_shapes(name, *sizes, **options)
-    keys = {path: _key(path) for path in expected}
+    keys = {path: _key(own, path) for path in expected}
     if missing := set(keys.values()) - set(arrays):
         raise _key_error(name, "lacks", missing, arrays)
     if unexpected := set(arrays) - set(keys.values()):
@@ -97,6 +74,8 @@ def from_torch(name: str, state_dict: Mapping[str, Any], **options: Any) -> dict
                 f"{keys[path]} has shape {value.shape}, but {name} with {sizes[0]} leads and {sizes[1]} classes needs "
                 f"{shape}: these are not the weights of {name}, or they are of another version of it"
             )
+        if value.dtype.kind != "f":
+            raise CheckpointError(f"{keys[path]} holds {value.dtype}, not floating-point numbers: these are no weights")
         if not np.isfinite(value).all():
             raise CheckpointError(f"{keys[path]} holds values that are not finite: take an earlier checkpoint")
         flat[path] = jnp.array(value.T)  # a copy: torch may go on training its own
@@ -106,81 +85,56 @@ def from_torch(name: str, state_dict: Mapping[str, Any], **options: Any) -> dict
 def to_torch(name: str, variables: Mapping[str, Any], **options: Any) -> dict[str, np.ndarray]:
     """Returns the torch state_dict of the variables of network `name`, as NumPy arrays, `num_batches_tracked` included.
 
-    It loads with `module.load_state_dict({key: torch.from_numpy(value) for key, value in state_dict.items()})`.
+    It loads with `module.load_state_dict({key: torch.fromto_numpy(value) for key, value in state_dict.items()})`.
     The options are those of `from_torch`.
 
     Raises:
+      ConfigError: for a network without a counterpart in PyTorch.
       CheckpointError: if the variables are not those of `name`.
     """
+    own = _with_counterpart(name)
     flat = traverse_util.flatten_dict(
         {collection: variables.get(collection, {}) for collection in ("params", "batch_stats")}
     )
     state_dict = {}
     for path, value in flat.items():
-        state_dict[_key(path)] = np.array(np.asarray(value).T, order="C")
+        state_dict[_key(own, path)] = np.array(np.asarray(value).T, order="C")
         if path[-1] == "var":
-            state_dict[_key((*path[:-1], _COUNTER))] = np.zeros((), np.int64)
+            state_dict[_key(own, (*path[:-1], _COUNTER))] = np.zeros((), np.int64)
     from_torch(name, state_dict, **options)  # checks every key and shape
     return state_dict
 
 
-def load_pth(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads a .pth file of PyTorch into a state_dict of NumPy arrays. Nothing in the file is executed.
-
-    It takes a bare state_dict, or one wrapped as {"state_dict": ...}, "model_state_dict" or "model", and removes the
-    "module." that DataParallel puts before every key.
-
-    Raises:
-      CheckpointError: if PyTorch is not installed, or the file is missing or holds something else.
-    """
-    try:
-        import torch
-    except ImportError as error:
-        raise CheckpointError(f"{path}: reading a .pth file needs PyTorch: pip install torch") from error
-    if not pathlib.Path(path).is_file():
-        raise CheckpointError(f"{path}: there is no such file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: not a file of weights. If it holds a whole module, load it where its code is and save it again "
-            "with torch.save(module.state_dict(), path)"
-        ) from error
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise CheckpointError(f"{path}: holds no state_dict; save one with torch.save(module.state_dict(), path)")
-    return {str(key).removeprefix("module."): _numpy(value) for key, value in content.items()}
+def _with_counterpart(name: str) -> Description:
+    own = models.describe(name)
+    if own.torch_names is None:
+        raise ConfigError(f"{name} has no counterpart in PyTorch: its description has no torch_names")
+    return own
 
 
-def _key(path: tuple[str, ...]) -> str:
+def _key(own: Description, path: tuple[str, ...]) -> str:
     """The torch key of a path (collection, module, ..., leaf)."""
-    modules = [re.sub(r"_(\d+)$", r".\1", module) for module in path[1:-1]]
-    return ".".join([*modules, _LEAVES.get(path[-1], path[-1])])
+    modules, leaf = path[1:-1], path[-1]
+    given: tuple[str, ...] = ()
+    for length in range(len(modules), 0, -1):  # the longest path that the description names
+        if (name := (own.torch_names or {}).get("/".join(modules[:length]))) is not None:
+            given, modules = (name,) if name else (), modules[length:]
+            break
+    return ".".join([*given, *(re.sub(r"_(\d+)$", r".\1", module) for module in modules), _LEAVES.get(leaf, leaf)])
 
 
 def _flat_shapes(name: str, leads: int, classes: int, **options: Any) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
     module = models.create(name, leads, num_classes=classes, **options)
-    inputs = jnp.zeros((1, _WINDOW, leads)), jnp.zeros((1, len(DEMOGRAPHICS)))
+    own = models.describe(name)
+    window = min(max(4096, own.shortest_window), own.longest_window or 4096)  # no parameter's shape depends on it
+    inputs = jnp.zeros((1, window, leads)), jnp.zeros((1, len(DEMOGRAPHICS)))
     return traverse_util.flatten_dict(jax.eval_shape(module.init, jax.random.key(0), *inputs))
 
 
-def _numpy(value: Any) -> np.ndarray:
-    """A torch tensor or an array as NumPy, float32 at least: NumPy knows no bfloat16 of torch."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        value = value.float() if value.is_floating_point() and value.element_size() < 4 else value
-        value = value.numpy()
-    value = np.asarray(value)
-    return value.astype(np.float32) if value.dtype.itemsize < 4 else value
-
-
-def _key_error(name: str, problem: str, keys: set[str], found: Mapping[str, Any]) -> CheckpointError:
-    listed = sorted(keys)
-    more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
-    prefix = " (every key begins with 'module.': remove it)" if all(key.startswith("module.") for key in found) else ""
+def _key_error(name: str, problem: str, keys: set[str], given: Mapping[str, Any]) -> CheckpointError:
+    first = {key.partition(".")[0] for key in given}
+    prefix = f" (every key begins with '{first.pop()}.': remove it)" if len(first) == 1 and len(given) > 1 else ""
     return CheckpointError(
-        f"the state_dict {problem} {', '.join(listed[:5])}{more}: these are not the weights of {name}{prefix}; "
-        f"the keys of each network are listed in {__name__}"
+        f"the state_dict {problem} {some(keys)}: these are not the weights of {name}{prefix}; it has "
+        f"{some(given) or 'no key'}, and the keys of {name} are listed in {network_class(name).__module__}"
     )

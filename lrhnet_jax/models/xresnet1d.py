@@ -14,9 +14,14 @@ xresnet1d101 of 3 + 4 + 23 + 3 blocks, for L leads and C classes:
   head        8 w C + C
 
 With w = 64, 12 leads and 5 classes: 17,536 + 1,787,136 + 2,565 = 1,807,237.
+
+In PyTorch: conv1, bn1 to conv3, bn3; layer{1,2,3,4}.{0,1,...}: conv1, bn1, conv2, bn2, in bottlenecks conv3, bn3, where
+the number of channels changes downsample.0 (a convolution) and downsample.1 (its BatchNorm) of block 0; fc (pooled ->
+classes); with use_demographics also fc1 (age and sex, 5 -> 10).
 """
 
 from collections import OrderedDict
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -24,6 +29,7 @@ import jax.numpy as jnp
 
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.models import dropout, layers, pooling
+from lrhnet_jax.models.description import Description, Fold
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # of each stage, by depth
 BOTTLENECK_FROM = 50  # depth
@@ -74,6 +80,15 @@ class XResNet1D(layers.Network):
       dropout: rate before the dense layer, while training.
       use_demographics: the age/sex vector joins the dense layer's input; else it is ignored, as in MVKT-ECG.
     """
+
+    description: ClassVar[Description] = Description(
+        folds=[
+            *(Fold(f"bn{n}", f"conv{n}") for n in (1, 2, 3)),
+            *(Fold(f"*/bn{n}", f"*/conv{n}") for n in (1, 2, 3)),
+            Fold("*/downsample_1", "*/downsample_0"),
+        ],
+        torch_names={},
+    )
 
     depth: int = 101
     width: int = 64

@@ -2,14 +2,14 @@
 
 import logging
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lrhnet_jax import tasks
-from lrhnet_jax.report import paper, pruning, score_tables
-from lrhnet_jax.scoring import seed_groups
+from lrhnet_jax.report import paper, pruning, score_tables, seed_groups
+from lrhnet_jax.report.schema import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,10 +19,21 @@ _COLORS = ("#3b6fb6", "#e07b39", "#4d9a5b", "#b5454f", "#8061a8", "#8a6a4f", "#c
 _MOST_BARS = 12  # of a class; more are hairlines, and the report's table says it better
 
 
-def write(results: Mapping[str, Any], folder: pathlib.Path) -> list[tuple[str, str]]:
+def write(results: Results, folder: pathlib.Path) -> list[tuple[str, str]]:
     """Draws what `results` has data for; returns (path relative to `folder`'s parent, caption) of each figure."""
+    folder.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    drawn = []
+    for name, figure, caption in draw(results):
+        figure.savefig(folder / f"{name}.png", dpi=DPI)
+        drawn.append((f"{folder.name}/{name}.png", caption))
+    return drawn
+
+
+def draw(results: Results) -> "Iterator[tuple[str, Figure, str]]":
+    """Yields name, figure and caption of everything that `results` has data for; figures of generated ECGs say so."""
     compare = paper.applies(score_tables.task_of(results).name)
-    drawers: dict[str, tuple[Callable[[Mapping[str, Any]], Figure | None], str]] = {
+    drawers: dict[str, tuple[Callable[[Results], Figure | None], str]] = {
         "training": (
             training_curves,
             "Training: loss of each epoch, and score on the validation part (dot: epoch kept).",
@@ -42,25 +53,25 @@ def write(results: Mapping[str, Any], folder: pathlib.Path) -> list[tuple[str, s
             "Records that carry both classes; the diagonal counts each class" + (" (Fig. 4)." if compare else "."),
         ),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    drawn = []
-    for name, (draw, caption) in drawers.items():
-        figure = draw(results)
+    for name, (drawer, caption) in drawers.items():
+        figure = drawer(results)
         if figure is not None:
             if results["dataset"]["synthetic"]:
-                figure.text(0.005, 0.005, "SYNTHETIC DATA", fontsize=8, weight="bold", color="#b5454f")
-            figure.savefig(folder / f"{name}.png", dpi=DPI)
-            drawn.append((f"{folder.name}/{name}.png", caption))
-    return drawn
+                mark_synthetic(figure)
+            yield name, figure, caption
 
 
-def training_curves(results: Mapping[str, Any]) -> "Figure | None":
+def mark_synthetic(figure: "Figure") -> None:
+    """Writes SYNTHETIC DATA below a figure of constrained layout, in a place of its own, so that it covers nothing."""
+    figure.supxlabel("SYNTHETIC DATA", x=0.005, ha="left", fontsize=8, weight="bold", color="#b5454f")
+
+
+def training_curves(results: Results) -> "Figure | None":
     """Returns loss and validation score over the epochs, a column for each network or recipe, a line for each run."""
     folds = {fold: entry["networks"] for fold, entry in results["folds"].items()}
     groups = {
         group: names
-        for group, names in seed_groups.groups(results).items()
+        for group, names in seed_groups.groups(results["networks"]).items()
         if any(networks[name]["history"] for networks in folds.values() for name in names)
     }
     if not groups:
@@ -95,7 +106,7 @@ def training_curves(results: Mapping[str, Any]) -> "Figure | None":
     return figure
 
 
-def per_class(results: Mapping[str, Any]) -> "Figure | None":
+def per_class(results: Results) -> "Figure | None":
     """Returns bars of each class's F1 for each network or recipe (mean over runs), commonest class first.
 
     None if no class has a positive, or if there are too many networks.
@@ -104,7 +115,7 @@ def per_class(results: Mapping[str, Any]) -> "Figure | None":
     folds = list(results["folds"].values())
     scores = {
         group: [fold["networks"][name]["test"]["per_class"] for name in names for fold in folds]
-        for group, names in seed_groups.groups(results).items()
+        for group, names in seed_groups.groups(results["networks"]).items()
     }
     names = list(scores)
     positives = {code: sum(one[code]["positives"] for one in scores[names[0]][: len(folds)]) for code in task.classes}
@@ -131,7 +142,7 @@ def per_class(results: Mapping[str, Any]) -> "Figure | None":
     return figure
 
 
-def class_counts(results: Mapping[str, Any]) -> "Figure | None":
+def class_counts(results: Results) -> "Figure | None":
     """Returns stacked bars of the records of each class, split by source where that is known."""
     task, dataset = score_tables.task_of(results), results["dataset"]
     total = dataset["per_class"]
@@ -158,7 +169,7 @@ def class_counts(results: Mapping[str, Any]) -> "Figure | None":
     return figure
 
 
-def co_occurrence(results: Mapping[str, Any]) -> "Figure | None":
+def co_occurrence(results: Results) -> "Figure | None":
     """Returns a map of how many records carry each pair of classes; None if unknown, or if each has one class."""
     task = score_tables.task_of(results)
     matrix = results["dataset"].get("co_occurrence")
@@ -184,7 +195,7 @@ def co_occurrence(results: Mapping[str, Any]) -> "Figure | None":
     return figure
 
 
-def confusion(results: Mapping[str, Any]) -> "Figure | None":
+def confusion(results: Results) -> "Figure | None":
     """Returns a map for each network of labelled by decided class, summed over the folds; None for other tasks."""
     task = score_tables.task_of(results)
     if not task.exclusive:

@@ -3,6 +3,7 @@
 import statistics
 import textwrap
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from lrhnet_jax.ecg.leads import LEAD_SETS
 
@@ -25,9 +26,9 @@ def percent(value: float | None, sign: str = "") -> str:
     return "-" if value is None else f"{100 * value:{sign}.1f}"
 
 
-def kibibytes(size: float | None) -> str:
-    """Returns "334.5" of a size in bytes; "" where it is not known."""
-    return "" if size is None else f"{size / 1024:,.1f}"
+def kibibytes(size: int) -> str:
+    """Returns "334.5" of a size in bytes."""
+    return f"{size / 1024:,.1f}"
 
 
 def interval(value: float | None, low: float | None, high: float | None, sign: str = "") -> str:
@@ -48,16 +49,40 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
-    """Returns the lines of a plain table; the first row is its header, the first `left` columns are left-aligned."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+def columns(rows: Sequence[Sequence[Any]], left: int | None = None, rule: bool = True) -> list[str]:
+    """Returns the lines of a plain table.
+
+    Args:
+      rows: text, or numbers, which are rounded to three digits where they are below 100; None is a dash. The first row
+        is the header.
+      left: this many columns are flush left, the others right; None: those whose rows are all text are flush left.
+      rule: draw a line below the header.
+
+    Raises:
+      ValueError: if the rows differ in length.
+    """
+    texts = [[_text(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    if left is None:
+        flush = [all(isinstance(value, str) for value in column) for column in zip(*(rows[1:] or rows), strict=True)]
+    else:
+        flush = [i < left for i in range(len(widths))]
     lines = [
         "  ".join(
-            cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
+            text.ljust(width) if on_left else text.rjust(width)
+            for text, width, on_left in zip(row, widths, flush, strict=True)
+        ).rstrip()
+        for row in texts
     ]
-    return [lines[0], "-" * len(lines[0]), *(line.rstrip() for line in lines[1:])]
+    return [lines[0], *(["-" * (sum(widths) + 2 * len(widths) - 2)] if rule else []), *lines[1:]]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def wrap(paragraphs: Iterable[str], width: int) -> list[str]:

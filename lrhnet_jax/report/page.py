@@ -1,14 +1,14 @@
-"""What a run found, for people: report.md with figures, and a table for the terminal, from the dict in results.json."""
+"""What a run found, for people: report.md with figures, and a table for the terminal, from results.json."""
 
 import json
 import logging
 import pathlib
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from lrhnet_jax import tasks
 from lrhnet_jax.report import figures, formats, paper, pruning, recipes, score_tables
+from lrhnet_jax.report.schema import DataDescription, Results
 
 logger = logging.getLogger(__name__)
 WIDTH = 110  # columns of the terminal table
@@ -29,11 +29,11 @@ _PROTOCOLS = {
 }
 
 
-def write(results: Mapping[str, Any], workdir: str | pathlib.Path) -> pathlib.Path:
+def write(results: Results, workdir: str | pathlib.Path) -> pathlib.Path:
     """Writes WORKDIR/report.md and WORKDIR/figures/*.png; returns the path of report.md.
 
     Args:
-      results: what experiment.run writes to results.json.
+      results: of a run, as in results.json.
     """
     workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def write(results: Mapping[str, Any], workdir: str | pathlib.Path) -> pathlib.Pa
     return path
 
 
-def table(results: Mapping[str, Any]) -> str:
+def table(results: Results) -> str:
     """Returns the networks and their scores on the test fold as plain text, up to `WIDTH` columns."""
     task = score_tables.task_of(results)
     papers = paper.applies(task.name)
@@ -76,7 +76,7 @@ def table(results: Mapping[str, Any]) -> str:
     return "\n".join([*formats.wrap(notice, WIDTH), *lines, "", *formats.wrap(notes, WIDTH)]).rstrip()
 
 
-def markdown(results: Mapping[str, Any], drawn: Sequence[tuple[str, str]] = ()) -> str:
+def markdown(results: Results, drawn: Sequence[tuple[str, str]] = ()) -> str:
     """Returns the report; `drawn` lists (path relative to the report, caption) of the figures."""
     task = score_tables.task_of(results)
     sections = [
@@ -107,7 +107,7 @@ def markdown(results: Mapping[str, Any], drawn: Sequence[tuple[str, str]] = ()) 
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def banner(results: Mapping[str, Any]) -> str:
+def banner(results: Results) -> str:
     """Returns what has to be said first: that the data is synthetic; or the data set's own notice, or ""."""
     dataset = results["dataset"]
     if not dataset["synthetic"]:
@@ -115,7 +115,7 @@ def banner(results: Mapping[str, Any]) -> str:
     return dataset.get("notice") or "SYNTHETIC DATA: these numbers were measured on generated ECGs, not on patients."
 
 
-def _networks(results: Mapping[str, Any]) -> str:
+def _networks(results: Results) -> str:
     rows = []
     for name, network in results["networks"].items():
         runs = [fold["networks"][name] for fold in results["folds"].values()]
@@ -129,7 +129,7 @@ def _networks(results: Mapping[str, Any]) -> str:
                 network["model"],
                 formats.leads(network["leads"]),
                 f"{network['parameters']:,}",
-                formats.kibibytes(network.get("bytes")),
+                formats.kibibytes(network["bytes"]),
                 f"{network['macs'] / 1e6:,.1f}",
                 score_tables.inference(results, [name]),
                 ", ".join(f"{weight:g} {teacher}" for teacher, weight in network["teachers"].items()) or "none",
@@ -160,7 +160,7 @@ def _networks(results: Mapping[str, Any]) -> str:
     return f"{formats.markdown_table(header, rows)}\n\n{' '.join(notes)}"
 
 
-def _protocol(results: Mapping[str, Any]) -> str:
+def _protocol(results: Results) -> str:
     evaluation = results["config"].get("evaluation", {})
     sizes = "; ".join(
         f"fold {fold}: {r['train']:,} records to train, {r['validation']:,} to validate, {r['test']:,} scored"
@@ -191,7 +191,7 @@ def _decisions(task: tasks.Task) -> str:
     )
 
 
-def _data(dataset: Mapping[str, Any], task: tasks.Task) -> str:
+def _data(dataset: DataDescription, task: tasks.Task) -> str:
     build = dataset.get("build_report") or {}
     parts = [f"{dataset['name']}: {dataset['records']:,} records (`{dataset['path']}`)."]
     if "left_out_no_scored_class" in build:
@@ -217,7 +217,7 @@ def _data(dataset: Mapping[str, Any], task: tasks.Task) -> str:
     return "\n\n".join(parts)
 
 
-def _reproduce(results: Mapping[str, Any]) -> str:
+def _reproduce(results: Results) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     return (
         f"```\n{results['command']}\n```\n\nwith another --workdir. All fields as they were:\n\n"

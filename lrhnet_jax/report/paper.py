@@ -5,9 +5,9 @@ its reference code chooses thresholds and epoch on the fold that it scores.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from lrhnet_jax.ecg.leads import LEAD_SETS, LEADS
+from lrhnet_jax.report.schema import NetworkDescription
 
 NOTE = (
     "Paper: LRH-Net, one fold of Challenge 2020 (43,101 recordings), no seeds or intervals, thresholds and epoch "
@@ -64,10 +64,10 @@ def applies(task: str) -> bool:
     return task == TASK
 
 
-def method(networks: Mapping[str, Any], name: str) -> str | None:
+def method(networks: Mapping[str, NetworkDescription], name: str) -> str | None:
     """Returns the paper's name for a network of a graph (results["networks"]), or None if the paper has no such one."""
     network = networks[name]
-    special = network.get("method", "none")
+    special = network["method"]
     if not network["teachers"]:
         if special == "none":
             return _ALONE.get(network["model"])
@@ -84,7 +84,7 @@ def method(networks: Mapping[str, Any], name: str) -> str | None:
     return None
 
 
-def result(networks: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+def result(networks: Mapping[str, NetworkDescription], name: str) -> tuple[float, float] | None:
     """Returns the paper's Challenge metric and micro-F1 (percent) of that method on the same leads, or None."""
     leads = tuple(networks[name]["leads"])
     size = next((size for size, of_size in LEAD_SETS.items() if of_size == leads), None)

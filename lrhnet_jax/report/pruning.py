@@ -1,9 +1,10 @@
 """The report's section on pruning: sizes of the pruned networks, and every round of their searches; and its figure."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lrhnet_jax.report import formats
+from lrhnet_jax.report.schema import Pruning, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ _NOTES = (
 )
 
 
-def section(results: Mapping[str, Any]) -> str:
+def section(results: Results) -> str:
     """Returns the section in Markdown, with its heading; empty if no network was pruned."""
     pruned = list(_pruned(results))
     if not pruned:
@@ -64,28 +65,28 @@ def section(results: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _pruned(results: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Every pruned network: fold, name, and what `lottery` found."""
+def _pruned(results: Results) -> Iterator[tuple[str, str, Pruning]]:
+    """Every pruned network: fold, name, and what pruning made of it."""
     for fold, entry in results["folds"].items():
         for name, row in entry["networks"].items():
             if "pruning" in row:
                 yield fold, name, row["pruning"]
 
 
-def _what(facts: Mapping[str, Any]) -> str:
+def _what(facts: Pruning) -> str:
     controls = {"none": "", "random_mask": ", random mask", "random_init": ", another initialisation"}
     given = f", the size of {facts['ticket']}" if facts["ticket"] else ""
     return f"{facts['unit']}s{given}{controls[facts['control']]}"
 
 
-def _validation(facts: Mapping[str, Any]) -> str:
+def _validation(facts: Pruning) -> str:
     chosen = next(row for row in facts["rounds"] if row["index"] == facts["round"])
     dense = facts["rounds"][0]["score"]
     text = formats.percent(chosen["score"])
     return text if facts["ticket"] else f"{text} (dense {formats.percent(dense)})"
 
 
-def _rounds(facts: Mapping[str, Any]) -> str:
+def _rounds(facts: Pruning) -> str:
     rows = [
         [
             str(row["index"]),
@@ -102,7 +103,7 @@ def _rounds(facts: Mapping[str, Any]) -> str:
     return formats.markdown_table(header, rows)
 
 
-def figure(results: Mapping[str, Any]) -> "Figure | None":
+def figure(results: Results) -> "Figure | None":
     """Returns the rounds of every search: validation score over compression; None if there was no search."""
     searches = [row for row in _pruned(results) if not row[2]["ticket"]]
     if not searches:
@@ -118,11 +119,14 @@ def figure(results: Mapping[str, Any]) -> "Figure | None":
     return drawn
 
 
-def draw(axes: "Axes", searches: Mapping[str, Mapping[str, Any]]) -> None:
-    """Draws the rounds of searches, which `lottery` describes, with their labels: see `CAPTION`."""
+def draw(axes: "Axes", searches: Mapping[str, Pruning]) -> None:
+    """Draws the rounds of searches, by the label of each: see `CAPTION`."""
     for label, facts in searches.items():
-        rows = [row for row in facts["rounds"] if row["score"] is not None]
-        points = [(facts["units"] / row["kept"], row["score"], row["decision"]) for row in rows]
+        points = [
+            (facts["units"] / row["kept"], row["score"], row["decision"])
+            for row in facts["rounds"]
+            if row["score"] is not None
+        ]
         (line,) = axes.plot([x for x, _, _ in points], [y for _, y, _ in points], "-", linewidth=0.8, label=label)
         for x, y, decision in points:
             face = line.get_color() if decision in ("good", "dense") else "white"

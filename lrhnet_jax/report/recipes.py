@@ -1,21 +1,21 @@
 """The report's tables of recipes over seeds and folds, as the paper has them: sizes, speed, scores and gains."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from lrhnet_jax import tasks
-from lrhnet_jax.report import formats, paper, score_tables
-from lrhnet_jax.scoring import seed_groups
+from lrhnet_jax.report import formats, paper, score_tables, seed_groups
+from lrhnet_jax.report.schema import Results
+from lrhnet_jax.report.seed_groups import Gain, Group
 
 
-def section(results: Mapping[str, Any]) -> str:
+def section(results: Results) -> str:
     """Returns the section of the report, with its heading; empty if no network is one run of a recipe."""
-    if not any(map(seed_groups.is_run, results["networks"])):
+    if not any(network["recipe"] for network in results["networks"].values()):
         return ""
     return f"## Recipes over seeds and folds\n\n{tables(results)}"
 
 
-def tables(results: Mapping[str, Any]) -> str:
+def tables(results: Results) -> str:
     """Returns a table of sizes and scores of all recipes, and one of gains, with notes."""
     summary = seed_groups.summarize(results)
     parts = [
@@ -34,7 +34,7 @@ def tables(results: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, *_notes(results)])
 
 
-def title(results: Mapping[str, Any], group: str, networks: Sequence[str]) -> str:
+def title(results: Results, group: str, networks: Sequence[str]) -> str:
     """Returns what the paper calls the networks of a group, or else the group's name."""
     known = (
         paper.method(results["networks"], networks[0]) if paper.applies(score_tables.task_of(results).name) else None
@@ -42,7 +42,7 @@ def title(results: Mapping[str, Any], group: str, networks: Sequence[str]) -> st
     return known or group
 
 
-def _scores(results: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+def _scores(results: Results, summary: Mapping[str, Group]) -> str:
     task = score_tables.task_of(results)
     papers = paper.applies(task.name)
     sizes = ["parameters", "KiB", "million MACs", "inference, s"]
@@ -58,7 +58,7 @@ def _scores(results: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
                 formats.leads(network["leads"]),
                 str(len(row["runs"])),
                 f"{network['parameters']:,}",
-                formats.kibibytes(network.get("bytes")),
+                formats.kibibytes(network["bytes"]),
                 f"{network['macs'] / 1e6:,.1f}",
                 score_tables.inference(results, row["networks"]),
                 *(formats.mean_and_deviation(row["metrics"][metric]["values"]) for metric in task.metrics),
@@ -68,7 +68,7 @@ def _scores(results: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     return formats.markdown_table(header, rows)
 
 
-def _gains(results: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+def _gains(results: Results, summary: Mapping[str, Group]) -> str:
     metrics = score_tables.task_of(results).metrics
     header = ["network", "leads", "n", *(tasks.METRICS[metric] for metric in metrics)]
     rows = []
@@ -81,12 +81,12 @@ def _gains(results: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     return formats.markdown_table(header, rows)
 
 
-def _gain(gain: Mapping[str, Any]) -> str:
+def _gain(gain: Gain) -> str:
     text = formats.mean_and_deviation(gain["values"], "+")
     return text if gain["p"] is None else f"{text}, p {gain['p']:.3f}"
 
 
-def _notes(results: Mapping[str, Any]) -> list[str]:
+def _notes(results: Results) -> list[str]:
     task = score_tables.task_of(results)
     notes = []
     if paper.applies(task.name):

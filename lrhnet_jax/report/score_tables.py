@@ -1,14 +1,15 @@
 """The report's sections of scores: headline, differences between networks, per class, confusion; in Markdown.
 
-Every function takes the dict in results.json. Which metrics there are, and how an answer is decided, is the task's.
+Which metrics there are, and how an answer is decided, is the task's.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal
 
 from lrhnet_jax import tasks
-from lrhnet_jax.report import formats, paper
-from lrhnet_jax.scoring import seed_groups
+from lrhnet_jax.report import formats, paper, seed_groups
+from lrhnet_jax.report.schema import Results
+from lrhnet_jax.scoring.schema import Difference, Score
 from lrhnet_jax.scoring.score import headline
 
 _RULES = {
@@ -16,15 +17,16 @@ _RULES = {
     "threshold_or_top1": "a class is positive where its probability reaches its threshold, or is the record's highest",
 }
 PAPER = "paper: Challenge metric (micro-F1)"
+Part = Literal["test", "test_reference"]
 _MOST_PROBABLE = "each record is of the class with the highest probability"
 
 
-def task_of(results: Mapping[str, Any]) -> tasks.Task:
+def task_of(results: Results) -> tasks.Task:
     """Returns what the labels of a run's data set mean."""
     return tasks.of(results["dataset"]["name"])
 
 
-def scores(results: Mapping[str, Any]) -> str:
+def scores(results: Results) -> str:
     """Returns the headline of every network, under each decision rule."""
     task, names = task_of(results), list(results["networks"])
     labels = [tasks.METRICS[metric] for metric in task.metrics]
@@ -58,7 +60,7 @@ def scores(results: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _other_rule(results: Mapping[str, Any], task: tasks.Task) -> list[str]:
+def _other_rule(results: Results, task: tasks.Task) -> list[str]:
     """Returns what the metrics of decisions are under the rule that is not the headline's."""
     other = next(known for known in _RULES if known != _decision(results))
     rows = [
@@ -71,7 +73,7 @@ def _other_rule(results: Mapping[str, Any], task: tasks.Task) -> list[str]:
     ]
 
 
-def confusion(results: Mapping[str, Any]) -> str:
+def confusion(results: Results) -> str:
     """Returns a table of labelled by decided class for each network, summed over the folds; "" for other tasks."""
     task = task_of(results)
     if not task.exclusive:
@@ -86,17 +88,17 @@ def confusion(results: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def total_confusion(results: Mapping[str, Any], name: str) -> list[list[int]]:
+def total_confusion(results: Results, name: str) -> list[list[int]]:
     """Returns a network's counts of records, labelled class by decided class, summed over the folds."""
     folds = [score["confusion"] for score in _score(results, name)]
     return [[sum(cells) for cells in zip(*rows, strict=True)] for rows in zip(*folds, strict=True)]
 
 
-def comparisons(results: Mapping[str, Any]) -> str:
+def comparisons(results: Results) -> str:
     """Returns the differences between the networks that were compared, see `graph.comparisons`."""
     metrics = task_of(results).metrics
     rows = []
-    differences: dict[str, list[Mapping[str, Any]]] = {}
+    differences: dict[str, list[dict[str, Difference]]] = {}
     for fold, entry in results["folds"].items():
         for pair in entry["comparisons"]:
             name = f"{pair['a']} - {pair['b']}"
@@ -123,10 +125,10 @@ def comparisons(results: Mapping[str, Any]) -> str:
     return f"{text}\n\n{formats.markdown_table(header, rows)}"
 
 
-def per_class(results: Mapping[str, Any]) -> str:
+def per_class(results: Results) -> str:
     """Returns F1, AUROC and average precision of each class, for each network or, where there are seeds, recipe."""
     task = task_of(results)
-    groups = seed_groups.groups(results)
+    groups = seed_groups.groups(results["networks"])
     scores = {group: [s for name in names for s in _score(results, name)] for group, names in groups.items()}
     rows = []
     for code in task.classes:
@@ -149,30 +151,30 @@ def per_class(results: Mapping[str, Any]) -> str:
     )
 
 
-def rule(results: Mapping[str, Any]) -> str:
+def rule(results: Results) -> str:
     """Returns how the headline's decisions were made, in words."""
     return _MOST_PROBABLE if task_of(results).exclusive else _RULES[_decision(results)]
 
 
-def _decision(results: Mapping[str, Any]) -> str:
+def _decision(results: Results) -> str:
     return results["config"].get("evaluation", {}).get("decision", "threshold")
 
 
-def spread(results: Mapping[str, Any]) -> str:
+def spread(results: Results) -> str:
     """Returns what stands behind a number, in words."""
     if len(results["folds"]) > 1:
         return f"mean and standard deviation over {len(results['folds'])} folds"
     return "in brackets the 95 % bootstrap interval over patients"
 
 
-def _score(results: Mapping[str, Any], name: str, part: str = "test") -> list[dict[str, Any]]:
-    """Returns the score dicts of a network, one a fold; none where the run did not make that part."""
+def _score(results: Results, name: str, part: Part = "test") -> list[Score]:
+    """Returns the scores of a network, one a fold; none where the run did not make that part."""
     runs = (fold["networks"][name] for fold in results["folds"].values())
     return [run[part] for run in runs if part in run]
 
 
 def cell(
-    results: Mapping[str, Any], name: str, metric: str, *, part: str = "test", decision: str = "", short: bool = False
+    results: Results, name: str, metric: str, *, part: Part = "test", decision: str = "", short: bool = False
 ) -> str:
     """Returns a metric of a network as text: with its interval, or mean and standard deviation over folds."""
     rows = []
@@ -185,21 +187,21 @@ def cell(
     return formats.percent(formats.mean(values)) if short else formats.mean_and_deviation(values)
 
 
-def inference(results: Mapping[str, Any], names: Sequence[str]) -> str:
+def inference(results: Results, names: Sequence[str]) -> str:
     """Returns the seconds of one pass over the validation part, mean over networks and folds; "" where not measured."""
     runs = [fold["networks"][name].get("inference") for fold in results["folds"].values() for name in names]
     seconds = formats.mean(run["seconds"] for run in runs if run)
     return "" if seconds is None else f"{seconds:.2f}"
 
 
-def published(results: Mapping[str, Any], name: str) -> str:
+def published(results: Results, name: str) -> str:
     """Returns the paper's Challenge metric (micro-F1) of such a network; "" if it has none, or has another task."""
     applies = paper.applies(task_of(results).name)
     found = paper.result(results["networks"], name) if applies else None
     return f"{found[0]:.2f} ({found[1]:.2f})" if found else ""
 
 
-def other_data(results: Mapping[str, Any]) -> str:
+def other_data(results: Results) -> str:
     """Returns why the paper's numbers cannot be compared with; empty if the data is (about) the paper's."""
     dataset = results["dataset"]
     if not dataset["synthetic"] and dataset["records"] > 0.95 * paper.LABELLED_RECORDS:

@@ -10,7 +10,7 @@ its own devices, and runs the same program on its part of the batch.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,16 +18,16 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lrhnet_jax.data.batch import Draw, Inputs
-from lrhnet_jax.errors import ConfigError
+from lrhnet_jax.errors import ConfigError, choose
 from lrhnet_jax.kernels import pallas_conv1d
 from lrhnet_jax.kernels.conv1d import laid_out
-from lrhnet_jax.training import steps
-from lrhnet_jax.training.state import TrainState
 
 AXIS = "data"
 PARALLEL_KINDS = ("jit", "pmap")
 ALONE = pallas_conv1d.Layout()
+State = TypeVar("State")
+Draw = TypeVar("Draw")
+Steps = Callable[..., Any]  # (state, inputs, order, signals) -> state; see `training.steps`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Parallel:
         """Raises ConfigError if a batch cannot be shared out evenly."""
         if batch_size % len(self.devices):
             raise ConfigError(
-                f"a batch of {batch_size} cannot be shared out over {len(self.devices)} devices; choose a multiple, or "
+                f"a batch of {batch_size} cannot be divided among {len(self.devices)} devices; choose a multiple, or "
                 "set config.devices"
             )
 
@@ -72,10 +72,14 @@ class Parallel:
         return lax.with_sharding_constraint(tree, self._replicated)
 
     def shard_draw(self, draw: Draw) -> Draw:
-        """Shares out a batch inside the step: this device's part (pmap), or a layout over the mesh (jit)."""
+        """Shares out a batch inside the step: this device's part (pmap), or a layout over the mesh (jit).
+
+        Args:
+          draw: arrays of the whole batch, (batch, ...) each.
+        """
         if self.kind == "jit":
-            return self.constrain_batch(draw)
-        part = len(draw.rows) // len(self.devices)
+            return self.constrain_batch(draw) if len(self.devices) > 1 else draw
+        part = len(jax.tree.leaves(draw)[0]) // len(self.devices)
         start = lax.axis_index(AXIS) * part
         return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, start, part), draw)
 
@@ -95,14 +99,14 @@ class Parallel:
 
         return jax.tree.map(replicate, tree)
 
-    def replicate_state(self, state: TrainState) -> TrainState:
+    def replicate_state(self, state: State) -> State:
         """Returns the state as the compiled steps take it: under pmap with a leading axis of devices."""
         if self.kind == "jit":
             return self.replicate(state)
         copies = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(self.devices), *leaf.shape)), state)
         return jax.device_put(copies, NamedSharding(self._mesh, PartitionSpec(AXIS)))
 
-    def unreplicate(self, state: TrainState) -> TrainState:
+    def unreplicate(self, state: State) -> State:
         """Returns the one state that `replicate_state` was given, on this process' first device."""
         if self.kind == "jit":
             return jax.tree.map(lambda leaf: leaf.addressable_data(0), state)
@@ -115,7 +119,7 @@ class Parallel:
             return None
         return pallas_conv1d.Layout(self._mesh, AXIS) if self.kind == "jit" and len(self.devices) > 1 else ALONE
 
-    def transform(self, function: steps.Steps) -> Any:
+    def transform(self, function: Steps) -> Any:
         """Returns the compiled form of steps: the state is donated."""
         function = _laid_out(function, self.layout)
         if self.kind == "pmap":
@@ -124,26 +128,28 @@ class Parallel:
         return jax.jit(function, donate_argnums=0, out_shardings=shardings)
 
     def shard_networks(self, tree: Any) -> Any:
-        """Returns arrays laid out over the devices by their first axis, of networks; see `transform_members`."""
+        """Returns arrays laid out over the devices by their first axis, of networks; see `transform_networks`."""
         return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec(AXIS)))
 
-    def transform_members(self, function: steps.Steps, networks: int) -> Any:
+    def transform_networks(self, function: Steps, networks: int, prefix: Callable[[Any, Any], Any]) -> Any:
         """Returns the steps of many networks at once, each of which belongs to one device: there is no traffic.
 
-        State, order and `inputs.numbers` have a leading axis of networks, from `shard_networks`, as many on each
-        device. The rest of the inputs is `replicate`d, and there once for all networks of a device. The state is donated.
+        State and order have a leading axis of networks, from `shard_networks`, as many on each device; and so has the
+        part of the inputs that is a network's own. The rest of the inputs is `replicate`d, and there once for all
+        networks of a device. The state is donated.
 
         Args:
           function: the steps of one network on one device.
           networks: of a device.
+          prefix: (common, own) -> a prefix of the inputs' tree that tells which part of them is of which kind.
         """
         each, whole = PartitionSpec(AXIS), PartitionSpec()
         many = jax.vmap(
             _laid_out(function, self.layout and pallas_conv1d.Layout(networks=networks)),
-            in_axes=(0, _by_network(None, 0), 0),
+            in_axes=(0, prefix(None, 0), 0),
         )
         # By hand rather than by the compiler, which has no good way to divide a convolution of many networks.
-        specs = (each, _by_network(whole, each), each)
+        specs = (each, prefix(whole, each), each)
         shared = jax.shard_map(many, mesh=self._mesh, in_specs=specs, out_specs=each, check_vma=False)
         return jax.jit(shared, donate_argnums=0)
 
@@ -171,12 +177,12 @@ class Parallel:
 
     def compile(
         self,
-        function: steps.Steps,
-        state: TrainState,
-        inputs: Inputs,
+        function: Steps,
+        state: Any,
+        inputs: Any,
         records: int,
         signals: jax.Array | None = None,
-    ) -> Callable[[TrainState, Inputs, jax.Array, jax.Array | None], TrainState]:
+    ) -> Steps:
         """Compiles steps ahead of time; the state is donated.
 
         Args:
@@ -186,21 +192,15 @@ class Parallel:
         return self.transform(function).lower(state, inputs, order, signals).compile()
 
 
-def _laid_out(function: steps.Steps, layout: pallas_conv1d.Layout | None) -> steps.Steps:
+def _laid_out(function: Steps, layout: pallas_conv1d.Layout | None) -> Steps:
     """Steps that are traced for where they run."""
 
     @functools.wraps(function)
-    def traced(*arguments: Any) -> TrainState:
+    def traced(*arguments: Any) -> Any:
         with laid_out(layout):
             return function(*arguments)
 
     return traced
-
-
-def _by_network(common: Any, own: Any) -> Inputs:
-    """What holds for training inputs, and what for the numbers in them: the prefix of a tree."""
-    shared = {field.name: common for field in dataclasses.fields(Inputs)}
-    return Inputs(**{**shared, "numbers": own})
 
 
 def one_device() -> Parallel:
@@ -215,16 +215,15 @@ def make_parallel(kind: str, count: int) -> Parallel:
       ConfigError: for an unknown kind, or more devices than there are; with several processes also for pmap, and for
         fewer devices than all.
     """
-    if kind not in PARALLEL_KINDS:
-        raise ConfigError(f"config.parallel: unknown value {kind!r}; choose {', '.join(PARALLEL_KINDS)}")
+    choose("config.parallel", kind, PARALLEL_KINDS)
     devices = jax.devices()
     if jax.process_count() > 1:
         if kind == "pmap":
-            raise ConfigError("config.parallel: pmap runs in one process; jit in several")
+            raise ConfigError("config.parallel: pmap runs in one process; choose jit for several")
         if count not in (0, len(devices)):
             raise ConfigError(
-                f"config.devices: several processes take part with all their {len(devices)} devices; set 0"
+                f"config.devices: several processes take part with all of their {len(devices)} devices; set 0"
             )
     if not 0 <= count <= len(devices):
-        raise ConfigError(f"config.devices: {count} devices asked for, {len(devices)} are here")
+        raise ConfigError(f"config.devices: {count} devices asked for, {len(devices)} available")
     return Parallel(kind, tuple(devices[: count or len(devices)]))

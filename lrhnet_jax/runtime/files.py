@@ -1,12 +1,13 @@
 """Files that are written whole or not at all, by the first process."""
 
+import contextlib
 import json
 import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from lrhnet_jax.errors import CheckpointError
+from lrhnet_jax.errors import CheckpointError, storage_error
 from lrhnet_jax.runtime import processes
 
 
@@ -15,18 +16,26 @@ def write_whole(path: pathlib.Path, write: Callable[[pathlib.Path], Any]) -> Non
 
     Args:
       write: is given another path with the same ending, which NumPy looks at.
+
+    Raises:
+      StorageError: if the disk is full, or the folder read-only.
     """
     scratch = path.with_name(f"tmp-{path.name}")
-    write(scratch)
-    os.replace(scratch, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(scratch)
+        os.replace(scratch, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        raise storage_error(error, path) from error
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a file, whole or not at all; on the first process."""
     if not processes.is_first():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda scratch: scratch.write_text(text))
+    write_whole(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -41,8 +50,8 @@ def read_json(path: pathlib.Path) -> Any:
       CheckpointError: if it is missing or not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # not text, not JSON, or nested without end
         raise CheckpointError(f"{path}: not a JSON file ({error})") from error

@@ -1,4 +1,4 @@
-"""What the host can do for a run: how much memory it has, and work done ahead of need by threads."""
+"""What the host can do for a run: its memory, its cores, and work done ahead of need by threads."""
 
 import collections
 import concurrent.futures
@@ -12,6 +12,8 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
+ASSUMED_MEMORY = 4 << 30  # where the system does not tell
+
 # Of mallopt, in glibc's malloc.h: one arena, no maps of single blocks, no trimming, growth by 64 MiB.
 GLIBC_OPTIONS = {-8: 1, -4: 0, -1: 2**31 - 1, -2: 64 << 20}
 
@@ -21,12 +23,18 @@ def memory() -> int:
     try:
         fields = dict(line.split(":") for line in pathlib.Path("/proc/meminfo").read_text().splitlines())
         available = int(fields["MemAvailable"].split()[0]) << 10
-    except (OSError, KeyError, ValueError):  # no Linux
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, KeyError, ValueError):  # not Linux
+        known = hasattr(os, "sysconf")  # Windows is not POSIX either
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else ASSUMED_MEMORY
     try:
         return min(available, int(pathlib.Path("/sys/fs/cgroup/memory.max").read_text()))
     except (OSError, ValueError):  # no container, or none with a limit
         return available
+
+
+def cores() -> int:
+    """Returns how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def ahead(function: Callable[[Item], Made], items: Iterable[Item], depth: int = 1) -> Generator[Made]:

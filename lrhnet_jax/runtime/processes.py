@@ -93,7 +93,7 @@ def _initialize(coordinator: str | None, num_processes: int | None, process_id: 
     if failure:
         if coordinator is None:
             raise ConfigError(
-                f"{where}: this is no job of SLURM, Open MPI or Kubernetes, and no TPU pod ({failure[0]}); give "
+                f"{where}: this is not a job of SLURM, Open MPI or Kubernetes, nor a TPU pod ({failure[0]}); give "
                 "--coordinator=HOST:PORT --num_processes=N --process_id=I"
             ) from failure[0]
         raise ConfigError(f"{where}: {failure[0]}") from failure[0]

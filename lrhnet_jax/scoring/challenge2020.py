@@ -18,7 +18,7 @@ def _load_weights() -> np.ndarray:
     text = resources.files(__package__).joinpath("challenge2020_weights.csv").read_text()
     header, *rows = csv.reader(text.splitlines())
     if tuple(header[1:]) != physionet2020.CLASSES or tuple(row[0] for row in rows) != physionet2020.CLASSES:
-        raise ValueError("challenge2020_weights.csv does not list the classes in the order of ecg.CLASSES")
+        raise ValueError("challenge2020_weights.csv does not list the classes in the order of physionet2020.CLASSES")
     return np.array([row[1:] for row in rows], float)
 
 

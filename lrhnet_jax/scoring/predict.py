@@ -8,7 +8,6 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 import tqdm
@@ -34,74 +33,18 @@ def _window_logits(
     variables: Any,
     store: Store,
     index: jax.Array,
-    shift: jax.Array,
+    start: jax.Array,
     signal: jax.Array | None,
     *,
     lead_network: LeadNetwork,
     window: int,
     parallel: Parallel,
 ) -> jax.Array:
-    index, shift = parallel.constrain_batch((index, shift))
-    signal = cut_windows(store, index, shift, window) if signal is None else signal[0]
+    index, start = parallel.constrain_batch((index, start))
+    signal = cut_windows(store, index, start, window) if signal is None else signal[0]
     with laid_out(parallel.layout):
         logits = predict_logits(lead_network, variables, signal, store.demographics[index])
     return parallel.constrain_replicated(logits)
-
-
-def logits(
-    lead_network: LeadNetwork,
-    variables: Any,
-    store: Store,
-    index: np.ndarray,
-    shift: np.ndarray,
-    window: int,
-    batch_size: int,
-    progress: str = "",
-    parallel: Parallel | None = None,
-) -> np.ndarray:
-    """Returns a network's logits on the given windows, (windows, classes) float32.
-
-    Args:
-      index, shift: (windows,) int32, as `store.cut_windows` takes them.
-      batch_size: see `windows_a_call`; rounded up to a multiple of the devices.
-      progress: the label of a progress bar; none if empty.
-      parallel: the devices that share a batch, with `store` on all of them (`Parallel.replicate`); None: one device.
-    """
-    # Whatever the steps run by, here it is jit over their devices.
-    parallel = dataclasses.replace(parallel, kind="jit") if parallel else one_device()
-    variables = parallel.replicate(variables)
-    n, devices = len(index), len(parallel.devices)
-    size = -(-min(windows_a_call(batch_size, parallel.devices), n) // devices) * devices
-    # The last batch is filled up with the first windows: one shape, one compilation.
-    batches = (np.arange(start, start + size) % n for start in range(0, n, size))
-    samples, store = store.host, store.replace(host=None)
-    columns: tuple[int, ...] = ()
-    if samples is not None:
-        columns, (lead_network,) = stream.pack([lead_network])
-
-    def fetch(rows: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-        signal = None
-        if samples is not None:
-            shape = (1, size, window, len(columns))
-            signal = parallel.shard_windows(
-                shape, lambda part: samples.cut(index[rows[part]], shift[rows[part]], window, columns)[None]
-            )
-        return (*parallel.replicate((index[rows], shift[rows])), signal)
-
-    results, waiting = [], None
-    hidden = None if progress and processes.is_first() else True
-    with tqdm.tqdm(total=n, desc=progress, unit="window", disable=hidden) as bar:
-        for batch in host.ahead(fetch, batches):
-            answer = _window_logits(
-                variables, store, *batch, lead_network=lead_network, window=window, parallel=parallel
-            )
-            # One batch stays in flight while the one before it is fetched.
-            if waiting is not None:
-                results.append(np.asarray(waiting))
-            waiting = answer
-            bar.update(min(size, n - bar.n))
-        results.append(np.asarray(waiting))
-    return np.concatenate(results)[:n]
 
 
 def activate(logits: np.ndarray | jax.Array, exclusive: bool) -> jax.Array:
@@ -126,46 +69,82 @@ def average(per_window: np.ndarray, record: np.ndarray, count: int) -> np.ndarra
     return (sums / np.bincount(record, minlength=count)[:, None]).astype(np.float32)
 
 
-def store_probabilities(
-    lead_network: LeadNetwork,
-    variables: Any,
-    store: Store,
-    records: np.ndarray,
-    lengths: np.ndarray,
-    window: int,
-    batch_size: int,
-    progress: str = "",
-    exclusive: bool = False,
-    parallel: Parallel | None = None,
-) -> np.ndarray:
-    """Returns each record's class probabilities, averaged over the windows that cover it.
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+    """A trained network that answers for windows and records.
 
-    Args:
-      records: (n,) rows of the store.
-      lengths: (n,) their lengths in samples.
-      exclusive: as in `to_probabilities`.
-      batch_size, progress, parallel: as of `logits`.
-
-    Returns:
-      (n, classes) float32.
+    Attributes:
+      lead_network, variables: the network, and its parameters and statistics.
+      window: samples it sees at a time.
+      batch_size: windows at a time; see `windows_a_call`. Rounded up to a multiple of the devices.
+      exclusive: classes exclude each other; see `activate`.
+      parallel: the devices that share a batch, on all of which the store has to be (`Parallel.replicate`).
     """
-    row, shift = covering_windows(lengths, window)
-    index = np.asarray(records, np.int32)[row]
-    found = logits(lead_network, variables, store, index, shift, window, batch_size, progress, parallel)
-    return average(to_probabilities(found, exclusive), row, len(records))
 
+    lead_network: LeadNetwork
+    variables: Any
+    window: int
+    batch_size: int = 64
+    exclusive: bool = False
+    parallel: Parallel = dataclasses.field(default_factory=one_device)
 
-def probabilities(
-    model: nn.Module,
-    variables: Any,
-    records: Dataset,
-    leads: tuple[str, ...],
-    window: int,
-    batch_size: int = 64,
-    exclusive: bool = False,
-) -> np.ndarray:
-    """Returns the class probabilities of every record, (n, classes) float32; see `store_probabilities`."""
-    lead_network = LeadNetwork(model, records.columns(leads))
-    store = stream.make_store(records, window, round_up=True)
-    rows, lengths = np.arange(len(records)), records.lengths
-    return store_probabilities(lead_network, variables, store, rows, lengths, window, batch_size, exclusive=exclusive)
+    def logits(self, store: Store, index: np.ndarray, start: np.ndarray, progress: str = "") -> np.ndarray:
+        """Returns the logits of the given windows, (windows, classes) float32.
+
+        Args:
+          index, start: (windows,) int32, as `store.cut_windows` takes them.
+          progress: the label of a progress bar; none if empty.
+        """
+        # Whatever the training steps run by, here it is jit over their devices.
+        parallel, window, lead_network = dataclasses.replace(self.parallel, kind="jit"), self.window, self.lead_network
+        variables = parallel.replicate(self.variables)
+        n, devices = len(index), len(parallel.devices)
+        size = -(-min(windows_a_call(self.batch_size, parallel.devices), n) // devices) * devices
+        # The last batch is filled up with the first windows: one shape, one compilation.
+        batches = (np.arange(first, first + size) % n for first in range(0, n, size))
+        samples, store = store.host, store.replace(host=None)
+        columns: tuple[int, ...] = ()
+        if samples is not None:
+            columns, (lead_network,) = stream.pack([lead_network])
+
+        def fetch(rows: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+            signal = None
+            if samples is not None:
+                shape = (1, size, window, len(columns))
+                signal = parallel.shard_windows(
+                    shape, lambda part: samples.cut(index[rows[part]], start[rows[part]], window, columns)[None]
+                )
+            return (*parallel.replicate((index[rows], start[rows])), signal)
+
+        results, waiting = [], None
+        hidden = None if progress and processes.is_first() else True
+        with tqdm.tqdm(total=n, desc=progress, unit="window", disable=hidden) as bar:
+            for batch in host.ahead(fetch, batches):
+                answer = _window_logits(
+                    variables, store, *batch, lead_network=lead_network, window=window, parallel=parallel
+                )
+                # One batch stays in flight while the one before it is fetched.
+                if waiting is not None:
+                    results.append(np.asarray(waiting))
+                waiting = answer
+                bar.update(min(size, n - bar.n))
+            results.append(np.asarray(waiting))
+        return np.concatenate(results)[:n]
+
+    def probabilities(self, store: Store, records: np.ndarray, lengths: np.ndarray, progress: str = "") -> np.ndarray:
+        """Returns each record's class probabilities, (n, classes) float32, averaged over the windows that cover it.
+
+        Args:
+          records: (n,) rows of the store.
+          lengths: (n,) their lengths in samples.
+          progress: as of `logits`.
+        """
+        row, start = covering_windows(lengths, self.window)
+        index = np.asarray(records, np.int32)[row]
+        answers = self.logits(store, index, start, progress)
+        return average(to_probabilities(answers, self.exclusive), row, len(records))
+
+    def of_dataset(self, records: Dataset) -> np.ndarray:
+        """Returns the class probabilities of every record of a data set, (n, classes) float32."""
+        store = stream.make_store(records, self.window, round_up=True)
+        return self.probabilities(store, np.arange(len(records)), records.lengths)

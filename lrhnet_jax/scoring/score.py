@@ -8,11 +8,11 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from lrhnet_jax.scoring import challenge2017, challenge2020, metrics
+from lrhnet_jax.scoring.schema import Difference, Estimate, Score
 from lrhnet_jax.scoring.thresholds import decide
 from lrhnet_jax.tasks import PHYSIONET2020, Task
 
@@ -56,7 +56,7 @@ def score(
     task: Task = PHYSIONET2020,
     resamples: int = 200,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Score:
     """Returns the metrics of one network as a dict for JSON; a number that does not exist is None.
 
     Args:
@@ -68,13 +68,6 @@ def score(
       resamples: of the bootstrap.
       seed: of the bootstrap; networks that are scored with one seed share their resamples.
 
-    Returns:
-      "records", "patients", "resamples"; "headline": {metric: {"value", "low", "high"}} for the task's metrics, decided
-      by "threshold", or by the most probable class; "headline_top1": the same for its `decision_metrics`, decided by
-      "threshold or top-1", empty for an exclusive task; "per_class": {code: {"abbreviation", "positives", "f1",
-      "auroc", "average_precision", "threshold"}}; "classes_without_positives": [codes], which the macro figures leave
-      out; for an exclusive task "confusion": rows of counts, labelled class by decided class.
-
     Raises:
       ValueError: for no records, or input of another type, shape or range.
     """
@@ -84,7 +77,7 @@ def score(
     positives = labels.sum(axis=0)
     f1 = metrics.f1(labels, first.outputs)
     auroc, precision = metrics.ranking(labels, probabilities)
-    result: dict[str, Any] = {
+    result: Score = {
         "records": len(labels),
         "patients": int(groups.max()) + 1,
         "resamples": resamples,
@@ -111,7 +104,7 @@ def score(
     return result
 
 
-def headline(score: Mapping[str, Any], decision: str) -> dict[str, Any]:
+def headline(score: Score, decision: str) -> dict[str, Estimate]:
     """Returns the main metrics of what `score` returned, under a decision rule: "threshold" or "threshold_or_top1"."""
     return score["headline"] | (score["headline_top1"] if decision == "threshold_or_top1" else {})
 
@@ -138,7 +131,7 @@ def paired_difference(
     task: Task = PHYSIONET2020,
     resamples: int = 1000,
     seed: int = 0,
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, Difference]:
     """Returns how much better network a is than network b on the same records.
 
     Both are scored on the same resamples of patients, so that what makes a resample hard for both cancels.
@@ -181,9 +174,9 @@ def resample(
     return Resampled(scorer.all(None), _bootstrap(scorer.all, _patients(patients, len(labels)), resamples, seed))
 
 
-def difference(a: Resampled, b: Resampled) -> dict[str, dict[str, float | None]]:
+def difference(a: Resampled, b: Resampled) -> dict[str, Difference]:
     """Returns what `paired_difference` does, of two networks resampled with the same records, patients and seed."""
-    result: dict[str, dict[str, float | None]] = {}
+    result: dict[str, Difference] = {}
     for name in a.point:
         values = a.drawn[name] - b.drawn[name]
         low, high = _interval(values)
@@ -218,9 +211,9 @@ def _ranking_metrics(labels: np.ndarray, probabilities: np.ndarray, weights: np.
 
 def _intervals(
     scorer: Callable[[np.ndarray | None], Metrics], groups: np.ndarray, resamples: int, seed: int
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, Estimate]:
     point, drawn = scorer(None), _bootstrap(scorer, groups, resamples, seed)
-    result = {}
+    result: dict[str, Estimate] = {}
     for name, values in drawn.items():
         low, high = _interval(values)
         result[name] = {"value": _number(point[name]), "low": low, "high": high}

@@ -34,7 +34,7 @@ SUPERCLASS = {
 
 
 def encode_labels(statements: Iterable[str], superclass: Mapping[str, str] = SUPERCLASS) -> np.ndarray:
-    """Returns the labels of a record's statements, shape (5,), bool. Codes that are no diagnosis are ignored.
+    """Returns the labels of a record's statements, shape (5,), bool. Codes that are not a diagnosis are ignored.
 
     A statement counts whatever its likelihood, as in the benchmark of PTB-XL's authors (Strodthoff et al. 2021): 0 does
     not mean "no", but that the report gives none.

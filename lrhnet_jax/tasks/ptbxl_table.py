@@ -5,18 +5,23 @@ No TFDS here: evaluation reads them too.
 
 import ast
 import csv
+import logging
 import os
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from lrhnet_jax.errors import DataError
 from lrhnet_jax.tasks import ptbxl
 
+logger = logging.getLogger(__name__)
+
 HOMEPAGE = "https://physionet.org/content/ptb-xl/1.0.3/"
+SOURCE = "ptb-xl"  # as Challenge 2020 calls it
 DATABASE, STATEMENTS = "ptbxl_database.csv", "scp_statements.csv"
 
 _RECORD = re.compile(r"HR(\d{5,})|(\d{5,})_hr")  # Challenge 2020's names, and PTB-XL's own at 500 Hz
+_MOST = 0.9  # of the records that have names of PTB-XL
 _SEX = {0: "male", 1: "female"}
 
 
@@ -77,6 +82,33 @@ def read(
     return rows
 
 
+def check_matches(path: str | os.PathLike[str], rows: Mapping[int, Any], record_ids: Iterable[str]) -> None:
+    """Compares the table with the records that it was given for, wherever they lie: it is not ignored in silence.
+
+    Args:
+      path: of the table, for the message.
+      rows: by `ecg_id`.
+      record_ids: names of all records.
+
+    Raises:
+      DataError: if the table knows none of them. If it knows few of those with names of PTB-XL, this is a warning.
+    """
+    names = list(record_ids)
+    numbers = [found for found in map(number, names) if found]
+    known = sum(found in rows for found in numbers)
+    if not known and (rows or numbers):
+        raise DataError(
+            f"ptbxl_database {str(path)!r} knows none of the {len(names)} records ({len(numbers)} have names of "
+            "PTB-XL, HR00001 or 00001_hr): leave it out, or give the records of PTB-XL under those names"
+        )
+    if known < _MOST * len(numbers):
+        logger.warning(
+            "ptbxl_database %s knows %d of %d records of PTB-XL: is it the whole table? The patients of the others are "
+            "not known",
+            *(path, known, len(numbers)),
+        )
+
+
 def _row(row: dict[str, str]) -> Row:
     def value(column: str) -> float | None:
         return float(row[column]) if row.get(column) else None  # some releases write whole numbers as floats: "11315.0"
@@ -98,7 +130,7 @@ def read_superclasses(path: str | os.PathLike[str]) -> dict[str, str]:
     """Returns the superclass of each code that is a diagnosis, from scp_statements.csv.
 
     The first column is the code, whatever its name; the superclass is in diagnostic_class (or superclass), and is empty
-    where a statement is no diagnosis.
+    where a statement is not a diagnosis.
 
     Raises:
       DataError: if the file is missing or is another table.

@@ -3,7 +3,7 @@
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -88,10 +88,17 @@ def patients(ptbxl_database: Path | None = None) -> Callable[[Header], str]:
 
     def patient_of(header: Header) -> str:
         row = rows.get(ptbxl_table.number(header.record_id) or 0)
-        known = header.patient or (row.patient if row else "")
-        return f"{header.source}/{known}" if known else ""
+        if row and row.patient:
+            return f"{ptbxl_table.SOURCE}/{row.patient}"
+        return f"{header.source}/{header.patient}" if header.patient else ""
 
     return patient_of
+
+
+def check_ptbxl(ptbxl_database: Path, record_ids: Iterable[str]) -> None:
+    """Raises DataError if PTB-XL's table knows none of the records, and warns if it knows few of PTB-XL's."""
+    rows = ptbxl_table.read(ptbxl_database, ("ecg_id", "patient_id"))
+    ptbxl_table.check_matches(ptbxl_database, rows, record_ids)
 
 
 def lead_names(task: tasks.Task, header: Header, leads: tuple[str, ...]) -> tuple[str, ...]:

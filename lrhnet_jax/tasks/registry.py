@@ -7,6 +7,7 @@ add one. Pure Python: no JAX, and no files.
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from lrhnet_jax import errors
 from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.ecg.leads import SAMPLE_RATE
 from lrhnet_jax.errors import DataError
@@ -224,6 +225,5 @@ def choose(name: str, datasets: Sequence[str]) -> Dataset:
     Raises:
       DataError: for a name that is not among `choices(datasets)`.
     """
-    if name not in choices(datasets):
-        raise DataError(f"unknown data set {name!r}; choose {', '.join(choices(datasets))}")
+    errors.choose("", name, choices(datasets), noun="data set", error=DataError)
     return next(DATASETS[key] for key in datasets if name in ("auto", key, DATASETS[key].synthetic))

@@ -1,27 +1,38 @@
-"""The only module that knows orbax: training progress that survives a kill, and trained networks on disk.
+"""Trained networks on disk, and training progress that survives a kill; the only module that knows orbax.
 
-FOLDER/progress/STEP/   a training run at a step (state and history); removed when the network is finished
-FOLDER/variables/       the finished network's parameters and BatchNorm statistics
-FOLDER/network.json     what they belong to; written last, so its presence means that the network is complete
+FOLDER/progress/STEP/          a training run at a step (state and history), by orbax; removed when the network is
+                               finished
+FOLDER/variables/weights.npz   the finished network's parameters and BatchNorm statistics, arrays by their paths
+FOLDER/network.json            what they belong to, and their checksum; written last, so its presence means that the
+                               network is complete
 
 Of several processes only the first reads and writes: the others need not see the folder, and write nothing.
 """
 
+import contextlib
+import errno
+import hashlib
+import logging
+import os
 import pathlib
+import re
 import shutil
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax import traverse_util
 
-from lrhnet_jax import models
-from lrhnet_jax.errors import CheckpointError
+from lrhnet_jax.errors import CheckpointError, StorageError, storage_error
 from lrhnet_jax.runtime import processes
-from lrhnet_jax.runtime.files import read_json, write_json
+from lrhnet_jax.runtime.files import read_json, write_json, write_whole
+from lrhnet_jax.training import description
 from lrhnet_jax.training.state import TrainState, variable_shapes
+
+WEIGHTS = pathlib.Path("variables/weights.npz")  # in a finished network's folder
 
 
 def step_of(state: TrainState) -> int:
@@ -37,7 +48,9 @@ class Progress:
 
     def __init__(self, folder: pathlib.Path):
         self.folder = pathlib.Path(folder).absolute() / "progress"
-        self._manager = _manager(self.folder) if processes.is_first() else None
+        logging.getLogger("absl").addFilter(_not_of_orbax)
+        with self._storage():
+            self._manager = _manager(self.folder) if processes.is_first() else None
 
     def save(self, state: TrainState, history: list[dict[str, Any]]) -> None:
         """Starts saving; returns when the state has been copied, so that the next step may donate it."""
@@ -46,8 +59,12 @@ class Progress:
             return
         # Real copies: on a CPU a host view shares the buffer that the next step overwrites.
         host = jax.tree.map(np.array, state)
+        need = sum(leaf.nbytes for leaf in jax.tree.leaves(host))
+        if shutil.disk_usage(self.folder).free < need:  # orbax's threads would tell of it in hundreds of lines
+            raise storage_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), self.folder)
         args = ocp.args.Composite(state=ocp.args.StandardSave(host), history=ocp.args.JsonSave(history))
-        self._manager.save(step, args=args)
+        with self._storage():
+            self._manager.save(step, args=args)
 
     def restore(self, template: TrainState) -> tuple[TrainState, list[dict[str, Any]]] | None:
         """Returns the newest state and history, or None if nothing was saved.
@@ -81,14 +98,47 @@ class Progress:
         return [np.asarray(leaf) for leaf in jax.tree.leaves(restored["state"])], restored["history"]
 
     def wait(self) -> None:
-        """Waits until what was saved is safe on disk."""
+        """Waits until what was saved is safe on disk.
+
+        Raises:
+          StorageError: if it could not be written.
+        """
         if self._manager is not None:
-            self._manager.wait_until_finished()
+            with self._storage():
+                self._manager.wait_until_finished()
 
     def close(self) -> None:
-        if self._manager is not None:
-            self._manager.wait_until_finished()
-            self._manager.close()
+        """Waits as `wait` does, and lets go of the folder."""
+        try:
+            self.wait()
+        finally:
+            if self._manager is not None:
+                manager, self._manager = self._manager, None
+                with contextlib.suppress(Exception):  # told by `wait`
+                    manager.close()
+
+    @contextlib.contextmanager
+    def _storage(self) -> Iterator[None]:
+        """Makes a StorageError of what orbax raises when it cannot write: errors of many types, with long texts."""
+        try:
+            yield
+        except StorageError:
+            raise
+        except OSError as error:
+            raise storage_error(error, self.folder) from error
+        except Exception as error:
+            reason = _STORAGE.search(str(error))
+            if reason:
+                raise storage_error(OSError(reason[0]), self.folder) from error
+            raise CheckpointError(f"{self.folder}: cannot be saved ({_first_line(error):.300})") from error
+
+
+_STORAGE = re.compile("No space left on device|Read-only file system|Permission denied|Disk quota exceeded")
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    """Keeps back the tracebacks that orbax's threads log: what they tell of is raised where it is waited for."""
+    return not (record.exc_info and "orbax" in record.pathname)
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:
@@ -118,26 +168,63 @@ def is_finished(folder: pathlib.Path) -> bool:
 def save_model(folder: pathlib.Path, variables: dict[str, Any], meta: dict[str, Any]) -> None:
     """Writes a finished network: its variables, then network.json; removes its training progress. On the first process.
 
+    What was written is read back and compared before the progress goes.
+
     Args:
       folder: WORKDIR/networks/NAME.
       variables: {"params", "batch_stats"}.
-      meta: "name", "model", "options", "leads", "task", "classes", "window" (samples), "rate" (Hz), "preprocess",
-        "preprocess_options" (fields of `preprocess.Preprocess`), "trained_on", "synthetic", "parameters";
-        JSON values.
+      meta: what `description.check` takes; JSON values.
+
+    Raises:
+      CheckpointError: if what is read back is not what was written.
     """
     if not processes.is_first():
         return
     folder = pathlib.Path(folder).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
-        checkpointer.save(folder / "variables", jax.tree.map(np.array, variables), force=True)
-    write_json(folder / "network.json", meta)
+    (folder / WEIGHTS).parent.mkdir(parents=True, exist_ok=True)
+    arrays = _flatten(variables)
+    write_whole(folder / WEIGHTS, lambda scratch: np.savez(scratch, allow_pickle=False, **arrays))
+    write_json(folder / "network.json", {**meta, "sha256": _sha256(folder / WEIGHTS)})
+    _, stored = _read_model(folder)
+    if any(not np.array_equal(stored[name], array, equal_nan=True) for name, array in arrays.items()):
+        raise CheckpointError(f"{folder}: what was saved does not read back as it was; is the disk sound?")
+    remove_progress(folder)
+
+
+def remove_progress(folder: pathlib.Path) -> None:
+    """Removes what a finished network's training no longer needs."""
     shutil.rmtree(folder / "progress", ignore_errors=True)
 
 
-def create_model(meta: Mapping[str, Any]) -> nn.Module:
-    """Returns the module of a network that network.json describes."""
-    return models.create(meta["model"], meta["leads"], num_classes=len(meta["classes"]), **meta["options"])
+def _flatten(variables: Any) -> dict[str, np.ndarray]:
+    """Arrays by their paths, as "params/conv1/kernel"."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
+    }
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_model(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Returns the checked description of a finished network, without its checksum, and the arrays that belong to it."""
+    path, weights = folder / "network.json", folder / WEIGHTS
+    meta = description.check(read_json(path), path)
+    try:
+        if meta.pop("sha256", None) != _sha256(weights):
+            raise CheckpointError(
+                f"{weights}: not the weights that network.json beside it describes: they were altered, or only partly "
+                "copied; copy the folder again, or train the network again"
+            )
+        with np.load(weights, allow_pickle=False) as arrays:
+            return meta, dict(arrays)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{weights}: cannot be read ({_first_line(error)})") from error
 
 
 def load_model(folder: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -149,33 +236,34 @@ def load_model(folder: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, An
       variables: {"params", "batch_stats"}, on the default device.
 
     Raises:
-      CheckpointError: if the folder does not hold a finished network, or its variables do not fit its model.
+      CheckpointError: if the folder does not hold a finished network, its description makes no sense, its weights were
+        altered, or do not fit its model.
     """
     folder = pathlib.Path(folder).expanduser().absolute()
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder; give WORKDIR/networks/NAME of a finished run")
     if not is_finished(folder):
         if (folder / "progress").exists():
-            raise CheckpointError(f"{folder}: its training is not finished; run the training command again to go on")
+            raise CheckpointError(
+                f"{folder}: its training is not finished; run the training command again to resume it"
+            )
         inside = sorted(str(path.parent) for path in folder.glob("**/network.json"))
         hint = f"; there are {', '.join(inside)}" if inside else "; give WORKDIR/networks/NAME of a finished run"
         raise CheckpointError(f"{folder}: no trained network here{hint}")
-    meta = read_json(folder / "network.json")
+    meta, arrays = _read_model(folder)
     try:
-        model = create_model(meta)
-        template = variable_shapes(model, len(meta["leads"]), meta["window"])
+        template = variable_shapes(description.create_model(meta), len(meta["leads"]), meta["window"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'network.json'}: does not describe a network ({error!r})") from error
-    try:
-        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
-            variables = checkpointer.restore(folder / "variables")
-    except Exception as error:
-        raise CheckpointError(f"{folder / 'variables'}: cannot be read ({_first_line(error)})") from error
+    variables = traverse_util.unflatten_dict({tuple(name.split("/")): array for name, array in arrays.items()})
     check_shapes(folder, variables, template)
-    variables = jax.tree.map(jax.numpy.asarray, variables)
     thresholds = folder / "thresholds.json"
-    meta["thresholds"] = read_json(thresholds)["thresholds"] if thresholds.exists() else None
-    return meta, variables
+    meta["thresholds"] = None
+    if thresholds.exists():
+        stored = read_json(thresholds)
+        values = stored.get("thresholds") if isinstance(stored, dict) else stored
+        meta["thresholds"] = description.check_thresholds(values, meta["classes"], thresholds)
+    return meta, jax.tree.map(jax.numpy.asarray, variables)
 
 
 def check_shapes(where: str | pathlib.Path, variables: Any, template: Any) -> None:

@@ -12,8 +12,8 @@ import tqdm
 from lrhnet_jax.data import stream
 from lrhnet_jax.runtime import interrupt, processes
 from lrhnet_jax.training import checkpoint
-from lrhnet_jax.training.job import Dispatcher, Ended, Job, Result, check, first_state, result
 from lrhnet_jax.training.one_network import OneNetwork
+from lrhnet_jax.training.run import Dispatcher, Ended, Result, Run, check, first_state, result
 from lrhnet_jax.training.state import TrainState
 
 logger = logging.getLogger(__name__)
@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 SAVE_SECONDS = 120.0  # at most this much training is lost to a kill
 
 
-def run(job: Job) -> Result:
-    """Trains a network, or goes on where an earlier call was killed; both end with the same bits.
+def train(run: Run) -> Result:
+    """Trains a network, or resumes bit-identically where an earlier call was killed.
 
     Saves every epoch and every `SAVE_SECONDS`. On SIGTERM it saves and raises SystemExit(0).
 
@@ -30,47 +30,47 @@ def run(job: Job) -> Result:
       DataError: if there are fewer training records than a batch holds, or the loss is no longer finite.
       CheckpointError: if earlier progress cannot be restored.
     """
-    check(job)
-    job.parallel.check(job.batch_size)
-    state, history = proceed(job, OneNetwork(job), first_state(job))
-    return result(job, state, history)
+    check(run)
+    run.spec.parallel.check(run.spec.batch_size)
+    state, history = proceed(run, OneNetwork(run), first_state(run))
+    return result(run, state, history)
 
 
-def proceed(job: Job, dispatcher: Dispatcher, state: TrainState) -> tuple[TrainState, list[dict[str, Any]]]:
-    """Trains from the state `now`, or goes on from what `job.folder` holds; returns the last state and the history.
+def proceed(run: Run, dispatcher: Dispatcher, state: TrainState) -> tuple[TrainState, list[dict[str, Any]]]:
+    """Trains from `state`, or resumes from what `run.folder` holds; returns the last state and the history.
 
     Args:
-      job: of the one network; of several, one that says what they have in common, the name and the folder.
+      run: of the one network; of several, one that says what they have in common, the name and the folder.
     """
-    progress = checkpoint.Progress(job.folder)
+    progress = checkpoint.Progress(run.folder)
     history: list[dict[str, Any]] = []
     step = 0
     if restored := progress.restore(state):
         state, history = restored
         step = checkpoint.step_of(state)
-        logger.info("%s: resuming at step %d", job.name, step)
+        logger.info("%s: resuming at step %d", run.name, step)
     try:
         with interrupt.deferred(), contextlib.closing(dispatcher):
-            return _loop(job, dispatcher, state, step, history, progress), history
+            return _loop(run, dispatcher, state, step, history, progress), history
     finally:
         progress.close()
 
 
 def _loop(
-    job: Job,
+    run: Run,
     dispatcher: Dispatcher,
     state: TrainState,
     step: int,
     history: list[dict[str, Any]],
     progress: checkpoint.Progress,
 ) -> TrainState:
-    per_epoch = job.steps_per_epoch
-    last = min(job.stop or job.steps, job.steps)
+    per_epoch = run.steps_per_epoch
+    last = min(run.stop or run.steps, run.steps)
     state = dispatcher.begin(state, step, last)
     saved = started = time.monotonic()
     counted = 0
-    samples = job.batch_size * dispatcher.networks
-    with _progress_bar(job, step, samples) as bar:
+    samples = run.spec.batch_size * dispatcher.networks
+    with _progress_bar(run, step, samples) as bar:
         for planned in stream.dispatches(step, last, per_epoch, dispatcher.stride):
             if planned.place == 0:
                 started, counted = time.monotonic(), 0
@@ -90,16 +90,16 @@ def _loop(
                 saved = time.monotonic()
             if stop:
                 progress.wait()
-                logger.info("%s: saved at step %d; run the same command to go on", job.name, step)
+                logger.info("%s: saved at step %d; run the same command to resume", run.name, step)
                 raise SystemExit(0)
     return dispatcher.gather(state)
 
 
-def _progress_bar(job: Job, step: int, samples: int) -> tqdm.tqdm:
+def _progress_bar(run: Run, step: int, samples: int) -> tqdm.tqdm:
     return tqdm.tqdm(
-        total=job.steps * samples,
+        total=run.steps * samples,
         initial=step * samples,
-        desc=job.name,
+        desc=run.name,
         unit="sample",
         unit_scale=True,
         mininterval=0.5 if sys.stderr.isatty() else 30,

@@ -1,10 +1,10 @@
-"""Many networks at once: compatible jobs as one program over one data store, one set of teachers and one checkpoint.
+"""Many networks at once: compatible runs as one program over one data store, one set of teachers and one checkpoint.
 
 The steps of one network, vectorised over networks. Each has a key, a state and an order of records of its own; what
 they read lies on the device once. On several devices each has its part of the networks, with whole batches.
 
 On a CPU the convolutions of many networks are slower than those of one: there networks are better trained in turn, by
-the compiled steps that they share (`job.Job.compiled_steps`).
+the compiled steps that they share (`run.Run.compiled_steps`).
 """
 
 import dataclasses
@@ -20,8 +20,19 @@ import numpy as np
 
 from lrhnet_jax.data import stream
 from lrhnet_jax.data.batch import Inputs
+from lrhnet_jax.runtime.devices import one_device
 from lrhnet_jax.training import loop, steps
-from lrhnet_jax.training.job import Ended, Job, Result, check, end_epoch, first_state, result, steps_per_dispatch
+from lrhnet_jax.training.run import (
+    Ended,
+    Result,
+    Run,
+    check,
+    end_epoch,
+    first_state,
+    program_key,
+    result,
+    steps_per_dispatch,
+)
 from lrhnet_jax.training.state import TrainState
 
 logger = logging.getLogger(__name__)
@@ -32,28 +43,28 @@ def pays() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def run(jobs: Sequence[Job], folder: pathlib.Path) -> list[Result]:
-    """Trains compatible jobs at once, or goes on where an earlier call was killed; both end with the same bits.
+def train(runs: Sequence[Run], folder: pathlib.Path) -> list[Result]:
+    """Trains compatible runs at once, or resumes bit-identically where an earlier call was killed.
 
-    Each ends as `loop.run` alone would end it, up to rounding, and writes the same metrics.jsonl.
+    Each ends as `loop.train` alone would end it, up to rounding, and writes the same metrics.jsonl.
 
     Args:
-      jobs: that share compiled steps (see `job.Job.compiled_steps`), the store and the steps of an epoch; their other
+      runs: that share compiled steps (see `run.Run.compiled_steps`), the store and the steps of an epoch; their other
         inputs may differ in values, as those of several folds do, and are taken once where they are the same object.
         Only a method without a memory suits several such inputs.
       folder: of the progress that they make together; removed by the caller, when the networks are saved.
 
     Raises:
-      as `loop.run`.
+      as `loop.train`.
     """
-    for job in jobs:
-        check(job)
-    together = Together(jobs)
-    names = f"{jobs[0].name} and {len(jobs) - 1} more"
-    common = dataclasses.replace(jobs[0], name=names, folder=folder)
-    state, history = loop.proceed(common, together, stack([first_state(job) for job in jobs]))
-    states = unstack(state, len(jobs))
-    return [result(job, states[i], _of(history, i)) for i, job in enumerate(jobs)]
+    for run in runs:
+        check(run)
+    together = Together(runs)
+    names = f"{runs[0].name} and {len(runs) - 1} more"
+    common = dataclasses.replace(runs[0], name=names, folder=folder)
+    state, history = loop.proceed(common, together, stack([first_state(run) for run in runs]))
+    states = unstack(state, len(runs))
+    return [result(run, states[i], _of(history, i)) for i, run in enumerate(runs)]
 
 
 def stack(states: Sequence[TrainState]) -> TrainState:
@@ -89,47 +100,52 @@ def join_inputs(inputs: Sequence[Inputs]) -> tuple[Inputs, list[int]]:
     return distinct[0].replace(**joined), begins
 
 
+def _inputs_prefix(common: Any, own: Any) -> Inputs:
+    """What holds for the inputs that networks have in common, and what for the numbers in them, as a prefix of both."""
+    shared = {field.name: common for field in dataclasses.fields(Inputs)}
+    return Inputs(**{**shared, "numbers": own})
+
+
 class Together:
-    """The steps of compatible jobs, taken at once; see `job.Dispatcher`.
+    """The steps of compatible runs, taken at once; see `run.Dispatcher`.
 
     The state has a leading axis of networks. Where they cannot be shared out evenly over the devices, the last one
     fills up the rest, and what its copies learn is thrown away.
     """
 
-    def __init__(self, jobs: Sequence[Job]):
-        self._jobs, self._job = tuple(jobs), jobs[0]
-        self.networks = len(jobs)
-        self.stride = steps_per_dispatch(self._job)
-        devices = len(self._job.parallel.devices)
+    def __init__(self, runs: Sequence[Run]):
+        self._runs, self._run = tuple(runs), runs[0]
+        self.networks = len(runs)
+        self.stride = steps_per_dispatch(self._run)
+        devices = len(self._run.spec.parallel.devices)
         self._padding = -self.networks % devices
-        self._compiled: dict[Any, Any] = {} if self._job.compiled_steps is None else self._job.compiled_steps
-        self._steps: dict[int, Any] = {}
+        self._shared: dict[Any, Any] = {} if self._run.compiled_steps is None else self._run.compiled_steps
+        self._compiled: dict[int, Any] = {}
         self._order_epoch = -1
         self._order: Any = None
 
     def begin(self, state: TrainState, step: int, last: int) -> TrainState:
         state = self.place(state)
-        plan = stream.dispatches(step, last, self._job.steps_per_epoch, self.stride)
+        plan = stream.dispatches(step, last, self._run.steps_per_epoch, self.stride)
         for count in sorted({planned.size for planned in plan}):
-            # Other compiled steps for other numbers of networks and of records.
-            key = (count, self.networks + self._padding, len(self._inputs.records))
-            if key not in self._compiled:
-                self._compiled[key] = self._compile(count, state)
-            self._steps[count] = self._compiled[key]
+            key = program_key(self._run.spec, count, self._run.records_per_epoch, state, self._inputs)
+            if key not in self._shared:
+                self._shared[key] = self._compile(count, state)
+            self._compiled[count] = self._shared[key]
         return state
 
     def place(self, state: TrainState) -> TrainState:
         """Puts what the networks read on the devices; returns the state there."""
-        inputs, self._begins = join_inputs([job.inputs for job in self._jobs])
-        self._inputs = self._job.parallel.replicate(inputs).replace(
-            numbers=self._spread([job.numbers for job in self._jobs])
+        inputs, self._begins = join_inputs([run.inputs for run in self._runs])
+        self._inputs = self._run.spec.parallel.replicate(inputs).replace(
+            numbers=self._spread([run.step_inputs.numbers for run in self._runs])
         )
         return self._spread(unstack(jax.tree.map(np.asarray, state), self.networks))
 
     def take(self, state: TrainState, planned: stream.Dispatch) -> TrainState:
         if planned.epoch != self._order_epoch:
             self._order, self._order_epoch = self._orders(planned.epoch), planned.epoch
-        return self._steps[planned.size](state, self._inputs, self._order)
+        return self._compiled[planned.size](state, self._inputs, self._order)
 
     def gather(self, state: TrainState) -> TrainState:
         # Real copies: on a CPU a host view shares the buffer that the next step overwrites.
@@ -137,9 +153,9 @@ class Together:
 
     def end_epoch(self, state: TrainState, history: list[dict[str, Any]], ended: Ended) -> TrainState:
         rows, states = [], []
-        for i, (job, one) in enumerate(zip(self._jobs, unstack(self.gather(state), self.networks), strict=True)):
+        for i, (run, one) in enumerate(zip(self._runs, unstack(self.gather(state), self.networks), strict=True)):
             own = _of(history, i)
-            states.append(end_epoch(job, one, own, ended))
+            states.append(end_epoch(run, one, own, ended))
             rows.append(own[-1])
         loss = sum(row["loss"] for row in rows) / len(rows)
         history.append({"epoch": ended.epoch, "loss": loss, "networks": rows})
@@ -150,21 +166,20 @@ class Together:
 
     def _spread(self, each: Sequence[Any]) -> Any:
         """Stacks trees of the networks and shares them out over the devices."""
-        return self._job.parallel.shard_networks(stack([*each, *[each[-1]] * self._padding]))
+        return self._run.spec.parallel.shard_networks(stack([*each, *[each[-1]] * self._padding]))
 
     def _orders(self, epoch: int) -> Any:
         """Each network's own order of its own records, (networks, records of whole batches)."""
         return self._spread(
-            [np.asarray(job.order(epoch)) + begin for job, begin in zip(self._jobs, self._begins, strict=True)]
+            [np.asarray(run.order(epoch)) + begin for run, begin in zip(self._runs, self._begins, strict=True)]
         )
 
     def program(self, count: int) -> Any:
         """Returns `count` steps of all networks, not compiled yet: (state, inputs, orders) -> state."""
-        job = self._job
-        function = steps.make_steps(
-            job.batch_size, job.window, count, job.lead_network, job.teachers, job.optimizer, job.distillation
-        )
-        return job.parallel.transform_members(function, (self.networks + self._padding) // len(job.parallel.devices))
+        spec, parallel = self._run.spec, self._run.spec.parallel
+        function = steps.make_steps(dataclasses.replace(spec, parallel=one_device()), count)
+        networks = (self.networks + self._padding) // len(parallel.devices)
+        return parallel.transform_networks(function, networks, _inputs_prefix)
 
     def arguments(self, state: TrainState) -> tuple[Any, ...]:
         """Returns what `program` is called with, for a state that is `place`d."""
@@ -174,6 +189,6 @@ class Together:
         started = time.monotonic()
         compiled = self.program(count).lower(*self.arguments(state)).compile()
         seconds = time.monotonic() - started
-        name = f"{self._job.name} and {self.networks - 1} more"
+        name = f"{self._run.name} and {self.networks - 1} more"
         logger.info("%s: compiled %d step(s) a dispatch in %.1f s", name, count, seconds)
         return compiled

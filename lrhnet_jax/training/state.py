@@ -43,6 +43,7 @@ class TrainState(flax.struct.PyTreeNode):
       best_score: () float32, that epoch's validation score; -1 before the first.
       best_epoch: () int32, counted from 1; 0 before the first.
       auxiliary: of the distillation method.
+      average: the exponential moving average of the variables over steps, {"params", "batch_stats"}; () without one.
     """
 
     step: jax.Array
@@ -55,27 +56,47 @@ class TrainState(flax.struct.PyTreeNode):
     best_score: jax.Array
     best_epoch: jax.Array
     auxiliary: Auxiliary
+    average: Any = ()
 
     @property
     def variables(self) -> dict[str, Any]:
         return {"params": self.params, "batch_stats": self.batch_stats}
 
     @property
+    def scored_variables(self) -> dict[str, Any]:
+        """Those that are scored and kept: the average where there is one."""
+        return self.average or self.variables
+
+    @property
     def best_variables(self) -> dict[str, Any]:
         return {"params": self.best_params, "batch_stats": self.best_batch_stats}
 
     def keep_if_best(self, score: float, epoch: int) -> "TrainState":
-        """Returns the state with the present variables as the best ones, if `score` is above the best so far."""
+        """Returns the state with the scored variables as the best ones, if `score` is above the best so far."""
         if not score > float(self.best_score):
             return self
         # Copies, since the next step donates the present ones.
-        best_params, best_batch_stats = _copy((self.params, self.batch_stats))
+        scored = self.scored_variables
+        best_params, best_batch_stats = _copy((scored["params"], scored["batch_stats"]))
         return self.replace(
             best_params=best_params,
             best_batch_stats=best_batch_stats,
             best_score=jnp.float32(score),
             best_epoch=jnp.int32(epoch),
         )
+
+
+def move_average(average: Any, variables: Any, step: jax.Array, decay: float) -> Any:
+    """Returns the exponential moving average after one more step: decay * average + (1 - decay) * variables.
+
+    It begins as a plain mean: in the first steps, before there is enough to average, the decay is lower.
+
+    Args:
+      step: () int32, steps taken before this one.
+      decay: in [0, 1); about 1 / (1 - decay) steps are averaged.
+    """
+    keep = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda old, new: (keep * old + (1 - keep) * new).astype(old.dtype), average, variables)
 
 
 @jax.jit  # one program, where every shape of a leaf would be one
@@ -102,12 +123,14 @@ def create_state(
     optimizer: optax.GradientTransformation,
     metrics: tuple[str, ...],
     auxiliary: tuple[dict[str, Any], Any] = ({}, ()),
+    averaged: bool = False,
 ) -> TrainState:
     """Returns the state before the first step; it shares no buffer with `variables`, since steps donate it.
 
     Args:
       metrics: names of what is summed over an epoch.
       auxiliary: the variables and the memory of the distillation method, from its `Method.init`.
+      averaged: keep an average of the variables over steps.
     """
     params, batch_stats = _copy((variables["params"], variables["batch_stats"]))
     best_params, best_batch_stats = _copy((params, batch_stats))
@@ -124,4 +147,5 @@ def create_state(
         best_score=jnp.float32(-1),
         best_epoch=jnp.int32(0),
         auxiliary=Auxiliary(own_params, own.get("batch_stats", {}), optimizer.init(own_params), memory),
+        average=_copy({"params": params, "batch_stats": batch_stats}) if averaged else (),
     )

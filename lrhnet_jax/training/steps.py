@@ -1,7 +1,8 @@
 """Pure steps: arrays in, arrays out. They know no files and no config, and run the same under jit, pmap or a mesh."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,89 +23,91 @@ from lrhnet_jax.data.batch import (
     step_keys,
 )
 from lrhnet_jax.models import Output
-from lrhnet_jax.training.state import Auxiliary, TrainState
+from lrhnet_jax.runtime.devices import Parallel, one_device
+from lrhnet_jax.training.augment import Augmentation, augment
+from lrhnet_jax.training.state import Auxiliary, TrainState, move_average
 
 EPOCH_KEY_TAG = 2**31 - 1  # folded into a run's key it starts the epochs' keys; no step has this number
+AUGMENT_KEY_TAG = 1  # folded into a step's key of windows it drives what is done to them
 Steps = Callable[[TrainState, Inputs, jax.Array, jax.Array | None], TrainState]
 
 
 @dataclasses.dataclass(frozen=True)
-class Distillation:
-    """How a student learns from labels and teachers. Numbers may be traced arrays; see `batch.StepNumbers`.
+class Recipe:
+    """How a student learns from labels and teachers, but for the numbers; see `batch.StepNumbers`.
 
     Attributes:
-      weights: of the teachers; none: it learns from labels alone.
-      alpha, temperature, t_squared, kind, kl_weight: as of `losses.distillation`.
+      kind, t_squared, mean_logits: as of `losses.distillation`.
       method: what it learns beyond labels and logits, if anything.
       teacher: the place among the teachers of the one whose features the method reads.
       epochs: of the run, for methods that change with them.
-      labels: "independent" (BCE), or "exclusive", one class a record (cross-entropy).
+      exclusive: a record has exactly one class: cross-entropy takes the place of BCE.
+      augmentation: what is done to windows before any network reads them.
+      average: decay of the moving average of the variables over steps, which is then what is scored and kept; 0: none.
     """
 
-    weights: Any = ()
-    alpha: Any = 0.3
-    temperature: Any = 7.0
-    t_squared: bool = False
     kind: str = "softmax"
-    kl_weight: Any = None
+    t_squared: bool = False
+    mean_logits: bool = False
     method: losses.Method | None = None
     teacher: int = 0
     epochs: int = 1
-    labels: str = "independent"
-
-    @property
-    def exclusive(self) -> bool:
-        return self.labels == "exclusive"
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """The names of what a step logs."""
-        return ("loss", self.supervised.__name__, "kl", *(self.method.metrics if self.method else ()))
+    exclusive: bool = False
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    average: float = 0.0
 
     @property
     def supervised(self) -> Callable[[jax.Array, jax.Array], jax.Array]:
         """The loss against labels; its name is that of the metric."""
         return losses.cross_entropy if self.exclusive else losses.bce
 
-    def numbers(self, key: jax.Array, rate: float = 1.0) -> StepNumbers:
-        """Returns the numbers as arguments of a step, with the run's key and the factor of the optimiser's updates."""
-        kl_weight = 1 - self.alpha if self.kl_weight is None else self.kl_weight
-        numbers = (self.weights, self.alpha, kl_weight, self.temperature, rate)
-        return StepNumbers(jax.random.key_data(key), *(jnp.asarray(number, jnp.float32) for number in numbers))
-
-    def of(self, numbers: StepNumbers) -> "Distillation":
-        """Returns this with a numbers's numbers."""
-        fields = ("weights", "alpha", "kl_weight", "temperature")
-        return dataclasses.replace(self, **{field: getattr(numbers, field) for field in fields})
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of what a step logs."""
+        return ("loss", self.supervised.__name__, "kl", *(self.method.metrics if self.method else ()))
 
 
-METRICS = Distillation().metrics  # of independent labels, without a method
+METRICS = Recipe().metrics  # of independent labels, without a method
 
 
-def train_step(
-    state: TrainState,
-    batch: Batch,
-    key: jax.Array,
-    *,
-    lead_network: LeadNetwork,
-    optimizer: optax.GradientTransformation,
-    distillation: Distillation,
-    axis_name: str | None = None,
-    rate: jax.Array | float = 1.0,
-) -> TrainState:
-    """Takes one optimiser step on `batch` and adds its metrics to `state.totals`; `key` drives dropout.
+@dataclasses.dataclass(frozen=True)
+class StepSpec:
+    """What a compiled step is made for. Equal specs share a program, whatever their data, keys and numbers.
 
-    The optimiser's updates are multiplied by `rate`.
-    With `axis_name` (pmap) the batch is one device's share: gradients and metrics are averaged over that axis, and the
-    model's BatchNorm has to be given the same axis.
+    Attributes:
+      student: the network that is trained, and the columns it reads.
+      optimizer: from `optim`; equal if it is the same object.
+      batch_size, window: of the whole batch, and samples.
+      teachers: the networks that run in the step, in the order of `inputs.teachers`.
+      recipe: how it learns from them.
+      parallel: the devices that share a batch.
     """
 
-    method, memory = distillation.method, state.auxiliary.memory
+    student: LeadNetwork
+    optimizer: optax.GradientTransformation
+    batch_size: int
+    window: int
+    teachers: tuple[LeadNetwork, ...] = ()
+    recipe: Recipe = Recipe()
+    parallel: Parallel = dataclasses.field(default_factory=one_device)
+
+
+def train_step(state: TrainState, batch: Batch, key: jax.Array, numbers: StepNumbers, spec: StepSpec) -> TrainState:
+    """Takes one optimiser step on `batch` and adds its metrics to `state.totals`.
+
+    Under pmap the batch is one device's share: gradients and metrics are averaged over `spec.parallel.axis_name`, and
+    the model's BatchNorm has to be given the same axis.
+
+    Args:
+      key: drives dropout.
+      numbers: weights of the losses and rate of the update.
+    """
+    student, method, memory = spec.student, spec.recipe.method, state.auxiliary.memory
 
     def loss_fn(params: Any, own_params: Any) -> tuple[jax.Array, tuple[dict[str, jax.Array], Any, losses.Result]]:
-        output, mutated = lead_network.model.apply(
+        output, mutated = student.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
-            lead_network.read(batch.signal),
+            student.read(batch.signal),
             batch.demographics,
             train=True,
             mutable=["batch_stats"],
@@ -112,22 +115,32 @@ def train_step(
         )
         targets = batch.labels
         if method:
-            seen = batch.method_inputs.replace(student=output)
-            targets = method.targets(memory, seen)
-        base, parts = _base_loss(output.logits, targets, batch.teacher_logits, distillation)
+            method_inputs = batch.method_inputs.replace(student=output)
+            targets = method.targets(memory, method_inputs)
+        base, parts = _base_loss(output.logits, targets, batch.teacher_logits, numbers, spec.recipe)
         result = losses.Result(base, {}, memory, {})
         if method:
             own = {"params": own_params, "batch_stats": state.auxiliary.batch_stats}
-            result = method.loss(base, own, memory, seen)
+            result = method.loss(base, own, memory, method_inputs)
         metrics = {"loss": result.loss, **parts, **result.metrics}
         return result.loss, (metrics, mutated["batch_stats"], result)
 
     gradients = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
     (_, (metrics, batch_stats, result)), (grads, own_grads) = gradients(state.params, state.auxiliary.params)
-    if axis_name is not None:
-        grads, own_grads, metrics = lax.pmean((grads, own_grads, metrics), axis_name)
-    params, opt_state = _update(optimizer, rate, grads, state.opt_state, state.params)
-    own_params, own_opt_state = _update(optimizer, rate, own_grads, state.auxiliary.opt_state, state.auxiliary.params)
+    if spec.parallel.axis_name is not None:
+        grads, own_grads, metrics = lax.pmean((grads, own_grads, metrics), spec.parallel.axis_name)
+
+    def update(grads: Any, opt_state: Any, params: Any) -> tuple[Any, Any]:
+        updates, opt_state = spec.optimizer.update(grads, opt_state, params)
+        updates = jax.tree.map(lambda change: numbers.rate * change, updates)
+        return optax.apply_updates(params, updates), opt_state
+
+    params, opt_state = update(grads, state.opt_state, state.params)
+    own_params, own_opt_state = update(own_grads, state.auxiliary.opt_state, state.auxiliary.params)
+    average = state.average
+    if spec.recipe.average:
+        variables = {"params": params, "batch_stats": batch_stats}
+        average = move_average(average, variables, state.step, spec.recipe.average)
     return state.replace(
         step=state.step + 1,
         params=params,
@@ -135,71 +148,55 @@ def train_step(
         opt_state=opt_state,
         totals={name: total + metrics[name] for name, total in state.totals.items()},
         auxiliary=Auxiliary(own_params, result.batch_stats, own_opt_state, result.memory),
+        average=average,
     )
 
 
 def _base_loss(
-    logits: jax.Array, targets: jax.Array, teacher_logits: jax.Array, distillation: Distillation
+    logits: jax.Array, targets: jax.Array, teacher_logits: jax.Array, numbers: StepNumbers, recipe: Recipe
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss against targets and teachers' logits, and its parts by name."""
-    supervised = distillation.supervised
-    if not len(distillation.weights):
-        loss = supervised(logits, targets)
-        return loss, {supervised.__name__: loss, "kl": jnp.zeros_like(loss)}
+    if not len(numbers.weights):
+        loss = recipe.supervised(logits, targets)
+        return loss, {recipe.supervised.__name__: loss, "kl": jnp.zeros_like(loss)}
     return losses.distillation(
         logits,
         targets,
         teacher_logits,
-        jnp.asarray(distillation.weights, logits.dtype),
-        alpha=distillation.alpha,
-        temperature=distillation.temperature,
-        t_squared=distillation.t_squared,
-        kind=distillation.kind,
-        kl_weight=distillation.kl_weight,
-        supervised=supervised,
+        jnp.asarray(numbers.weights, logits.dtype),
+        alpha=numbers.alpha,
+        temperature=numbers.temperature,
+        t_squared=recipe.t_squared,
+        kind=recipe.kind,
+        kl_weight=numbers.kl_weight,
+        mean_logits=recipe.mean_logits,
+        supervised=recipe.supervised,
     )
 
 
-def _update(
-    optimizer: optax.GradientTransformation, rate: jax.Array | float, grads: Any, opt_state: Any, params: Any
-) -> tuple[Any, Any]:
-    updates, opt_state = optimizer.update(grads, opt_state, params)
-    updates = jax.tree.map(lambda update: rate * update, updates)
-    return optax.apply_updates(params, updates), opt_state
-
-
-def init_auxiliary(
-    key: jax.Array,
-    inputs: Inputs,
-    lead_network: LeadNetwork,
-    teachers: Sequence[LeadNetwork],
-    distillation: Distillation,
-    variables: Any,
-    batch_size: int,
-    window: int,
-) -> tuple[dict[str, Any], Any]:
-    """Returns the variables and the memory of the distillation method before the first step, for `state.create_state`.
+def init_auxiliary(spec: StepSpec, inputs: Inputs, variables: Any, key: jax.Array) -> tuple[dict[str, Any], Any]:
+    """Returns the variables and the memory of the distillation method before the first step, for `create_state`.
 
     Args:
-      lead_network, variables: the student.
+      variables: the student's.
 
     Raises:
       ValueError: if the networks or the batch do not suit the method.
     """
-
-    if not distillation.method:
+    recipe = spec.recipe
+    if not recipe.method:
         return {}, ()
-    rows = jnp.zeros(batch_size, jnp.int32)
+    rows = jnp.zeros(spec.batch_size, jnp.int32)
     draw = Draw(rows, rows, rows)
 
     def shapes(variables: Any, inputs: Inputs) -> losses.MethodInputs:
-        signal = jnp.zeros((batch_size, window, inputs.store.signals.shape[1]), jnp.float16)
-        batch, taught = make_batch(inputs, draw, teachers, window, distillation.teacher, signal)
-        seen = _method_inputs(inputs, draw, batch, taught, distillation, key, key, jnp.int32(1))
-        return seen.replace(student=predict(lead_network, variables, batch.signal, batch.demographics))
+        signal = jnp.zeros((spec.batch_size, spec.window, inputs.store.signals.shape[1]), jnp.float16)
+        batch, taught = make_batch(inputs, draw, spec.teachers, spec.window, recipe.teacher, signal)
+        method_inputs = _method_inputs(inputs, draw, batch, taught, recipe, key, key, jnp.int32(1))
+        return method_inputs.replace(student=predict(spec.student, variables, batch.signal, batch.demographics))
 
-    seen = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(shapes, variables, inputs))
-    return distillation.method.init(key, seen.replace(all_labels=inputs.store.labels[inputs.records]))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(shapes, variables, inputs))
+    return recipe.method.init(key, zeros.replace(all_labels=inputs.store.labels[inputs.records]))
 
 
 def _method_inputs(
@@ -207,7 +204,7 @@ def _method_inputs(
     draw: Draw,
     batch: Batch,
     taught: Output | None,
-    distillation: Distillation,
+    recipe: Recipe,
     step_key: jax.Array,
     run_key: jax.Array,
     epoch: jax.Array,
@@ -221,63 +218,44 @@ def _method_inputs(
         key=step_key,
         epoch_key=jax.random.fold_in(jax.random.fold_in(run_key, EPOCH_KEY_TAG), epoch),
         epoch=epoch,
-        epochs=distillation.epochs,
-        exclusive=distillation.exclusive,
+        epochs=recipe.epochs,
+        exclusive=recipe.exclusive,
     )
 
 
-def make_steps(
-    batch_size: int,
-    window: int,
-    count: int,
-    lead_network: LeadNetwork,
-    teachers: Sequence[LeadNetwork],
-    optimizer: optax.GradientTransformation,
-    distillation: Distillation,
-    share: Callable[[Draw], Draw] = lambda draw: draw,
-    axis_name: str | None = None,
-) -> Steps:
+def make_steps(spec: StepSpec, count: int = 1) -> Steps:
     """Returns the pure function (state, inputs, order, signals) -> state that takes `count` steps.
 
     `order` is `epoch_order`'s; a step reads its place in the epoch from `state.step`. What does not fill a batch at the
     end of an epoch is left out, other records in every epoch. `signals` are the windows of the steps' draws, (count,
     batch, window, leads), or None, to cut them from the store.
 
-    The run's key and the numbers of `distillation` are those of `inputs.numbers`: the steps train any network that
-    differs in these alone.
-
-    Args:
-      share: picks a device's part of the batch, or says how the batch is laid out over devices; see `devices`.
-      axis_name: the pmap axis, if any.
+    The run's key and numbers are those of `inputs.numbers`, as `StepNumbers.traced` gives them: the steps train any
+    network that differs in these alone.
     """
+    recipe, parallel = spec.recipe, spec.parallel
 
     def step(state: TrainState, inputs: Inputs, order: jax.Array, signal: jax.Array | None) -> TrainState:
-        per_epoch = len(order) // batch_size
+        per_epoch = len(order) // spec.batch_size
         place, epoch = state.step % per_epoch, state.step // per_epoch + 1
         numbers = inputs.numbers
-        assert numbers is not None, "inputs.numbers is not set: take Distillation.numbers"
-        run_key, told = jax.random.wrap_key_data(numbers.key), distillation.of(numbers)
-        _, dropout_key, method_key = step_keys(run_key, state.step)
-        draw = share(draw_step(inputs, order, state.step, run_key, batch_size, window))
-        batch, taught = make_batch(inputs, draw, teachers, window, distillation.teacher, signal)
-        if distillation.method:
-            batch = batch.replace(
-                method_inputs=_method_inputs(inputs, draw, batch, taught, told, method_key, run_key, epoch)
+        assert numbers is not None, "inputs.numbers is not set: take StepNumbers.traced"
+        run_key = jax.random.wrap_key_data(numbers.key)
+        window_key, dropout_key, method_key = step_keys(run_key, state.step)
+        augment_key = jax.random.fold_in(window_key, AUGMENT_KEY_TAG)
+        if parallel.axis_name is not None:
+            dropout_key, augment_key = (
+                jax.random.fold_in(key, lax.axis_index(parallel.axis_name)) for key in (dropout_key, augment_key)
             )
+        change = functools.partial(augment, recipe.augmentation, augment_key) if recipe.augmentation else None
+        draw = parallel.shard_draw(draw_step(inputs, order, state.step, run_key, spec.batch_size, spec.window))
+        batch, taught = make_batch(inputs, draw, spec.teachers, spec.window, recipe.teacher, signal, change)
+        if recipe.method:
+            method_inputs = _method_inputs(inputs, draw, batch, taught, recipe, method_key, run_key, epoch)
+            batch = batch.replace(method_inputs=method_inputs)
         # An epoch's metrics start at zero, so that an interrupted epoch resumes with what it had summed.
         state = state.replace(totals={name: jnp.where(place == 0, 0, total) for name, total in state.totals.items()})
-        if axis_name is not None:
-            dropout_key = jax.random.fold_in(dropout_key, lax.axis_index(axis_name))
-        return train_step(
-            state,
-            batch,
-            dropout_key,
-            lead_network=lead_network,
-            optimizer=optimizer,
-            distillation=told,
-            axis_name=axis_name,
-            rate=numbers.rate,
-        )
+        return train_step(state, batch, dropout_key, numbers, spec)
 
     def steps(state: TrainState, inputs: Inputs, order: jax.Array, signals: jax.Array | None = None) -> TrainState:
         if count == 1:

@@ -51,8 +51,8 @@ def test_smoke_without_torch(tmp_path, capsys, monkeypatch):
     ("flag", "message"),
     [
         ("--rows=lrhnet:64,resnet:64", "argument --rows: unknown network 'resnet'; choose of lrhnet, seresnet"),
-        ("--rows=lrhnet", "argument --rows: 'lrhnet' is no network:batch, such as lrhnet:64"),
-        ("--rows=lrhnet:0", "'lrhnet:0' is no network:batch"),
+        ("--rows=lrhnet", "argument --rows: 'lrhnet' is not NETWORK:BATCH, such as lrhnet:64"),
+        ("--rows=lrhnet:0", "'lrhnet:0' is not NETWORK:BATCH"),
         ("--dtypes=float16", "argument --dtypes: unknown float16; choose of float32, bfloat16"),
     ],
 )

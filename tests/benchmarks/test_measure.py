@@ -28,6 +28,22 @@ def test_results_are_written_where_a_file_is_named(tmp_path):
     measure.write({"seconds": [1.5]}, None)
 
 
+def test_a_flag_takes_several_names_or_numbers(capsys):
+    flags = measure.parser("A benchmark.")
+    flags.add_argument("--models", type=measure.several(("a", "b")), default="a")
+    flags.add_argument("--batches", type=measure.numbers, default="1,64")
+    options = flags.parse_args(["--models=b,a"])
+    assert options.models == ["b", "a"] and options.batches == [1, 64]
+    for flag, message in (
+        ("--models=a,c,d", "argument --models: unknown c, d; choose of a, b"),
+        ("--batches=1,0", "argument --batches: '1,0' is not a list of positive whole numbers, such as 1,64"),
+        ("--batches=1,", "argument --batches: '1,' is not a list of positive whole numbers"),
+    ):
+        with pytest.raises(SystemExit):
+            flags.parse_args([flag])
+        assert message in capsys.readouterr().err
+
+
 def test_a_table_has_text_on_the_left_and_numbers_on_the_right():
     rows = [("what", "rate", "ratio", "n"), ("ours", 12345.6, 2.0, 1000), ("theirs", 0.12345, None, 7)]
     assert measure.table(rows).splitlines() == [

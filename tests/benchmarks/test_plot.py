@@ -17,14 +17,14 @@ def accelerator():
     return {"device": "1 x NVIDIA H200", "rows": rows}
 
 
-def pruned():
+def pruned(synthetic=False):
     score = {"value": 0.7, "low": 0.6, "high": 0.75}
     networks = {
         "dense": {"metrics": {"challenge_f1": score}},
         "ticket": {"metrics": {"challenge_f1": score}, **make_pruning()},
         "control": {"metrics": {"challenge_f1": score}, **make_pruning(ticket="ticket")},
     }
-    return {"metric": "challenge_f1", "networks": networks}
+    return {"metric": "challenge_f1", "synthetic": synthetic, "networks": networks}
 
 
 def test_every_ratio_is_a_bar(tmp_path):
@@ -56,3 +56,6 @@ def test_files_are_written_for_what_was_measured(tmp_path):
     assert (tmp_path / "pruning.svg").read_text() == first
     rounds, tests = plot.pruning(tmp_path).axes
     assert rounds.get_lines()[0].get_label() == "ticket" and len(tests.get_yticklabels()) == 3
+    assert "SYNTHETIC" not in first
+    (tmp_path / "pruning-b.json").write_text(json.dumps(pruned(synthetic=True)))
+    assert plot.pruning(tmp_path).get_supxlabel() == "SYNTHETIC DATA"

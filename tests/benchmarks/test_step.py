@@ -29,7 +29,7 @@ def test_smoke(tmp_path, capsys):
 def test_an_unknown_model_is_named(capsys):
     with pytest.raises(SystemExit):
         benchmark.main(["--models=resnet"])
-    assert "unknown model resnet; choose of lrhnet, seresnet, cnn1d" in capsys.readouterr().err
+    assert "--models: unknown resnet; choose of lrhnet, seresnet, cnn1d" in capsys.readouterr().err
 
 
 def test_ratios_are_of_turns():

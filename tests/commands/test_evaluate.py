@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from lrhnet_jax import evaluate, models, tasks
+from lrhnet_jax.data.batch import LeadNetwork
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.ecg.leads import LEADS, demographics_vector
@@ -95,7 +97,9 @@ def test_predictions_are_the_networks(network, raw_dir, tmp_path):
     signals = [preprocessing.preprocess(read_signal(h, leads), h.rate) for h in headers]
     demographics = np.tile(demographics_vector(61, "Male"), (4, 1))
     packed = Dataset.from_arrays(signals, demographics=demographics, leads=leads)
-    expected = predict.probabilities(models.create("lrhnet", leads), variables, packed, leads, meta["window"])
+    expected = predict.Predictor(
+        LeadNetwork(models.create("lrhnet", leads), packed.columns(leads)), variables, meta["window"]
+    ).of_dataset(packed)
     found = np.array([[float(row[f"probability_{name}"]) for name in physionet2020.ABBREVIATIONS] for row in rows])
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     decided = np.array([[row[f"decision_{name}"] == "1" for name in physionet2020.ABBREVIATIONS] for row in rows])
@@ -128,6 +132,68 @@ def test_chunks_are_bounded_by_records_and_by_samples(monkeypatch):
     found = [evaluate.Recording(None, np.zeros((length, 2), np.float16)) for length in lengths]
     chunks = list(evaluate._chunks(iter(found)))
     assert [[len(record.signal) for record in chunk] for chunk in chunks] == [[10, 10, 10], [10, 120], [60, 60], [5]]
+
+
+def _ours(folder, name, signal, leads=("I", "V5")):
+    """Writes a signal (time, leads) in units of 1/1000 mV."""
+    values = np.asarray(signal, np.int16)
+    lines = [f"{name}.dat 16 1000/mV 16 0 0 0 0 {lead}" for lead in leads]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.dat").write_bytes(values.astype("<i2").tobytes())
+    text = "\n".join([f"{name} {len(leads)} 257 {len(values)}", *lines, "#Age: 61"]) + "\n"
+    (folder / f"{name}.hea").write_bytes(text.encode("utf-8", "surrogateescape"))
+
+
+BEATS = np.cumsum(np.random.default_rng(5).integers(-9, 10, (1500, 2)), axis=0)
+
+
+def test_signals_that_carry_nothing_are_answered_and_marked(network, tmp_path):
+    _ours(tmp_path / "raw", "good", BEATS)
+    _ours(tmp_path / "raw", "one_flat", BEATS * [1, 0])
+    _ours(tmp_path / "raw", "rail", np.full((1500, 2), 32767))
+    _ours(tmp_path / "raw", "zeros", np.zeros((1500, 2)))
+    metrics = evaluate.evaluate(network, tmp_path / "raw", tmp_path / "out")
+    rows = {row["record"]: row for row in rows_of(tmp_path / "out")}
+    marks = {name: row["quality"] for name, row in rows.items()}
+    assert marks == {"good": "", "one_flat": "flat V5", "rail": "no signal", "zeros": "no signal"}
+    assert all(0 <= float(v) <= 1 for row in rows.values() for k, v in row.items() if k.startswith("probability_"))
+    assert metrics["records"]["quality"] == {"no signal": 2, "flat": 1, "clipped": 0, "scale": 0}
+    assert "quality: 2 no signal, 1 flat" in evaluate.summary(metrics, tmp_path / "out")
+
+
+def test_names_that_are_not_utf_8_cost_nothing(network, tmp_path):
+    name = os.fsdecode(b"pr\xfcf")
+    _ours(tmp_path / "raw", name, BEATS)
+    _ours(tmp_path / "raw" / name, "short", BEATS[:5])
+    _ours(tmp_path / "raw", "plain", BEATS)
+    metrics = evaluate.evaluate(network, tmp_path / "raw", tmp_path / "out")
+    rows = {row["path"]: row for row in rows_of(tmp_path / "out")}
+    assert rows.keys() == {"plain.hea", r"pr\xfcf.hea"} and rows[r"pr\xfcf.hea"]["record"] == r"pr\xfcf"
+    assert rows["plain.hea"]["probability_AF"] == rows[r"pr\xfcf.hea"]["probability_AF"]
+    assert [item["path"] for item in metrics["records"]["rejected"]] == [r"pr\xfcf/short.hea"]
+    assert metrics == json.loads((tmp_path / "out" / "metrics.json").read_text())
+
+
+def test_the_user_may_say_which_signals_count_as_leads(network, tmp_path):
+    _ours(tmp_path / "raw", "plain", BEATS)
+    _ours(tmp_path / "raw", "holter", BEATS, ("ML I", "CM5"))
+    metrics = evaluate.evaluate(network, tmp_path / "raw", tmp_path / "out")
+    (rejected,) = metrics["records"]["rejected"]
+    assert "lacks lead I, V5 (it has ML I, CM5)" in rejected["reason"] and "--rename_leads=" in rejected["reason"]
+    rename = {"ML I": "I", "CM5": "V5"}
+    evaluate.evaluate(network, tmp_path / "raw", tmp_path / "out", rename_leads=rename)
+    first, second = rows_of(tmp_path / "out")
+    assert first["probability_AF"] == second["probability_AF"]
+
+
+def test_a_table_of_ptbxl_that_knows_no_record_is_an_error(network, raw_dir, tmp_path, caplog):
+    table = tmp_path / "table.csv"
+    table.write_text("ecg_id,patient_id\n77,1\n")
+    with pytest.raises(DataError, match=r"knows none of the 6 records .3 have names of PTB-XL"):
+        evaluate.evaluate(network, raw_dir, tmp_path / "out", ptbxl_database=table)
+    table.write_text("ecg_id,patient_id\n1,1\n")
+    evaluate.evaluate(network, raw_dir, tmp_path / "out", ptbxl_database=table)
+    assert "knows 1 of 3 records of PTB-XL" in caplog.text
 
 
 def test_records_without_labels_are_predicted_only(network, tmp_path):
@@ -172,7 +238,7 @@ def test_bad_input_is_named(network, raw_dir, tmp_path):
         evaluate.evaluate(tmp_path / "nowhere", raw_dir, output)
     with pytest.raises(CheckpointError, match=r"no trained network here; there are .*student"):
         evaluate.evaluate(network.parent, raw_dir, output)
-    with pytest.raises(DataError, match=r"raw_dir '.*nowhere' is no folder"):
+    with pytest.raises(DataError, match=r"raw_dir '.*nowhere' is not a folder"):
         evaluate.evaluate(network, tmp_path / "nowhere", output)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"holds no WFDB header \(\*\.hea\) at any depth"):
@@ -237,7 +303,9 @@ def test_challenge_2017_records_are_labelled_by_their_table_and_read_at_300_hz(t
         assert len(signal) == 900
         person = demographics_vector(61, "Male")[None]
         packed = Dataset.from_arrays([signal], demographics=person, leads=("I",))
-        (expected,) = predict.probabilities(model, variables, packed, ("I",), WINDOW, exclusive=True)
+        (expected,) = predict.Predictor(
+            LeadNetwork(model, packed.columns(("I",))), variables, WINDOW, exclusive=True
+        ).of_dataset(packed)
         found = [float(row[f"probability_{letter}"]) for letter in "NAO~"]
         np.testing.assert_allclose(found, expected, rtol=1e-4)
         assert sum(found) == pytest.approx(1, abs=1e-4)

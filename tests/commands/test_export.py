@@ -159,7 +159,8 @@ def test_bad_input_is_named(network, student, tmp_path, monkeypatch):
         with pytest.raises(CheckpointError, match=r"not the file that model\.json beside it describes; export"):
             exported.load(tmp_path / name)
         files = {name: {"sha256": hashlib.sha256(b"nothing").hexdigest()}}
-        (tmp_path / "model.json").write_text(json.dumps({"files": files}))
+        described = json.loads((student / "model.json").read_text())
+        (tmp_path / "model.json").write_text(json.dumps({**described, "files": files}))
         with pytest.raises(CheckpointError, match="not an exported network, or of another version"):
             exported.load(tmp_path / name)
     with monkeypatch.context() as patch, pytest.raises(ConfigError, match=r"onnx needs jax2onnx: pip install"):

@@ -31,6 +31,10 @@ def run(*arguments):
             ("--config=configs/pmlkd.py", "--config.networks.student.teachers.teacher12=0.9"),
             "weights sum to 1.3, not to 1",
         ),
+        (
+            ("--config=configs/pmlkd.py:preset=demo", "--config.train.temperature=0"),
+            "train.temperature: 0.0 is not a number above 0",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_error(arguments, message, tmp_path):

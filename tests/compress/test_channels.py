@@ -116,5 +116,5 @@ def test_wrong_widths_and_networks_are_named():
         models.multiply_accumulates("lrhnet", 2, 64, inner=(4, 4))
     with pytest.raises(ConfigError, match=r"needs 3 widths of at least 1, not \[4, 0, 4\]"):
         models.multiply_accumulates("lrhnet", 2, 64, inner=[4, 0, 4])
-    with pytest.raises(ConfigError, match="mlp cannot be pruned by channels; these can: cnn1d, lrhnet, seresnet"):
+    with pytest.raises(ConfigError, match="mlp cannot be pruned by channels; these can: lrhnet, seresnet, cnn1d, res"):
         channels.groups("mlp", {})

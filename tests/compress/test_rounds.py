@@ -15,9 +15,11 @@ from lrhnet_jax.errors import CheckpointError, DataError
 from lrhnet_jax.runtime import files
 from lrhnet_jax.runtime.devices import Parallel
 from lrhnet_jax.runtime.files import write_json, write_text
-from lrhnet_jax.training import checkpoint, job, loop, optim, steps
-from lrhnet_jax.training.job import Job, first_state
+from lrhnet_jax.training import checkpoint, loop, optim
+from lrhnet_jax.training import run as run_module
+from lrhnet_jax.training.run import Run, first_state
 from lrhnet_jax.training.state import init_variables, variable_shapes
+from lrhnet_jax.training.steps import StepSpec
 from tests.helpers import fakes
 
 WINDOW, BATCH, EPOCHS, PER_EPOCH = 64, 8, 2, 3
@@ -50,19 +52,14 @@ def make(folder, inputs, variables, score=lambda lead_network, variables: 1.0, t
     lead_network = fakes.lead_network()
     optimizer = optim.make(FIELDS, PER_EPOCH)
     return rounds.Lottery(
-        job=Job(
+        dense=Run(
+            spec=StepSpec(lead_network, optimizer, BATCH, WINDOW),
             name="student",
-            lead_network=lead_network,
             variables=variables,
-            teachers=(),
             inputs=inputs,
-            optimizer=optimizer,
-            schedule=optim.schedule(FIELDS, PER_EPOCH),
-            distillation=steps.Distillation(),
-            epochs=EPOCHS,
-            batch_size=BATCH,
-            window=WINDOW,
             key=jax.random.key(3),
+            epochs=EPOCHS,
+            schedule=optim.schedule(FIELDS, PER_EPOCH),
             score=None,
             score_name="validation_score",
             folder=folder,
@@ -79,7 +76,8 @@ def make(folder, inputs, variables, score=lambda lead_network, variables: 1.0, t
             "model": "lrhnet",
             "options": options,
             "leads": ["I", "II"],
-            "classes": list(range(24)),
+            "classes": [f"c{i}" for i in range(24)],
+            "preprocess": "paper",
             "window": WINDOW,
         },
         key=jax.random.key(9),
@@ -89,18 +87,18 @@ def make(folder, inputs, variables, score=lambda lead_network, variables: 1.0, t
 
 @pytest.fixture
 def starts(monkeypatch):
-    """The jobs that were trained, by their folder's name, and the state they started from (None: a fresh one)."""
+    """The runs that were trained, by their folder's name, and the state they started from (None: a fresh one)."""
     seen = {}
-    run = loop.run
+    train = loop.train
 
-    def spy(job):
-        progress = checkpoint.Progress(job.folder)
-        begun = progress.restore(first_state(job))
+    def spy(run):
+        progress = checkpoint.Progress(run.folder)
+        begun = progress.restore(first_state(run))
         progress.close()
-        seen.setdefault(job.folder.name, (job, begun[0] if begun else None))
-        return run(job)
+        seen.setdefault(run.folder.name, (run, begun[0] if begun else None))
+        return train(run)
 
-    monkeypatch.setattr(loop, "run", spy)
+    monkeypatch.setattr(loop, "train", spy)
     return seen
 
 
@@ -146,10 +144,10 @@ def test_rounds_are_nested_rewound_and_kept_at_zero_with_one_compilation(
     for outer, inner in itertools.pairwise(masks):
         assert all(not (i & ~o).any() for i, o in zip(jax.tree.leaves(inner), jax.tree.leaves(outer), strict=True))
     for index, mask in enumerate(masks):
-        job, begun_at = starts[f"{index:03d}"]
+        run, begun_at = starts[f"{index:03d}"]
         assert begun_at is None
         # Survivors start as they were initialised, bit for bit, and the others at zero.
-        assert_same(job.variables["params"], weight_masks.apply(mask, variables["params"]))
+        assert_same(run.variables["params"], weight_masks.apply(mask, variables["params"]))
     assert_same(trained["params"], weight_masks.apply(masks[3], trained["params"]))
     assert nonzero(trained) == 9_902 and options == {}
     facts = log["pruning"]
@@ -205,7 +203,7 @@ def test_a_search_that_is_killed_anywhere_ends_with_the_same_bits(tmp_path, inpu
     folder, kills = tmp_path / "cut", 0
     while True:
         calls, survived = 0, survived + 3
-        for module in (files, job):
+        for module in (files, run_module):
             monkeypatch.setattr(module, "write_text", dying(write, after=kills % 2 == 0))
         monkeypatch.setattr(checkpoint, "save_model", dying(save, after=kills % 2 == 1))
         monkeypatch.setattr(checkpoint, "load_model", dying(load, after=False))
@@ -226,7 +224,7 @@ def test_rounds_rewind_to_a_step_of_the_dense_training(tmp_path, inputs, variabl
     first = starts.pop("000")[0]
     starts.clear()
     trained = make(late, inputs, variables, max_rounds=1, rewind=at / 6).run()[0]
-    reached = loop.run(dataclasses.replace(first, folder=tmp_path / "plain", stop=at)).state
+    reached = loop.train(dataclasses.replace(first, folder=tmp_path / "plain", stop=at)).state
     assert int(reached.step) == at
     for name in ("000", "001"):
         mask = masks_of(late, int(name))
@@ -307,7 +305,7 @@ def test_epochs_are_chosen_by_the_networks_own_score(tmp_path, inputs, variables
 
     one = make(tmp_path, inputs, variables, score, unit="channel", max_rounds=1, tolerance=0.99)
     one = dataclasses.replace(
-        one, job=dataclasses.replace(one.job, score=lambda trained: score(one.job.lead_network, trained))
+        one, dense=dataclasses.replace(one.dense, score=lambda trained: score(one.dense.spec.student, trained))
     )
     _, options, log = one.run()
     assert set(seen) == {(), tuple(options["inner"])}

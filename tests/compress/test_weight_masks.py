@@ -8,6 +8,7 @@ import pytest
 
 from lrhnet_jax import models
 from lrhnet_jax.compress import weight_masks
+from lrhnet_jax.data.batch import StepNumbers
 from lrhnet_jax.data.store import make_store
 from lrhnet_jax.errors import CheckpointError
 from lrhnet_jax.training import optim, steps
@@ -98,11 +99,9 @@ def test_pruned_weights_stay_zero_under_adam_and_weight_decay_in_training(variab
     start = {**variables, "params": weight_masks.apply(masks, variables["params"])}
     state = create_state(start, optimizer, steps.METRICS)
     store = make_store(fakes.records(40), WINDOW)
-    distillation = steps.Distillation()
-    inputs = fakes.inputs(store, 32).replace(numbers=distillation.numbers(jax.random.key(2)))
-    step = jax.jit(
-        steps.make_steps(BATCH, WINDOW, 1, fakes.lead_network(), (), optimizer, distillation), donate_argnums=0
-    )
+    inputs = fakes.inputs(store, 32).replace(numbers=StepNumbers().traced(jax.random.key(2)))
+    spec = steps.StepSpec(fakes.lead_network(), optimizer, BATCH, WINDOW)
+    step = jax.jit(steps.make_steps(spec), donate_argnums=0)
     for _ in range(6):
         state = step(state, inputs, jnp.arange(32))
     before, after, mask = leaves(start["params"]), leaves(state.params), leaves(masks)

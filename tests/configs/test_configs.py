@@ -20,8 +20,8 @@ def parse(name: str, arg: str | None = None):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("preset", common.PRESETS)
 def test_every_experiment_is_a_sound_graph_in_every_preset(name, preset):
-    # The tables' graph has lead sets of its own.
-    config, networks = parse(name, f"preset={preset}" + ("" if name == "tables" else ",leads=3"))
+    # The graphs of the tables and of the students have lead sets of their own.
+    config, networks = parse(name, f"preset={preset}" + ("" if name in ("tables", "student") else ",leads=3"))
     assert config.experiment == name and config.preset == preset
     assert any(network.leads == ("I", "II", "V2") for network in networks.values())
     assert f"configs/{name}.py" in importlib.import_module(f"configs.{name}").__doc__
@@ -50,6 +50,23 @@ def test_the_reference_preset_turns_on_every_deviation():
     assert (config.preprocess, config.teacher_logits, config.windows_per_record) == ("reference", "in_graph", 0)
     assert networks["student"].options == {"head_relu": False}
     assert parse("cnn1d", "preset=reference")[1]["cnn1d"].options == {"logit_dropout": 0.6}
+
+
+def test_students_learn_from_the_mean_of_an_ensemble_and_train_as_long_alone():
+    config, networks = parse("student", "sets=2+1,seeds=2,teachers=4")
+    assert (config.preprocess, config.window, config.evaluation.train_only) == ("monitor", 2048, ("ptb-xl-filtered",))
+    assert (config.windows_per_record, config.teacher_logits) == (0, "in_graph")
+    assert len(networks) == 4 + 2 * 2 * 2
+    teachers = [networks[f"teacher{seed}"] for seed in range(4)]
+    assert {teacher.seed for teacher in teachers} == {0, 1, 2, 3}
+    assert all(teacher.leads == LEADS and teacher.options == {"width": 2} for teacher in teachers)
+    taught, alone = networks["taught1_1"], networks["alone1_1"]
+    assert taught.teachers == {f"teacher{seed}": 0.25 for seed in range(4)} and not alone.teachers
+    assert taught.leads == alone.leads == ("I",) and taught.seed == alone.seed == 1
+    assert taught.train["epochs"] == alone.train["epochs"]
+    assert taught.train["mean_logits"] and taught.train["logit_kl"] == "sigmoid"
+    _, shorter = parse("af", "methods=alone,student_epochs=7")
+    assert [(n.name, n.train["epochs"]) for n in shorter.values()] == [("alone_0", 7)]
 
 
 def test_the_chain_gives_every_level_all_teachers_above_it():

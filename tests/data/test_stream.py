@@ -9,6 +9,7 @@ import pytest
 
 from lrhnet_jax.data import store as data_store
 from lrhnet_jax.data import stream
+from lrhnet_jax.data.batch import StepNumbers, plain_inputs
 from lrhnet_jax.data.store import covering_windows, make_store, random_shifts
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.experiment import teachers as teaching
@@ -18,7 +19,7 @@ from lrhnet_jax.scoring import predict
 from lrhnet_jax.training import loop
 from lrhnet_jax.training.state import init_variables
 from tests.helpers import fakes
-from tests.helpers.jobs import WINDOW, assert_same, make_job, without_rates
+from tests.helpers.runs import WINDOW, assert_same, change, make_run, without_rates
 
 RECORDS = fakes.records(40)
 
@@ -33,31 +34,25 @@ class Device:
         return None if self.limit is None else {"bytes_limit": self.limit}
 
 
-def taught_job(folder, resident, count, precompute, **changes):
+def taught_run(folder, resident, count, precompute, **changes):
     """A student of two leads, taught by itself untrained and by a network on leads that it does not read."""
     store = make_store(RECORDS, WINDOW, resident=resident)
-    job = make_job(folder)
+    run = make_run(folder)
     shifts = random_shifts(jax.random.key(1), store.lengths, WINDOW, count)[:32]
     wide = fakes.lead_network("lrhnet", (0, 7, 3))
     named = [
         ("wide", teaching.Trained(wide, init_variables(wide.model, jax.random.key(9), 3, WINDOW), {})),
-        ("narrow", teaching.Trained(job.lead_network, job.variables, {})),
+        ("narrow", teaching.Trained(run.spec.student, run.variables, {})),
     ]
-    inputs = teaching.make_inputs(
-        store,
-        np.arange(3, 35, dtype=np.int32),
-        shifts,
-        named,
-        precompute=precompute,
-        window=WINDOW,
-        batch_size=16,
-        cache=folder / "teacher_logits",
-    )
-    lead_networks = tuple(trained.lead_network for _, trained in named)
-    distillation = dataclasses.replace(job.distillation, weights=(0.6, 0.4))
-    return dataclasses.replace(
-        job, inputs=inputs, teachers=lead_networks, distillation=distillation, epochs=2, **changes
-    )
+    inputs = plain_inputs(store, np.arange(3, 35, dtype=np.int32), shifts)
+    teachers = ()
+    if precompute:
+        cache = folder / "teacher_logits"
+        inputs = teaching.precomputed(inputs, named, window=WINDOW, batch_size=16, cache=cache)
+    else:
+        inputs, teachers = teaching.in_step(inputs, named), tuple(trained.lead_network for _, trained in named)
+    numbers = StepNumbers(weights=(0.6, 0.4))
+    return change(run, inputs=inputs, teachers=teachers, numbers=numbers, epochs=2, **changes)
 
 
 def stop_after(dispatches, monkeypatch):
@@ -84,14 +79,14 @@ def stop_after(dispatches, monkeypatch):
     ids=["one_device", "mesh", "pmap"],
 )
 def test_a_streamed_run_is_bit_for_bit_the_resident_one(tmp_path, monkeypatch, count, precompute, changes):
-    resident = loop.run(taught_job(tmp_path / "resident", True, count, precompute, **changes))
+    resident = loop.train(taught_run(tmp_path / "resident", True, count, precompute, **changes))
     if "parallel" not in changes:  # it goes on where a resident one was stopped, in the middle of an epoch
         stop_after(6, monkeypatch)
         with pytest.raises(SystemExit):
-            loop.run(taught_job(tmp_path / "streamed", True, count, precompute, **changes))
+            loop.train(taught_run(tmp_path / "streamed", True, count, precompute, **changes))
         monkeypatch.undo()
         interrupt.install()
-    streamed = loop.run(taught_job(tmp_path / "streamed", False, count, precompute, **changes))
+    streamed = loop.train(taught_run(tmp_path / "streamed", False, count, precompute, **changes))
     assert_same(resident.variables, streamed.variables)
     assert without_rates(resident.history) == without_rates(streamed.history)
     assert resident.history[0]["kl"] > 0
@@ -102,7 +97,9 @@ def test_streamed_logits_are_the_resident_ones():
     variables = init_variables(lead_network.model, jax.random.key(0), 2, WINDOW)
     index, shift = covering_windows(RECORDS.lengths, WINDOW)
     found = [
-        predict.logits(lead_network, variables, make_store(RECORDS, WINDOW, resident=resident), index, shift, 256, 7)
+        predict.Predictor(lead_network, variables, 256, 7).logits(
+            make_store(RECORDS, WINDOW, resident=resident), index, shift
+        )
         for resident in (True, False)
     ]
     assert len(index) % 7 and found[0].shape == (len(index), 24)

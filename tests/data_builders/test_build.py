@@ -5,13 +5,16 @@ import http.server
 import importlib.util
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
 
+import filelock
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -164,7 +167,7 @@ def test_nothing_usable_is_an_error(tmp_path):
 
 def test_missing_and_empty_raw_dir(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    for name, message in (("absent", "is no folder; give the one"), ("empty", "holds no WFDB header")):
+    for name, message in (("absent", "is not a folder; give the one"), ("empty", "holds no WFDB header")):
         raw = tmp_path / name
         assert build.main(["physionet2020", f"--raw_dir={raw}", f"--data_dir={tmp_path / 'data'}"]) == 1
         error = capsys.readouterr().err
@@ -397,3 +400,14 @@ def test_archive_is_downloaded_where_no_folder_is_given(server, archive, tmp_pat
     folder = build.build("physionet2020", None, tmp_path / "data", workers=1)
     assert set(server[before:]) <= {"/SHA256SUMS.txt", "/training/ptb/g1/S0001.mat"}
     assert _same_records(folder, build.build("physionet2020", archive, tmp_path / "local", workers=1))
+
+
+def test_what_killed_builds_left_in_the_temporary_folder_is_removed_and_what_is_in_use_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, used = tmp_path / "lrhnet-synthetic-left", tmp_path / "lrhnet-synthetic-used"
+    for folder in (left, used):
+        folder.mkdir()
+        (folder / "record.mat").write_bytes(b"1234")
+    with filelock.FileLock(used / ".lock"), build._scratch() as raw:
+        assert pathlib.Path(raw).is_dir() and not left.exists() and (used / "record.mat").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["lrhnet-synthetic-used"]

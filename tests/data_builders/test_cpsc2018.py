@@ -66,13 +66,13 @@ def test_the_same_record_twice_is_rejected(raw):
 
 
 def test_what_is_missing_is_an_error_before_anything_is_made(raw, tmp_path, capsys):
-    for folder, message in (("absent", "is no folder"), ("raw/training/ptb-xl", "holds no record of CPSC 2018")):
+    for folder, message in (("absent", "is not a folder"), ("raw/training/ptb-xl", "holds no record of CPSC 2018")):
         assert build.main(["cpsc2018", f"--raw_dir={tmp_path / folder}", f"--data_dir={tmp_path / 'data'}"]) == 1
         error = capsys.readouterr().err
         assert message in error and "get training/cpsc_2018 from https://physionet.org/content/challenge-2020" in error
-    with pytest.raises(DataError, match="raw_dir '' is no folder; get training/cpsc_2018"):
+    with pytest.raises(DataError, match="raw_dir '' is not a folder; get training/cpsc_2018"):
         build.build("cpsc2018", None, tmp_path / "data")
-    with pytest.raises(DataError, match="cpsc2018 has no use for PTB-XL's table: leave scp_statements out"):
+    with pytest.raises(DataError, match="cpsc2018 does not use PTB-XL's table: leave scp_statements out"):
         build.build("cpsc2018", raw, tmp_path / "data", scp_statements="scp_statements.csv")
     assert not (tmp_path / "data").exists()
 

@@ -10,6 +10,7 @@ from lrhnet_jax.data import dataset, splits
 from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.ecg.wfdb import read_header, read_signal
 from lrhnet_jax.errors import DataError
+from lrhnet_jax.experiment import provenance
 from lrhnet_jax.tasks.physionet2017 import CLASSES
 from tests.helpers.wfdb_files import write_record
 
@@ -103,7 +104,7 @@ def test_other_rates_are_configs(raw, tmp_path, name, rate):
 def test_loads_as_records_and_splits_by_class_and_signal(raw, tmp_path):
     loaded = dataset.load(made(raw, tmp_path))
     assert (loaded.leads, loaded.classes, loaded.labels.shape) == (("I",), CLASSES, (30, 4))
-    assert loaded.describe()["per_class"] == {"N": 14, "A": 6, "O": 8, "~": 2}
+    assert provenance.describe_data(loaded)["per_class"] == {"N": 14, "A": 6, "O": 8, "~": 2}
     assert loaded.select(np.arange(3)).classes == CLASSES
     per_fold = np.array([loaded.labels[loaded.folds == fold].sum(0) for fold in range(5)])
     assert (np.ptp(per_fold, axis=0) <= 2).all()  # one more than if no records belonged together
@@ -216,7 +217,7 @@ def test_a_line_that_is_none_is_an_error(raw):
 
 def test_what_is_missing_is_an_error_before_anything_is_made(raw, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    for folder, message in ((tmp_path / "absent", "is no folder"), (tmp_path / "empty", "holds no WFDB header")):
+    for folder, message in ((tmp_path / "absent", "is not a folder"), (tmp_path / "empty", "holds no WFDB header")):
         assert build.main(["physionet2017", f"--raw_dir={folder}", f"--data_dir={tmp_path / 'data'}"]) == 1
         error = capsys.readouterr().err
         assert message in error and "https://physionet.org/content/challenge-2017/1.0.0/" in error
@@ -224,7 +225,7 @@ def test_what_is_missing_is_an_error_before_anything_is_made(raw, tmp_path, caps
         build.build("physionet2017", None, tmp_path / "data")
     with pytest.raises(DataError, match="unknown preprocess 'paper'; choose 300hz, 200hz, 257hz"):
         made(raw, tmp_path, preprocess="paper")
-    with pytest.raises(DataError, match="physionet2017 has no use for PTB-XL's table: leave ptbxl_database out"):
+    with pytest.raises(DataError, match="physionet2017 does not use PTB-XL's table: leave ptbxl_database out"):
         made(raw, tmp_path, ptbxl_database=tmp_path / "ptbxl_database.csv")
     (raw / "training2017/REFERENCE.csv").unlink()
     with pytest.raises(DataError, match=r"holds no labels: REFERENCE-v3\.csv or REFERENCE\.csv is expected"):

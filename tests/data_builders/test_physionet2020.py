@@ -1,7 +1,10 @@
 import collections
+import dataclasses
 import hashlib
 import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -41,6 +44,44 @@ def test_patient_of_a_header_counts(tmp_path):
     for name in ("A1", "A2"):
         write_record(tmp_path, name, comments=(*comments(NSR), "#Patient: 5"))
     assert {entry.patient for entry in catalogue.read(tmp_path).entries} == {"unknown/patient-5"}
+
+
+@pytest.mark.parametrize("folder", ["WFDB_PTBXL", "WFDB", "training/ptb-xl/g1", "my/own", "."])
+def test_ptbxls_table_counts_wherever_its_records_lie(tmp_path, folder):
+    rows = []
+    for i in range(1, 41):
+        write_record(tmp_path / folder, f"HR{i:05d}", comments=(*comments(NSR), "#Patient: 5"))
+        rows.append(f"{i},{i % 10}.0")
+    for i in range(1, 9):
+        write_record(tmp_path / "WFDB_Ga", f"E{i:05d}")
+        write_record(tmp_path / "else", f"X{i}")
+    table = tmp_path / "ptbxl_database.csv"
+    table.write_text("\n".join(["ecg_id,patient_id", *rows]) + "\n")
+    found = catalogue.read(tmp_path, table)
+    folds = collections.defaultdict(set)
+    for entry in found.entries:
+        folds[entry.patient].add(entry.fold)
+    assert len(folds) == 10 + 8 + 8 and all(len(numbers) == 1 for numbers in folds.values())
+    sources = collections.Counter(entry.source for entry in found.entries)
+    assert sources == {"ptb-xl": 40, "georgia": 8, "unknown": 8}
+
+
+def test_the_same_record_in_two_archives_counts_once(tmp_path):
+    first = write_record(tmp_path / "training/ptb-xl/g1", "HR00001")
+    write_record(tmp_path / "WFDB_PTBXL", "HR00001")
+    found = catalogue.read(tmp_path)
+    assert len(found.entries) == 1 and found.rejected[0][1] == f"the same record as {tmp_path}/WFDB_PTBXL/HR00001.hea"
+    assert found.rejected[0][0] == str(first)
+
+
+def test_a_table_that_knows_none_or_few_of_the_records_is_told(archive, tmp_path, caplog):
+    table = tmp_path / "table.csv"
+    table.write_text("ecg_id,patient_id\n21000,1\n")
+    with pytest.raises(DataError, match=r"table\.csv' knows none of the 26 records .12 have names of PTB-XL"):
+        catalogue.read(archive, table)
+    table.write_text("ecg_id,patient_id\n1,1\n2,1\n")
+    catalogue.read(archive, table)
+    assert "knows 2 of 12 records of PTB-XL: is it the whole table?" in caplog.text
 
 
 def test_broken_and_repeated_headers_are_rejected(archive):
@@ -137,6 +178,64 @@ def test_a_worker_that_dies_is_an_error(archive, tmp_path, monkeypatch):
     work = [shards.Shard(str(tmp_path / str(i)), entries, preprocessing.PAPER) for i in range(2)]
     with pytest.raises(DataError, match="worker processes died, most likely for want of memory; try fewer"):
         shards.write_all(work, workers=2)
+
+
+def _die_at(entry, *_):
+    if entry.header.record_id in ("E00003", "HR00005"):
+        os._exit(139)
+    return _example(entry, *_)
+
+
+_example = shards.example
+
+
+def _write_with_deaths(shard):
+    shards.example = _die_at
+    return _write_in_worker(shard)
+
+
+_write_in_worker = shards._write_in_worker
+
+
+@pytest.mark.slow
+def test_a_record_that_ends_its_process_costs_itself_alone(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "_write_in_worker", _write_with_deaths)
+    parts = shards.plan(catalogue.read(archive).entries, 3)
+    work = [shards.Shard(str(tmp_path / str(i)), tuple(part), preprocessing.PAPER) for i, part in enumerate(parts)]
+    results = shards.write_all(work, workers=2)
+    rejected = [item for result in results for item in result.rejected]
+    assert sorted((pathlib.Path(path).stem, reason) for path, reason in rejected) == [
+        ("E00003", "ends the process that reads it"),
+        ("HR00005", "ends the process that reads it"),
+    ]
+    assert sum(len(result.written) for result in results) == 22
+    alive = [shards.write(dataclasses.replace(shard, path=f"{shard.path}-alone", deadly=())) for shard in work]
+    assert sum(len(result.written) for result in alive) == 24
+
+
+UNGUARDED = """
+import sys
+from data_builders import build, shards
+shards.RECORDS_PER_SHARD = 10
+build.build("physionet2020", sys.argv[1], sys.argv[2], workers=2)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stdin", [False, True])
+def test_a_script_without_its_guard_is_told_of_it(archive, tmp_path, stdin):
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    result = subprocess.run(
+        [sys.executable, "-" if stdin else str(script), str(archive), str(tmp_path)],
+        input=UNGUARDED if stdin else None,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    assert result.returncode != 0
+    assert 'below `if __name__ == "__main__":`' in result.stderr
 
 
 # download

@@ -46,6 +46,14 @@ def test_command_line_draws_a_record(tmp_path):
     assert picture[..., 0].min() < 0.1 < picture[..., 1].max()
 
 
+def test_command_line_names_what_is_wrong_in_one_line(tmp_path, capsys):
+    assert plot.main([str(tmp_path / "HR00001.hea"), "out.png"]) == 1
+    assert plot.main(["HR00001.hea"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("error: ") and "HR00001" in first
+    assert second == "error: the following arguments are required: output"
+
+
 def test_draw_record_names_a_file_that_is_not_there(tmp_path):
     with pytest.raises(RecordError, match="HR00001"):
         plot.draw_record(tmp_path / "HR00001.hea", tmp_path / "out.png")

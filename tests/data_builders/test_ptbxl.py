@@ -138,7 +138,7 @@ def test_records_that_the_table_does_not_know_are_rejected(raw):
     found = catalogue.read(raw)
     reasons = {path.rsplit("/", 1)[1]: reason for path, reason in found.rejected}
     assert reasons == {
-        "00001_hr.hea": "has strat_fold 11, which is none of 1 to 10",
+        "00001_hr.hea": "has strat_fold 11, which is not one of 1 to 10",
         "00029_hr.hea": "is not in ptbxl_database.csv",
         "00030_hr.hea": "is not in ptbxl_database.csv",
     }
@@ -207,13 +207,13 @@ def test_a_table_that_lacks_a_column_is_refused(tmp_path):
 def test_what_is_missing_is_an_error_before_anything_is_made(raw, challenge, tmp_path, capsys):
     data_dir = f"--data_dir={tmp_path / 'data'}"
     for folder, message in (
-        (tmp_path / "absent", "is no folder; get PTB-XL from https://physionet.org/content/ptb-xl"),
+        (tmp_path / "absent", "is not a folder; get PTB-XL from https://physionet.org/content/ptb-xl"),
         (raw / "records100", r"holds no record of PTB-XL at 500 Hz (00001_hr.hea, or HR00001.hea)"),
         (challenge, "holds no ptbxl_database.csv, which has PTB-XL's labels: give it as --ptbxl_database"),
     ):
         assert build.main(["ptbxl", f"--raw_dir={folder}", data_dir]) == 1
         assert message in capsys.readouterr().err
-    with pytest.raises(DataError, match="raw_dir '' is no folder"):
+    with pytest.raises(DataError, match="raw_dir '' is not a folder"):
         build.build("ptbxl", None, tmp_path / "data")
     with pytest.raises(DataError, match=r"ptbxl_database .*nowhere\.csv.*No such file"):
         build.build("ptbxl", raw, tmp_path / "data", ptbxl_database=tmp_path / "nowhere.csv")

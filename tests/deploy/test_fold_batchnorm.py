@@ -15,6 +15,7 @@ from tests.helpers import fakes
 # leads, window, options, how many of the BatchNorms are folded
 NETWORKS = {
     "lrhnet": (3, 33, {}, (3, 6)),
+    "lrhnet_wide": (2, 600, {"inner": (4,) * 5}, (15, 15)),
     "seresnet": (2, 65, {"inner": (4,) * 8}, (20, 20)),
     "cnn1d": (1, 2149, {"inner": (8, 12, 8)}, (4, 4)),
     "resnet34": (1, 256, {"width": 2}, (17, 33)),
@@ -89,7 +90,7 @@ def test_a_trained_network():
         )
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_what_is_folded(name):
     _, variables, *_ = make(name, jnp.float32)
     folded = fold_batchnorm.fold(name, variables)

@@ -83,6 +83,20 @@ def test_where_the_bands_end(name, low, high):
     assert low - 1e-3 <= amplitude <= high
 
 
+def test_monitor_is_the_fourth_order_band_pass_whatever_the_rate():
+    """A record that was filtered at 500 Hz and then resampled is like one that is resampled and then filtered."""
+    signal = np.cumsum(RNG.normal(size=(5000, 2)), 0).astype(np.float32)
+    b, a = scipy.signal.butter(4, [0.5, 40], btype="bandpass", fs=500)
+    published = scipy.signal.filtfilt(b, a, signal.astype(float), axis=0).astype(np.float32)
+    expected = preprocessing.resample(published, 500.0)
+    resampled = preprocessing.resample(signal, 500.0)
+    ours = preprocessing.bandpass(resampled, preprocessing.OPTIONS["monitor"])
+    middle = slice(257, -257)
+    assert np.abs(ours - expected)[middle].max() < 0.05 * expected.std()
+    assert np.sqrt(np.mean((ours - expected) ** 2)) < 0.05 * expected.std()
+    assert np.abs(resampled - expected).max() > expected.std()
+
+
 def test_half_an_hour_stays_finite():
     signal = np.cumsum(RNG.normal(size=(257 * 1800, 2)), 0).astype(np.float32)
     result = preprocessing.preprocess(signal, 257.0, preprocessing.OPTIONS["bandpass"]).astype(np.float32)

@@ -11,11 +11,12 @@ from lrhnet_jax.errors import CheckpointError, ConfigError, DataError
 from lrhnet_jax.experiment import assess, graph, provenance
 from lrhnet_jax.experiment import teachers as teaching
 from lrhnet_jax.experiment.run import run
-from lrhnet_jax.report import page
+from lrhnet_jax.report import page, schema
 from lrhnet_jax.runtime.files import read_json
 from lrhnet_jax.training import checkpoint
 from lrhnet_jax.training.state import init_variables
 from tests.helpers import fakes
+from tests.helpers.typed import mismatches
 
 
 def config_of(dataset, data_dir, arg="preset=demo", **changes):
@@ -65,6 +66,7 @@ def test_an_experiment_trains_scores_reports_and_resumes(name, tmp_path, monkeyp
     run(config_of(name, tmp_path / "data"), resumed)
 
     results = [read_json(folder / "results.json") for folder in (whole, resumed)]
+    assert mismatches(results[0], schema.Results) == []
     first, second = (r["folds"]["0"]["networks"]["student"]["test"] for r in results)
     assert first == second
     with (

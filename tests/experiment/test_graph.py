@@ -95,6 +95,9 @@ def test_only_pairs_that_answer_a_question_are_compared():
     for seed in range(3):
         nodes[f"mlkd2_{seed}"]["teachers"] = {"teacher12": 0.5, "other": 0.5}
     nodes["second"] = node()  # reads the same leads as `other`
+    for name in names[2:]:  # runs of recipes
+        recipe, seed = name.split("_")
+        nodes[name] |= {"recipe": recipe.rstrip("12"), "seed": int(seed)}
     assert sorted(graph.comparisons(graph.parse(nodes, TRAIN))) == sorted(
         [
             ("other", "second"),
@@ -106,7 +109,7 @@ def test_only_pairs_that_answer_a_question_are_compared():
     )
 
 
-def test_alike_networks_that_need_one_another_do_not_train_at_once():
+def test_compatible_networks_that_need_one_another_do_not_train_at_once():
     train = {**TRAIN, "method": {"name": "none"}, "alpha": 0.3, "learning_rate": 1e-3}
     networks = graph.parse(
         {
@@ -122,7 +125,7 @@ def test_alike_networks_that_need_one_another_do_not_train_at_once():
         train,
     )
     sets = [{network.name for network in members} for members in graph.populations(networks)]
-    # "own" waits for "taught", since both are alike, but not for the students that it teaches itself.
+    # "own" waits for "taught", since both are compatible, but not for the students that it teaches itself.
     assert sets[:2] == [{"teacher"}, {"pruned"}] and sets[2] == {"own", "taught"}
     assert sorted(map(sorted, sets[3:])) == [["hinted"], ["longer"], ["student0", "student1"]]
     assert graph.teachers_of(networks) == ["teacher", "own"]

@@ -1,5 +1,6 @@
-"""The main job end to end, in processes of its own, on a small synthetic set."""
+"""The main run end to end, in processes of its own, on a small synthetic set."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -144,7 +145,7 @@ def test_sigterm_saves_and_exits_with_zero(data_dir, tmp_path, compilation_cache
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0 and "run the same command to go on" in output
+    assert process.returncode == 0 and "run the same command to resume" in output
     assert list((tmp_path / "networks/teacher12/progress").glob("[0-9]*"))
 
 
@@ -205,7 +206,7 @@ def test_the_papers_tables_measure_and_compare_every_cell_and_keep_it(
     def fail(*arguments, **options):
         raise AssertionError("what is finished is computed again")
 
-    monkeypatch.setattr(loop, "run", fail)
+    monkeypatch.setattr(loop, "train", fail)
     monkeypatch.setattr(assess.Assessor, "probabilities", fail)
     config = ConfigDict(results["config"])
     config.fold, config.compilation_cache = "0", ""
@@ -231,7 +232,7 @@ def config_of(data_dir, networks=None, **changes):
         ({"dtype": "float8"}, "config.dtype: unknown value 'float8'; choose float32, bfloat16"),
         ({"preprocess": "raw"}, "config.preprocess: unknown value 'raw'; choose paper, reference, bandpass"),
         ({"input": "disk"}, "config.input: unknown value 'disk'; choose auto, device, stream"),
-        ({"population": -1}, "config.population: -1: not a number of networks; 0 trains one at a time"),
+        ({"population": -1}, "config.population: -1 is not a number of networks; 0 trains one at a time"),
         ({"window": 10}, "config.window: 10 samples are less than a heartbeat"),
         ({"windows_per_record": 0}, "precomputed teacher logits need at least 1 fixed window"),
         ({"fold": "7"}, "config.fold: unknown value '7'; choose 0, 1, 2, 3, 4, all"),
@@ -293,6 +294,9 @@ def test_a_teacher_can_come_from_an_earlier_run_or_a_reference_file(finished, tm
     arrays = torch_weights.to_torch("lrhnet", variables)
     torch.save({key: torch.from_numpy(np.array(value)) for key, value in arrays.items()}, path)
     jax.tree.map(np.testing.assert_array_equal, load(path), variables)
+    lightning = {f"model.{key}": torch.from_numpy(np.array(value)) for key, value in arrays.items()}
+    torch.save({"state_dict": lightning, "epoch": 3, "best": np.float64(0.6)}, tmp_path / "best.ckpt")
+    jax.tree.map(np.testing.assert_array_equal, load(tmp_path / "best.ckpt"), variables)
     with pytest.raises(CheckpointError, match=r"conv1.*has shape \(8, 2, 16\), where the network has \(8, 1, 16\)"):
         load(path, leads=("I",))
     with pytest.raises(CheckpointError, match=r"t\.checkpoint: .*missing\.pth"):
@@ -316,6 +320,29 @@ def test_splits_share_no_patient_and_leave_no_record_out():
         splits.make(Dataset.from_arrays([np.zeros((5, len(LEADS)))] * 3), 0, "leak_free", 10)
 
 
+@pytest.mark.parametrize("protocol", ["leak_free", "reference"])
+def test_sources_that_only_train_do_so_in_every_fold_but_for_patients_who_are_scored(protocol):
+    records = fakes.records(200)
+    records.folds[:] = np.arange(200) // 2 % 5
+    extra = np.arange(200) >= 150
+    sources = np.where(extra, "filtered", "plain")
+    records = dataclasses.replace(records, sources=sources)
+    records.patients[199] = records.patients[0]  # of fold 0
+    seen = 0
+    for fold in range(5):
+        split = splits.make(records, fold, protocol, 10, ("filtered",))
+        plain = splits.make(records.select(~extra), fold, protocol, 10)
+        for name in ("validation", "test"):
+            np.testing.assert_array_equal(getattr(split, name), getattr(plain, name))
+        others = np.concatenate([split.validation, split.test])
+        assert not set(records.patients[split.train]) & set(records.patients[others])
+        trained = set(split.train[split.train >= 150].tolist())
+        assert trained >= set(range(150, 199))
+        assert (199 in trained) == (0 in split.train)
+        seen += 199 in trained
+    assert 0 < seen < 5
+
+
 def test_the_published_split_is_fold_4_of_ten_published_folds():
     signals = [np.zeros((5, len(LEADS)))] * 40
     records = Dataset.from_arrays(signals, published_folds=np.arange(40, dtype=np.int32) % 10 + 1)
@@ -332,5 +359,5 @@ def test_the_published_split_is_fold_4_of_ten_published_folds():
     np.testing.assert_array_equal(splits.make(part, 3, "published", 10).test, np.flatnonzero(part.published_folds == 8))
     with pytest.raises(DataError, match="fold 4 leaves no record for validation, test"):
         splits.make(part, 4, "published", 10)
-    with pytest.raises(DataError, match="records has no published folds: take another protocol than 'published'"):
+    with pytest.raises(DataError, match="records has no published folds: choose a protocol other than 'published'"):
         splits.make(Dataset.from_arrays(signals), 4, "published", 10)

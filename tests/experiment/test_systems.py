@@ -11,10 +11,12 @@ from data_builders import synthetic
 from lrhnet_jax import evaluate, models
 from lrhnet_jax.experiment import assess
 from lrhnet_jax.experiment.run import run
+from lrhnet_jax.report import schema
 from lrhnet_jax.runtime.files import read_json
 from lrhnet_jax.training import checkpoint
 from lrhnet_jax.training.state import variable_shapes
 from tests.helpers import fakes
+from tests.helpers.typed import mismatches
 
 SETS = {"physionet2020": "synthetic", "ptbxl": "synthetic_ptbxl", "physionet2017": "synthetic_physionet2017"}
 # The config, its data set, and how small its networks are made. LRH-Nets stand in for SE-ResNets and ResNet-34s, which
@@ -69,6 +71,7 @@ def test_a_system_trains_is_cut_resumes_and_reports(system, data_dir, tmp_path, 
         assert (tmp_path / "run/networks" / name / "network.json").stat().st_mtime_ns == time
 
     results = read_json(tmp_path / "run/results.json")
+    assert mismatches(results, schema.Results) == []
     rows = results["folds"]["0"]["networks"]
     text = (tmp_path / "run/report.md").read_text()
     assert set(rows) == set(config.networks) and "SYNTHETIC" in text and "SYNTHETIC" in output

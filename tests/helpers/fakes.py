@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from lrhnet_jax import models, tasks
-from lrhnet_jax.data.batch import Batch, Inputs, LeadNetwork, predict_logits
+from lrhnet_jax.data.batch import Batch, Inputs, LeadNetwork, StepNumbers, plain_inputs, predict_logits
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import Store
 from lrhnet_jax.ecg.leads import LEADS, demographics_vector
@@ -125,13 +125,7 @@ def build(records: Dataset, data_dir: pathlib.Path, config: str, **report: objec
 
 def inputs(store: Store, n: int, shifts: jax.Array | None = None) -> Inputs:
     """Training inputs over the first n records, without teachers."""
-    classes = store.labels.shape[1]
-    return Inputs(
-        store=store,
-        records=jnp.arange(n, dtype=jnp.int32),
-        shifts=jnp.zeros((n, 0), jnp.int32) if shifts is None else shifts,
-        teacher_logits=jnp.zeros((n, 0, 0, classes)),
-    )
+    return plain_inputs(store, np.arange(n), shifts)
 
 
 def lead_network(name: str = "lrhnet", columns: tuple[int, ...] = (0, 1)) -> LeadNetwork:
@@ -202,6 +196,8 @@ def train(model: nn.Module, count: int = 30) -> Training:
         steps_per_epoch=1,
     )
 
+    spec = steps.StepSpec(lead_network, optimizer, batch, window)
+
     def make(seed: int) -> Batch:
         rng = np.random.default_rng(seed)
         labels = rng.random((batch, classes)) < 0.4
@@ -214,9 +210,7 @@ def train(model: nn.Module, count: int = 30) -> Training:
     def step(state: TrainState, batch: Batch) -> TrainState:
         state = state.replace(totals={name: jnp.float32(0) for name in state.totals})
         key = jax.random.fold_in(jax.random.key(1), state.step)
-        return steps.train_step(
-            state, batch, key, lead_network=lead_network, optimizer=optimizer, distillation=steps.Distillation()
-        )
+        return steps.train_step(state, batch, key, StepNumbers(), spec)
 
     first = make(0)
     state = create_state(variables(model, first.signal, first.demographics), optimizer, steps.METRICS)

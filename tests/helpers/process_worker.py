@@ -20,21 +20,20 @@ from lrhnet_jax.runtime import interrupt, processes
 from lrhnet_jax.runtime.devices import make_parallel
 from lrhnet_jax.scoring import predict
 from lrhnet_jax.training import loop
-from tests.helpers import jobs
+from tests.helpers import runs
 
 WINDOWS = np.arange(10, dtype=np.int32)  # of as many records; no multiple of the devices
 
 
-def job(folder, parallel, **changes):
+def make_run(folder, parallel, **changes):
     # Plain gradient descent: Adam would hide a gradient that is a multiple of the right one, and magnify rounding.
-    return jobs.make_job(folder, parallel=parallel, optimizer=optax.sgd(0.3), **changes)
+    return runs.make_run(folder, parallel=parallel, optimizer=optax.sgd(0.3), **changes)
 
 
-def window_logits(job, variables):
-    store = job.parallel.replicate(job.inputs.store)
-    return predict.logits(
-        job.lead_network, variables, store, WINDOWS, 0 * WINDOWS, jobs.WINDOW, batch_size=6, parallel=job.parallel
-    )
+def window_logits(run, variables):
+    store = run.spec.parallel.replicate(run.inputs.store)
+    predictor = predict.Predictor(run.spec.student, variables, runs.WINDOW, 6, parallel=run.spec.parallel)
+    return predictor.logits(store, WINDOWS, 0 * WINDOWS)
 
 
 def flat(variables):
@@ -86,7 +85,7 @@ def stop(folder, parallel):
 
     jax.block_until_ready = terminate_second
     try:
-        loop.run(job(folder, parallel))
+        loop.train(make_run(folder, parallel))
     except SystemExit as stopped:
         return stopped.code, calls
     finally:
@@ -100,13 +99,13 @@ def main():
     found = agree(process)
     parallel = make_parallel("jit", 0)
     found["devices"] = len(parallel.devices)
-    whole = loop.run(job(folder / f"whole{process}", parallel))
+    whole = loop.train(make_run(folder / f"whole{process}", parallel))
     found["whole"] = flat(whole.variables)
     found["losses"] = [row["loss"] for row in whole.history]
-    found["logits"] = window_logits(job(folder, parallel), whole.variables)
-    streamed = job(folder / f"streamed{process}", parallel, resident=False)  # each cuts for its own devices alone
-    found["streamed"] = flat(loop.run(streamed).variables)
-    found["resumed"] = flat(loop.run(job(folder / f"resumed{process}", parallel)).variables)
+    found["logits"] = window_logits(make_run(folder, parallel), whole.variables)
+    streamed = make_run(folder / f"streamed{process}", parallel, resident=False)  # each cuts for its own devices alone
+    found["streamed"] = flat(loop.train(streamed).variables)
+    found["resumed"] = flat(loop.train(make_run(folder / f"resumed{process}", parallel)).variables)
     found["stopped"] = stop(folder / f"stopped{process}", parallel)
     np.savez(folder / f"outcome{process}.npz", **found)
 

@@ -170,8 +170,8 @@ def test_inference_is_exported_for_any_batch_and_platform(layer):
 
 FAULTS = """
 import ctypes, resource
-from lrhnet_jax import ops
-assert ops.keep_freed_memory()
+from lrhnet_jax.runtime import host
+assert host.keep_freed_memory()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 libc.free.argtypes = [ctypes.c_void_p]

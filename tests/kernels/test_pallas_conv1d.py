@@ -1,6 +1,7 @@
 """The GPU kernels' code, interpreted: the same numbers as plain convolutions, alone, in programs, and over a mesh."""
 
 import functools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -151,6 +152,44 @@ def test_where_kernels_run(monkeypatch, platform, capability, switch, expected):
     assert pallas_conv1d.available(device) is expected
     layout = Parallel("jit", (device,)).layout
     assert layout == (devices.ALONE if expected else None)
+
+
+def taken_away(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax.experimental.pallas.triton", None)
+    monkeypatch.delattr("jax.experimental.pallas.triton")
+
+
+def without_its_load(monkeypatch):
+    monkeypatch.delattr("jax.experimental.pallas.triton.load")
+
+
+def refusing(monkeypatch):
+    def refuse(*arguments, **options):
+        raise NotImplementedError("The Pallas Triton backend has been removed")
+
+    monkeypatch.setattr("jax.experimental.pallas.pallas_call", refuse)
+
+
+@pytest.mark.parametrize("end", [taken_away, without_its_load, refusing])
+def test_where_triton_is_gone_xla_takes_over_and_the_log_says_so_once(end, monkeypatch, caplog):
+    from jax.experimental.pallas import triton  # noqa: F401  # loaded, so that it can be taken away
+
+    monkeypatch.delenv("LRHNET_GPU_KERNELS", raising=False)
+    device = type("Device", (), {"platform": "gpu", "compute_capability": "9.0"})()
+    pallas_conv1d._supported.cache_clear()
+    try:
+        assert pallas_conv1d.available(device) and not caplog.records
+        pallas_conv1d._supported.cache_clear()
+        end(monkeypatch)
+        parallel = Parallel("jit", (device,))
+        assert parallel.layout is None and not pallas_conv1d.available(device)
+        assert len(caplog.records) == 1 and "has no Pallas Triton backend" in caplog.text
+        x, kernel, _, stride, padding = example("lrhnet_conv")
+        with laid_out(parallel.layout):
+            found = conv1d(x, kernel, stride=stride, padding=padding)
+        assert error(found, convolutions.plain(x, kernel, stride, padding)) < 1e-6
+    finally:
+        pallas_conv1d._supported.cache_clear()
 
 
 def test_programs_that_say_nothing_use_no_kernels(interpreted):

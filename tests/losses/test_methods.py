@@ -1,6 +1,5 @@
 """Distillation methods in the training step: what they train, what they remember, and that they resume and spread."""
 
-import dataclasses
 import os
 import pathlib
 import re
@@ -16,7 +15,7 @@ import pytest
 
 from configs import common
 from lrhnet_jax import losses
-from lrhnet_jax.data.batch import Draw, LeadNetwork, make_batch
+from lrhnet_jax.data.batch import Draw, LeadNetwork, StepNumbers, make_batch
 from lrhnet_jax.data.store import make_store
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.experiment import graph
@@ -25,9 +24,9 @@ from lrhnet_jax.runtime import interrupt
 from lrhnet_jax.runtime.devices import make_parallel
 from lrhnet_jax.training import loop, steps
 from lrhnet_jax.training.state import create_state, init_variables
-from tests.helpers import fakes, jobs
+from tests.helpers import fakes, runs
 
-WINDOW, BATCH = jobs.WINDOW, jobs.BATCH
+WINDOW, BATCH = runs.WINDOW, runs.BATCH
 METHODS = {
     "fitnet": losses.FitNet(hint_share=0.0),
     "random_map": losses.RandomMap(),
@@ -37,58 +36,54 @@ METHODS = {
 }
 
 
-def make_job(folder, method, **changes):
+def make_run(folder, method, **changes):
     """A student on leads I and II, and, for methods that need one, a teacher in the step on I, II and V2."""
-    job = jobs.make_job(folder)
-    distillation = steps.Distillation(method=method, epochs=job.epochs)
+    run = runs.make_run(folder)
+    run = runs.change(run, recipe=steps.Recipe(method=method, epochs=run.epochs))
     if method.needs_teacher:
-        lead_network = fakes.lead_network(columns=(0, 1, 7))
-        variables = init_variables(lead_network.model, jax.random.key(9), 3, WINDOW)
-        inputs = job.inputs.replace(teachers=(variables,))
-        distillation = dataclasses.replace(distillation, weights=(1.0,))
-        job = dataclasses.replace(job, teachers=(lead_network,), inputs=inputs)
-    return dataclasses.replace(job, distillation=distillation, **changes)
+        teacher = fakes.lead_network(columns=(0, 1, 7))
+        variables = init_variables(teacher.model, jax.random.key(9), 3, WINDOW)
+        inputs = run.inputs.replace(teachers=(variables,))
+        run = runs.change(run, teachers=(teacher,), inputs=inputs, numbers=StepNumbers(weights=(1.0,)))
+    return runs.change(run, **changes)
 
 
 def moved(a, b) -> float:
     return max(jax.tree.leaves(jax.tree.map(lambda x, y: float(np.abs(x - y).max()), a, b)), default=0.0)
 
 
-def one_step(job, state, rows, epoch=1):
+def one_step(run, state, rows, epoch=1):
     """One step on the first windows of the records `rows`, by `train_step` itself; returns the state and the batch."""
     draw = Draw(rows, jnp.zeros_like(rows), jnp.zeros_like(rows))
-    batch, taught = make_batch(job.inputs, draw, job.teachers, WINDOW)
+    batch, taught = make_batch(run.inputs, draw, run.spec.teachers, WINDOW)
     inputs = losses.MethodInputs(
         student=None,
         teacher=taught,
         labels=batch.labels,
         rows=rows,
-        all_labels=job.inputs.store.labels[job.inputs.records],
+        all_labels=run.inputs.store.labels[run.inputs.records],
         key=jax.random.key(4),
         epoch_key=jax.random.key(5),
         epoch=jnp.int32(epoch),
-        epochs=job.epochs,
+        epochs=run.epochs,
     )
     batch = batch.replace(method_inputs=inputs)
 
     @jax.jit
     def step(state, batch):
-        options = dict(lead_network=job.lead_network, optimizer=job.optimizer, distillation=job.distillation)
-        return steps.train_step(state, batch, jax.random.key(6), **options)
+        return steps.train_step(state, batch, jax.random.key(6), run.numbers.traced(run.key), run.spec)
 
     return step(state, batch), batch
 
 
-def created(job):
-    auxiliary = steps.init_auxiliary(
-        job.key, job.inputs, job.lead_network, job.teachers, job.distillation, job.variables, BATCH, WINDOW
-    )
-    return create_state(job.variables, job.optimizer, job.distillation.metrics, auxiliary)
+def created(run):
+    auxiliary = steps.init_auxiliary(run.spec, run.inputs, run.variables, run.key)
+    return create_state(run.variables, run.spec.optimizer, run.spec.recipe.metrics, auxiliary)
 
 
-def student_output(job, variables, batch):
-    apply = jax.jit(lambda *args: job.lead_network.model.apply(*args, train=True, mutable=["batch_stats"])[0])
-    return apply(variables, job.lead_network.read(batch.signal), batch.demographics)
+def student_output(run, variables, batch):
+    apply = jax.jit(lambda *args: run.spec.student.model.apply(*args, train=True, mutable=["batch_stats"])[0])
+    return apply(variables, run.spec.student.read(batch.signal), batch.demographics)
 
 
 def test_every_method_is_tried_here():
@@ -99,9 +94,9 @@ def test_every_method_is_tried_here():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "random_map"])  # which keeps nothing of its own
 def test_a_method_trains_resumes_to_the_same_bits_and_leaves_the_network_alone(tmp_path, monkeypatch, name):
-    plain = jobs.make_job(tmp_path)
-    job = make_job(tmp_path / "whole", METHODS[name])
-    whole = loop.run(job)
+    plain = runs.make_run(tmp_path)
+    run = make_run(tmp_path / "whole", METHODS[name])
+    whole = loop.train(run)
     assert set(whole.history[0]) >= {"loss", "bce", "kl", *METHODS[name].metrics}
     assert all(np.isfinite(row["loss"]) for row in whole.history)
     # What is kept is the network, whole, and nothing of the method.
@@ -119,14 +114,14 @@ def test_a_method_trains_resumes_to_the_same_bits_and_leaves_the_network_alone(t
         return wait(value)
 
     monkeypatch.setattr(jax, "block_until_ready", terminate_in_the_second_epoch)
-    cut = dataclasses.replace(job, folder=tmp_path / "cut")
+    cut = runs.change(run, folder=tmp_path / "cut")
     with pytest.raises(SystemExit):
-        loop.run(cut)
+        loop.train(cut)
     monkeypatch.undo()
     interrupt.install()
-    resumed = loop.run(cut)
-    jobs.assert_same(whole.variables, resumed.variables)
-    assert jobs.without_rates(whole.history) == jobs.without_rates(resumed.history)
+    resumed = loop.train(cut)
+    runs.assert_same(whole.variables, resumed.variables)
+    assert runs.without_rates(whole.history) == runs.without_rates(resumed.history)
 
 
 @pytest.mark.slow
@@ -136,22 +131,22 @@ def test_a_method_trains_resumes_to_the_same_bits_and_leaves_the_network_alone(t
 def test_many_devices_train_the_network_of_one(tmp_path, name, kind):
     # Adam would hide a gradient that is a multiple of the right one; large steps would magnify rounding.
     descent = optax.sgd(0.02)
-    one = loop.run(make_job(tmp_path / "one", METHODS[name], optimizer=descent, epochs=2))
+    one = loop.train(make_run(tmp_path / "one", METHODS[name], optimizer=descent, epochs=2))
     parallel = make_parallel(kind, 2)
-    job = make_job(tmp_path / "many", METHODS[name], optimizer=descent, epochs=2, parallel=parallel)
-    lead_network = LeadNetwork(job.lead_network.model.clone(axis_name=parallel.axis_name), job.lead_network.columns)
-    many = loop.run(dataclasses.replace(job, lead_network=lead_network))
+    run = make_run(tmp_path / "many", METHODS[name], optimizer=descent, epochs=2, parallel=parallel)
+    lead_network = LeadNetwork(run.spec.student.model.clone(axis_name=parallel.axis_name), run.spec.student.columns)
+    many = loop.train(runs.change(run, lead_network=lead_network))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), one.variables, many.variables)
-    assert moved(one.variables, make_job(tmp_path, METHODS[name]).variables) > 1e-3
+    assert moved(one.variables, make_run(tmp_path, METHODS[name]).variables) > 1e-3
 
 
 def test_hints_reach_the_student_and_their_regressor_as_their_loss_says():
-    job = make_job("unused", losses.FitNet(weight=2.0, hint_share=0.0), optimizer=optax.sgd(1.0))
-    before = created(job)
-    after, batch = one_step(job, before, jnp.arange(BATCH))
+    run = make_run("unused", losses.FitNet(weight=2.0, hint_share=0.0), optimizer=optax.sgd(1.0))
+    before = created(run)
+    after, batch = one_step(run, before, jnp.arange(BATCH))
 
     def loss(params, own):
-        output = student_output(job, {"params": params, "batch_stats": before.batch_stats}, batch)
+        output = student_output(run, {"params": params, "batch_stats": before.batch_stats}, batch)
         hint, _ = losses.Hints().apply({"params": own}, output.features, batch.method_inputs.teacher.features)
         base, _ = losses.distillation(output.logits, batch.labels, batch.teacher_logits, jnp.ones(1))
         return base + 2.0 * hint
@@ -165,26 +160,26 @@ def test_hints_reach_the_student_and_their_regressor_as_their_loss_says():
 
 
 def test_in_two_stages_hints_come_first_and_alone():
-    job = make_job("unused", losses.FitNet(hint_share=0.5), optimizer=optax.sgd(1.0), epochs=4)
-    job = dataclasses.replace(job, distillation=dataclasses.replace(job.distillation, epochs=4))
-    before = created(job)
+    run = make_run("unused", losses.FitNet(hint_share=0.5), optimizer=optax.sgd(1.0), epochs=4)
+    run = runs.change(run, distillation=runs.change(run.distillation, epochs=4))
+    before = created(run)
     for epoch, hints in ((1, True), (2, True), (3, False), (4, False)):
-        after, _ = one_step(job, before, jnp.arange(BATCH), epoch)
+        after, _ = one_step(run, before, jnp.arange(BATCH), epoch)
         assert (moved(before.auxiliary.params, after.auxiliary.params) > 0) == hints
         assert (moved(before.params["fc2"], after.params["fc2"]) > 0) == (not hints)  # behind the hint layer
         assert moved(before.params["layer1_0"], after.params["layer1_0"]) > 0
 
 
 def test_self_distillation_mixes_the_targets_and_remembers_the_batch():
-    job = make_job("unused", losses.PSKD(final=0.6), optimizer=optax.sgd(1.0))
-    state = created(job)
-    rows = len(job.inputs.records)
+    run = make_run("unused", losses.PSKD(final=0.6), optimizer=optax.sgd(1.0))
+    state = created(run)
+    rows = len(run.inputs.records)
     table = jax.random.uniform(jax.random.key(8), (rows, 24))
     state = state.replace(auxiliary=state.auxiliary.replace(memory=table))
     rows = jnp.arange(BATCH) * 2
-    after, batch = one_step(job, state, rows, epoch=2)
-    logits = student_output(job, state.variables, batch).logits
-    weight = 0.6 * 2 / job.epochs
+    after, batch = one_step(run, state, rows, epoch=2)
+    logits = student_output(run, state.variables, batch).logits
+    weight = 0.6 * 2 / run.epochs
     targets = (1 - weight) * batch.labels + weight * table[rows]
     gradient = (jax.nn.sigmoid(logits) - targets).mean(0) / 24
     np.testing.assert_allclose(state.params["fc2"]["bias"] - after.params["fc2"]["bias"], gradient, atol=1e-6)
@@ -195,12 +190,12 @@ def test_self_distillation_mixes_the_targets_and_remembers_the_batch():
 
 def test_contrastive_transfer_remembers_both_embeddings_of_the_batch():
     method = METHODS["clt"]
-    job = make_job("unused", method, optimizer=optax.sgd(0.1))
-    before = created(job)
+    run = make_run("unused", method, optimizer=optax.sgd(0.1))
+    before = created(run)
     rows = jnp.arange(BATCH) + 3
-    after, batch = one_step(job, before, rows)
+    after, batch = one_step(run, before, rows)
     module = losses.Embeddings(method.dim, method.layer)
-    features = student_output(job, before.variables, batch).features, batch.method_inputs.teacher.features
+    features = student_output(run, before.variables, batch).features, batch.method_inputs.teacher.features
     embedded = module.apply({"params": before.auxiliary.params}, *features)
     banks = [(state.auxiliary.memory.student, state.auxiliary.memory.teacher) for state in (after, before)]
     for bank, old, fresh in zip(*banks, embedded, strict=True):
@@ -222,14 +217,14 @@ def network(method, named=("teacher12",), **train_fields):
 
 
 def test_a_config_names_a_method_its_fields_and_its_teacher():
-    chosen = teaching.distillation(
-        network(common.method("semckd", "b", weight=7.0), ("a", "b"), alpha=1.0, kl_weight=0.5)
-    )
-    assert chosen.method == losses.SemCKD(weight=7.0) and chosen.teacher == 1 and chosen.weights == (0.5, 0.5)
-    assert (chosen.alpha, chosen.kl_weight, chosen.epochs) == (1.0, 0.5, 90)
+    node = network(common.method("semckd", "b", weight=7.0), ("a", "b"), alpha=1.0, kl_weight=0.5)
+    chosen, numbers = teaching.make_recipe(node), teaching.make_numbers(node)
+    assert chosen.method == losses.SemCKD(weight=7.0) and chosen.teacher == 1 and numbers.weights == (0.5, 0.5)
+    assert (numbers.alpha, numbers.kl_weight, chosen.epochs) == (1.0, 0.5, 90)
     assert chosen.metrics == ("loss", "bce", "kl", "cross_layer")
-    plain = teaching.distillation(network({"name": "none"}))
-    assert plain.method is None and plain.kl_weight is None and plain.metrics == steps.METRICS
+    plain = network({"name": "none"})
+    assert teaching.make_recipe(plain).method is None and teaching.make_numbers(plain).kl_weight is None
+    assert teaching.make_recipe(plain).metrics == steps.METRICS
 
 
 @pytest.mark.parametrize(
@@ -238,32 +233,32 @@ def test_a_config_names_a_method_its_fields_and_its_teacher():
         ({"name": "crd"}, ("a",), r"student\.train\.method: unknown method 'crd'; choose none, fitnet, .*clt"),
         ({"name": "pskd", "tau": 2}, ("a",), "method pskd has no field tau; it has final, compounding"),
         (common.method("fitnet"), (), "fitnet learns from a teacher's features; name one in teachers"),
-        (common.method("fitnet", "c"), ("a", "b"), r"method\.teacher: 'c' is none of the teachers a, b"),
-        (common.method("fitnet"), ("a", "b"), r"method\.teacher: '' is none of the teachers a, b"),
+        (common.method("fitnet", "c"), ("a", "b"), r"method\.teacher: 'c' is not one of the teachers a, b"),
+        (common.method("fitnet"), ("a", "b"), r"method\.teacher: '' is not one of the teachers a, b"),
     ],
 )
 def test_what_a_method_gets_wrong_is_named(method, named, message):
     with pytest.raises(ConfigError, match=message):
-        teaching.distillation(network(method, named))
+        teaching.make_recipe(network(method, named))
 
 
 def test_pmap_is_refused_where_a_method_needs_the_whole_batch():
     with pytest.raises(ConfigError, match=r"semckd needs the whole batch in one place; set config\.parallel=jit"):
-        teaching.distillation(network(common.method("semckd")), "pmap")
-    assert teaching.distillation(network(common.method("fitnet")), "pmap").method == losses.FitNet()
+        teaching.make_recipe(network(common.method("semckd")), "pmap")
+    assert teaching.make_recipe(network(common.method("fitnet")), "pmap").method == losses.FitNet()
 
 
 def test_networks_or_batches_that_do_not_suit_a_method_are_named(tmp_path):
     message = r"config\.networks\.student\.train\.method: the network has no feature map 'layer9' over time"
     with pytest.raises(ConfigError, match=message):
-        loop.run(make_job(tmp_path, losses.FitNet(student_layer="layer9")))
+        loop.train(make_run(tmp_path, losses.FitNet(student_layer="layer9")))
     with pytest.raises(ConfigError, match="SemCKD needs a batch of 4 or more, not 2"):
-        loop.run(make_job(tmp_path, METHODS["semckd"], batch_size=2))
+        loop.train(make_run(tmp_path, METHODS["semckd"], batch_size=2))
 
 
 def test_a_plain_run_pays_nothing_for_methods():
-    job = jobs.make_job("unused")
-    state = created(job)
+    run = runs.make_run("unused")
+    state = created(run)
     assert not jax.tree.leaves(state.auxiliary.params) and not jax.tree.leaves(state.auxiliary.memory)
     store = make_store(fakes.records(8), WINDOW)
     draw = Draw(*(jnp.zeros(4, jnp.int32) for _ in range(3)))
@@ -278,9 +273,9 @@ def test_the_documentations_example_is_a_method_that_trains():
     sys.modules[module.__name__] = module  # where dataclasses look annotations up
     try:
         exec(code, module.__dict__)
-        job = make_job("unused", module.CorrelationKD(weight=0.5), optimizer=optax.sgd(1.0))
-        before = created(job)
-        after, _ = one_step(job, before, jnp.arange(BATCH))
+        run = make_run("unused", module.CorrelationKD(weight=0.5), optimizer=optax.sgd(1.0))
+        before = created(run)
+        after, _ = one_step(run, before, jnp.arange(BATCH))
     finally:
         del sys.modules[module.__name__]
     assert 0 < float(after.totals["correlation"]) < 2

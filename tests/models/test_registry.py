@@ -1,6 +1,7 @@
 """The networks: sizes, features, options, layers; tests/parity compares their numbers with PyTorch's."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,21 @@ from lrhnet_jax.models import layers, seresnet
 
 PARAMETERS = {
     "lrhnet": {12: 84_516, 6: 83_748, 3: 83_364, 2: 83_236, 1: 83_108},
+    "lrhnet_wide": {12: 84_500, 6: 83_060, 3: 82_340, 2: 82_100, 1: 81_860},
     "seresnet": {12: 8_837_060, 6: 8_831_300, 3: 8_828_420, 2: 8_827_460, 1: 8_826_500},
     "cnn1d": {12: 1_055_300, 6: 993_860, 3: 963_140, 2: 952_900, 1: 942_660},
 }
 FEATURES = {
+    "lrhnet_wide": {
+        "stem": (2048, 16),
+        "stem_pooled": (1024, 16),
+        "layer1": (1024, 16),
+        "layer2": (512, 24),
+        "layer3": (256, 32),
+        "layer4": (128, 48),
+        "layer5": (64, 64),
+        "pooled": (128,),
+    },
     "lrhnet": {
         "stem": (4096, 16),
         "layer1": (4096, 16),
@@ -76,7 +88,7 @@ def test_parameter_counts(name, leads):
     assert models.count_parameters(shapes["params"]) == PARAMETERS[name][leads]
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", FEATURES)
 def test_features_in_order(name):
     module = models.create(name, 2, num_classes=9)
     variables = jax.eval_shape(module.init, jax.random.key(0), *inputs(2, 4096))
@@ -85,7 +97,9 @@ def test_features_in_order(name):
     assert [(key, value.shape[1:]) for key, value in output.features.items()] == list(FEATURES[name].items())
 
 
-@pytest.mark.parametrize(("name", "millions"), [("lrhnet", 101.7), ("seresnet", 1609), ("cnn1d", 93.5)])
+@pytest.mark.parametrize(
+    ("name", "millions"), [("lrhnet", 101.7), ("lrhnet_wide", 18.81), ("seresnet", 1609), ("cnn1d", 93.5)]
+)
 def test_multiply_accumulates(name, millions):
     assert models.multiply_accumulates(name, LEADS, 4096) / 1e6 == pytest.approx(millions, rel=5e-4)
 
@@ -96,6 +110,23 @@ def test_multiply_accumulates_by_hand():
     block3 = 16 * (8 * (32 * 64 + 64 * 64) + 32 * 64) + 2 * 64 * 8
     head = 5 * 10 + 74 * 128 + 128 * 24
     assert models.multiply_accumulates("lrhnet", 2, 64) == stem + block1 + block2 + block3 + head
+
+
+def test_lrhnet_wide_keeps_its_budget():
+    """No larger than LRH-Net, a quarter of its arithmetic, and an arena of 64 KiB for int8 activations on two leads."""
+    assert PARAMETERS["lrhnet_wide"][12] <= PARAMETERS["lrhnet"][12]
+    assert models.multiply_accumulates("lrhnet_wide", LEADS, 4096) <= 25e6
+    sizes = [time * channels for time, channels in list(FEATURES["lrhnet_wide"].values())[:-1]]
+    assert 4096 * 2 + max(map(sum, itertools.pairwise([4096 * 2, *sizes]))) <= 64 * 1024
+
+
+@pytest.mark.parametrize("window", [514, 515, 600, 2570, 15_420])
+def test_lrhnet_wide_reads_any_window_from_two_seconds(window):
+    module = models.create("lrhnet_wide", 1, num_classes=4)
+    variables = jax.eval_shape(module.init, jax.random.key(0), *inputs(1, window))
+    assert models.count_parameters(variables["params"]) < PARAMETERS["lrhnet_wide"][1]
+    output = jax.eval_shape(module.apply, variables, *inputs(1, window))
+    assert output.features["layer5"].shape[1] == -(-(((window + 1) // 2) // 2) // 16)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +143,14 @@ def test_multiply_accumulates_by_hand():
 def test_create_refuses(arguments, options, message):
     with pytest.raises(ValueError, match=message):
         models.create(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"inner": (3, 4)}, "5 widths of at least 1, not"), ({"width": 0}, "at least 1, not 0")]
+)
+def test_lrhnet_wide_refuses_sizes(options, message):
+    with pytest.raises(ConfigError, match=message):
+        jax.eval_shape(models.create("lrhnet_wide", 2, **options).init, jax.random.key(0), *inputs(2, 600))
 
 
 @pytest.mark.parametrize("window", [2145, 6242])

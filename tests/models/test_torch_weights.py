@@ -13,7 +13,14 @@ from lrhnet_jax import models
 from lrhnet_jax.errors import CheckpointError
 from lrhnet_jax.models import torch_weights
 
-SIZES = {"lrhnet": (2, 24), "seresnet": (1, 24), "cnn1d": (3, 5), "resnet34": (1, 4), "xresnet1d": (1, 5)}
+SIZES = {
+    "lrhnet": (2, 24),
+    "lrhnet_wide": (3, 24),
+    "seresnet": (1, 24),
+    "cnn1d": (3, 5),
+    "resnet34": (1, 4),
+    "xresnet1d": (1, 5),
+}
 
 
 def random_variables(name, leads, classes):
@@ -28,7 +35,7 @@ def lrhnet_state():
     return torch_weights.to_torch("lrhnet", random_variables("lrhnet", 2, 24))
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", SIZES)
 def test_round_trip_is_exact(name):
     variables = random_variables(name, *SIZES[name])
     state_dict = torch_weights.to_torch(name, variables)
@@ -59,7 +66,7 @@ def test_variables_do_not_share_memory_with_the_state_dict(lrhnet_state):
     assert all(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(variables))
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", SIZES)
 def test_keys_are_those_of_the_torch_modules(name):
     pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     from benchmarks import torch_models
@@ -193,5 +200,5 @@ def test_without_torch_the_remedy_is_named(monkeypatch):
 
 
 def test_importing_the_module_does_not_import_torch():
-    code = "import sys; import lrhnet_jax.torch_weights; sys.exit('torch' in sys.modules)"
+    code = "import sys; import lrhnet_jax.models.torch_weights; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -52,6 +52,22 @@ def test_distillation(scale, teachers, t_squared):
     assert np.abs(gradient).max() > 1e-3
 
 
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_a_mean_of_teachers_is_one_teacher_with_the_mean_of_their_logits(kind):
+    logits, labels, teacher_logits, _ = arrays("ordinary", 3)
+    weights = np.array([0.5, 0.2, 0.1])
+    options = {"temperature": 2.0, "kind": kind, "alpha": 0.3, "kl_weight": 0.9}
+    mean = (weights[:, None, None] * teacher_logits).sum(0) / 0.8
+    with jax.enable_x64(True):
+        function = jax.value_and_grad(lambda *inputs, **more: losses.distillation(*inputs, **options, **more)[0])
+        ours, gradient = function(logits, labels, teacher_logits, weights, mean_logits=True)
+        expected, expected_gradient = function(logits, labels, mean[None], np.array([0.8]))
+        apart = function(logits, labels, teacher_logits, weights)[0]
+    np.testing.assert_allclose(ours, expected, rtol=1e-12)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-12, atol=1e-14)
+    assert abs(ours - apart) > 1e-3
+
+
 @pytest.mark.parametrize("scale", ["ordinary", "extreme"])
 def test_bce_with_soft_labels(scale):
     logits, labels, *_ = arrays(scale, 1)

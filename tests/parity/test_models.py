@@ -18,7 +18,14 @@ from benchmarks import torch_models  # noqa: E402  (needs PyTorch)
 torch.set_num_threads(1)  # its threads spin, and XLA's have the cores
 
 DROPOUT_OFF = {"dropout": 0.0}  # torch's draws other random numbers
-OPTIONS = {"lrhnet": {}, "seresnet": DROPOUT_OFF, "cnn1d": {}, "resnet34": DROPOUT_OFF, "xresnet1d": {}}
+OPTIONS = {
+    "lrhnet": {},
+    "lrhnet_wide": {},
+    "seresnet": DROPOUT_OFF,
+    "cnn1d": {},
+    "resnet34": DROPOUT_OFF,
+    "xresnet1d": {},
+}
 NARROW = {"depth": 18, "width": 4}  # of xresnet1d
 
 
@@ -117,6 +124,15 @@ def test_forward_of_xresnet1d(window, options):
         compare_forward("xresnet1d", 3, window, "float64", 1e-9, **options)
 
 
+@pytest.mark.parametrize(
+    ("leads", "window", "options"),
+    [(2, 257, {}), (12, 331, {}), (1, 514, {"width": 2}), (3, 400, {"squeeze_excite": True})],
+)
+def test_forward_of_lrhnet_wide(leads, window, options):
+    with jax.enable_x64(True):
+        compare_forward("lrhnet_wide", leads, window, "float64", 1e-10, **options)
+
+
 def loss_function(module, params, batch_stats, signal, demographics, labels):
     variables = {"params": params, "batch_stats": batch_stats}
     output, changes = module.apply(variables, signal, demographics, train=True, mutable=["batch_stats"])
@@ -143,6 +159,7 @@ SCHEDULES = {
         ("seresnet", 1, 49, "multistep"),
         ("cnn1d", 1, 2146, "step"),
         ("xresnet1d", 1, 131, "step"),
+        ("lrhnet_wide", 2, 517, "multistep"),
     ],
 )
 def test_gradient_of_every_parameter_and_twenty_optimiser_steps(name, leads, window, schedule):
@@ -192,7 +209,7 @@ def compare_gradients(name, gradients, network, **options):
         np.testing.assert_allclose(ours[key], theirs, rtol=1e-8, atol=1e-12, err_msg=key)
 
 
-@pytest.mark.parametrize(("name", "leads"), [("lrhnet", 12), ("seresnet", 2), ("cnn1d", 3)])
+@pytest.mark.parametrize(("name", "leads"), [("lrhnet", 12), ("lrhnet_wide", 2), ("seresnet", 2), ("cnn1d", 3)])
 def test_initial_distributions(name, leads):
     torch.manual_seed(1)
     theirs = torch_models.MODELS[name](leads).state_dict()
@@ -210,4 +227,4 @@ def test_initial_distributions(name, leads):
         else:
             assert scipy.stats.ks_2samp(mine, value).pvalue > 1e-4, key
             compared += 1
-    assert compared == {"lrhnet": 30, "seresnet": 40, "cnn1d": 8}[name]
+    assert compared == {"lrhnet": 30, "lrhnet_wide": 19, "seresnet": 40, "cnn1d": 8}[name]

@@ -40,7 +40,7 @@ def test_a_figure_of_too_many_networks_is_left_out():
     results = made.make_recipe_results()
     row, student = results["folds"]["0"]["networks"]["alone2_0"], results["networks"]["alone2_0"]
     for i in range(10):
-        results["networks"][f"other{i}"] = student
+        results["networks"][f"other{i}"] = {**student, "recipe": ""}
         results["folds"]["0"]["networks"][f"other{i}"] = row
     assert figures.per_class(results) is None
 
@@ -50,7 +50,7 @@ def test_mvkts_figure_is_second_hand():
     student = results["networks"].pop("student")
     row = results["folds"]["0"]["networks"].pop("student")
     for name, value in {"alone1_0": 0.7, "both1_0": 0.75}.items():
-        results["networks"][name] = {**student, "model": "xresnet1d"}
+        results["networks"][name] = {**student, "model": "xresnet1d", "recipe": name.split("1")[0]}
         results["folds"]["0"]["networks"][name] = made.scored(row, value)
     text = recipes.tables(results)
     assert "84.3. The figure is second-hand and unverified" in text and "Challenge" not in text and "P100" not in text

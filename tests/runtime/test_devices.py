@@ -10,14 +10,14 @@ from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.runtime.devices import PARALLEL_KINDS, make_parallel
 from lrhnet_jax.training import loop, steps
 from lrhnet_jax.training.state import create_state
-from tests.helpers import fakes, jobs
+from tests.helpers import fakes, runs
 
 
 def run(folder, kind, devices, **changes):
     parallel = make_parallel(kind, devices)
-    lead_network = fakes.lead_network()
-    lead_network = LeadNetwork(lead_network.model.clone(axis_name=parallel.axis_name), lead_network.columns)
-    return loop.run(jobs.make_job(folder, parallel=parallel, lead_network=lead_network, **changes))
+    student = fakes.lead_network()
+    student = LeadNetwork(student.model.clone(axis_name=parallel.axis_name), student.columns)
+    return loop.train(runs.make_run(folder, parallel=parallel, student=student, **changes))
 
 
 @pytest.mark.parametrize(("kind", "devices"), [("jit", 8), ("pmap", 8)])
@@ -29,7 +29,7 @@ def test_many_devices_train_the_network_of_one(tmp_path, kind, devices):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), one.variables, many.variables)
     assert [row["loss"] for row in one.history] == pytest.approx([row["loss"] for row in many.history], rel=1e-4)
     # The kept variables are of the last epoch, and far from where they began.
-    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), one.variables, jobs.make_job(tmp_path).variables)
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), one.variables, runs.make_run(tmp_path).variables)
     assert max(jax.tree.leaves(moved)) > 1e-2
 
 
@@ -42,8 +42,8 @@ def test_a_mesh_really_shares_out_the_batch():
 
 
 def test_the_state_comes_back_from_every_form():
-    job = jobs.make_job("unused")
-    state = create_state(job.variables, job.optimizer, steps.METRICS)
+    run = runs.make_run("unused")
+    state = create_state(run.variables, run.spec.optimizer, steps.METRICS)
     for kind in PARALLEL_KINDS:
         parallel = make_parallel(kind, 4)
         back = parallel.unreplicate(parallel.replicate_state(state))
@@ -51,9 +51,9 @@ def test_the_state_comes_back_from_every_form():
 
 
 def test_what_cannot_be_shared_out_is_an_error(tmp_path):
-    with pytest.raises(ConfigError, match="a batch of 8 cannot be shared out over 3 devices; choose a multiple"):
+    with pytest.raises(ConfigError, match="a batch of 8 cannot be divided among 3 devices; choose a multiple"):
         run(tmp_path, "jit", 3)
     with pytest.raises(ConfigError, match="unknown value 'tpu'; choose jit, pmap"):
         make_parallel("tpu", 0)
-    with pytest.raises(ConfigError, match=r"config\.devices: 99 devices asked for, 8 are here"):
+    with pytest.raises(ConfigError, match=r"config\.devices: 99 devices asked for, 8 available"):
         make_parallel("jit", 99)

@@ -18,7 +18,7 @@ from tests.helpers.process_worker import flat
 
 
 def one_process(folder, **changes):
-    return loop.run(process_worker.job(folder, make_parallel("jit", 1), **changes))
+    return loop.train(process_worker.make_run(folder, make_parallel("jit", 1), **changes))
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +51,8 @@ def test_processes_agree_and_fail_together(outcomes):
 def test_what_several_processes_cannot_do_is_an_error(outcomes):
     for found in outcomes[1]:
         assert "config.parallel: pmap runs in one process" in str(found["pmap"])
-        assert "take part with all their 4 devices; set 0" in str(found["too_few_devices"])
-        assert "a batch of 6 cannot be shared out over 4 devices; choose a multiple" in str(found["batch"])
+        assert "take part with all of their 4 devices; set 0" in str(found["too_few_devices"])
+        assert "a batch of 6 cannot be divided among 4 devices; choose a multiple" in str(found["batch"])
 
 
 @pytest.mark.slow
@@ -63,14 +63,14 @@ def test_two_processes_train_the_network_of_one(outcomes):
         np.testing.assert_allclose(outcome["whole"], flat(alone.variables), atol=1e-4)
         np.testing.assert_allclose(outcome["losses"], [row["loss"] for row in alone.history], rtol=1e-4)
     np.testing.assert_array_equal(found[0]["whole"], found[1]["whole"])
-    start = process_worker.job("unused", make_parallel("jit", 1)).variables
+    start = process_worker.make_run("unused", make_parallel("jit", 1)).variables
     assert np.abs(flat(alone.variables) - flat(start)).max() > 1e-2
 
 
 @pytest.mark.slow
 def test_every_process_gets_all_predictions_where_windows_do_not_divide_among_devices(outcomes):
     _, found, alone = outcomes
-    expected = process_worker.window_logits(process_worker.job("unused", make_parallel("jit", 1)), alone.variables)
+    expected = process_worker.window_logits(process_worker.make_run("unused", make_parallel("jit", 1)), alone.variables)
     for outcome in found:
         np.testing.assert_allclose(outcome["logits"], expected, atol=1e-3)
     np.testing.assert_array_equal(found[0]["logits"], found[1]["logits"])
@@ -193,5 +193,5 @@ def test_a_process_that_stays_alone_says_so_in_time(tmp_path):
     for process, output in enumerate(outputs[:2]):
         assert f"error: process {process} of 2 at 127.0.0.1:" in output
         assert "not all processes came together within 3 s. Every process needs the same --coordinator" in output
-    assert "this is no job of SLURM, Open MPI or Kubernetes, and no TPU pod" in outputs[2]
+    assert "this is not a job of SLURM, Open MPI or Kubernetes, nor a TPU pod" in outputs[2]
     assert not any("Traceback" in output for output in outputs)

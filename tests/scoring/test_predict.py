@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from lrhnet_jax.data.store import covering_windows, make_store
-from lrhnet_jax.runtime.devices import make_parallel
+from lrhnet_jax.runtime.devices import make_parallel, one_device
 from lrhnet_jax.scoring import predict
 from lrhnet_jax.training.state import init_variables
 from tests.helpers import fakes
@@ -35,7 +35,8 @@ def sizes(monkeypatch):
 def logits(network, count, batch_size, parallel=None):
     rows = np.arange(count, dtype=np.int32)
     store = parallel.replicate(STORE) if parallel else STORE
-    return predict.logits(*network, store, rows, 0 * rows, WINDOW, batch_size, parallel=parallel)
+    predictor = predict.Predictor(*network, WINDOW, batch_size, parallel=parallel or one_device())
+    return predictor.logits(store, rows, 0 * rows)
 
 
 def test_a_cpu_is_given_few_windows_at_a_time_and_each_answer_is_its_windows_own(network, sizes):
@@ -56,15 +57,12 @@ def test_each_of_several_cpus_is_given_as_many(network, sizes):
 
 @pytest.mark.parametrize("exclusive", [False, True])
 def test_a_records_probabilities_are_the_mean_over_its_windows(network, exclusive):
-    lead_network, variables = network
     records, lengths = np.array([3, 7]), np.array([2 * WINDOW, WINDOW // 2])
-    found = predict.store_probabilities(
-        lead_network, variables, STORE, records, lengths, WINDOW, 8, exclusive=exclusive
-    )
+    predictor = predict.Predictor(*network, WINDOW, 8, exclusive)
+    found = predictor.probabilities(STORE, records, lengths)
     rows, shift = covering_windows(lengths, WINDOW)
     index = records[rows].astype(np.int32)
-    each = predict.logits(lead_network, variables, STORE, index, shift, WINDOW, 8)
-    each = predict.to_probabilities(each, exclusive)
+    each = predict.to_probabilities(predictor.logits(STORE, index, shift), exclusive)
     assert (rows == 0).sum() > 1 and (rows == 1).sum() == 1
     np.testing.assert_allclose(found[0], each[rows == 0].mean(0), rtol=1e-6)
     np.testing.assert_allclose(found[1], each[rows == 1][0], rtol=1e-6)

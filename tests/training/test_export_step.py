@@ -1,5 +1,6 @@
 """The training step lowers for TPUs and GPUs on a machine that has neither, and in their forms, not in the CPU's."""
 
+import dataclasses
 import re
 
 import jax
@@ -11,29 +12,20 @@ from lrhnet_jax.data.batch import LeadNetwork
 from lrhnet_jax.runtime.devices import make_parallel
 from lrhnet_jax.training import steps
 from lrhnet_jax.training.state import create_state
-from tests.helpers import jobs
+from tests.helpers import runs
 
 LEADS = 2
 
 
 def lower(devices, dtype, platform):
     """Returns the text of two scanned steps over a mesh of `devices`, lowered for `platform`."""
-    job = jobs.make_job("unused")
+    run = runs.make_run("unused")
     parallel = make_parallel("jit", devices)
     lead_network = LeadNetwork(models.create("lrhnet", LEADS, dtype=dtype), tuple(range(LEADS)))
-    function = steps.make_steps(
-        job.batch_size,
-        job.window,
-        2,
-        lead_network,
-        (),
-        job.optimizer,
-        job.distillation,
-        parallel.shard_draw,
-        parallel.axis_name,
-    )
-    state = parallel.replicate_state(create_state(job.variables, job.optimizer, steps.METRICS))
-    inputs, order = parallel.replicate((job.inputs.replace(numbers=job.numbers), jnp.arange(len(job.inputs.records))))
+    spec = dataclasses.replace(run.spec, student=lead_network, parallel=parallel)
+    function = steps.make_steps(spec, 2)
+    state = parallel.replicate_state(create_state(run.variables, run.spec.optimizer, steps.METRICS))
+    inputs, order = parallel.replicate((run.step_inputs, jnp.arange(len(run.inputs.records))))
     exported = jax.export.export(parallel.transform(function), platforms=[platform])(state, inputs, order, None)
     assert exported.platforms == (platform,) and exported.nr_devices == devices
     return exported.mlir_module()

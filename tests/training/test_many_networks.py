@@ -14,19 +14,19 @@ import pytest
 from configs import common
 from lrhnet_jax import losses
 from lrhnet_jax.data import splits
-from lrhnet_jax.data.batch import LeadNetwork
+from lrhnet_jax.data.batch import LeadNetwork, StepNumbers
 from lrhnet_jax.data.store import make_store, random_shifts
 from lrhnet_jax.experiment import graph
 from lrhnet_jax.experiment import teachers as teaching
 from lrhnet_jax.experiment.fold import Fold
-from lrhnet_jax.experiment.run import _chunks, _one_at_a_time, _train_together
+from lrhnet_jax.experiment.together import _chunks, one_at_a_time, train_together
 from lrhnet_jax.models import registry
 from lrhnet_jax.runtime import interrupt
 from lrhnet_jax.runtime.devices import make_parallel
 from lrhnet_jax.training import checkpoint, loop, many_networks, optim, steps
-from lrhnet_jax.training.job import Diverged, Job, first_state
+from lrhnet_jax.training.run import Diverged, Run, first_state
 from tests.helpers import fakes
-from tests.helpers.jobs import assert_same, without_rates
+from tests.helpers.runs import assert_same, change, without_rates
 from tests.helpers.tiny import Tiny
 
 WINDOW, BATCH, EPOCHS, PER_EPOCH = 64, 8, 2, 3
@@ -74,28 +74,22 @@ def initialize(key):
 
 
 def make(inputs, folder, name="taught", number=0, seed=0, **changes):
-    weights, alpha, kl_weight, temperature, rate = NUMBERS[name]
-    lead_network = LeadNetwork(Tiny(), (0, 1))
-    job = Job(
+    numbers = StepNumbers(*NUMBERS[name])
+    run = Run(
+        spec=steps.StepSpec(LeadNetwork(Tiny(), (0, 1)), OPTIMIZER, BATCH, WINDOW),
         name=f"{name}{number}{seed}",
-        lead_network=lead_network,
         variables=initial(seed),
-        teachers=(),
         inputs=inputs[number],
-        optimizer=OPTIMIZER,
-        schedule=optim.schedule({**FIELDS, "learning_rate": rate}, PER_EPOCH),
-        distillation=steps.Distillation(weights, alpha, temperature, kl_weight=kl_weight),
-        epochs=EPOCHS,
-        batch_size=BATCH,
-        window=WINDOW,
+        numbers=numbers,
         key=jax.random.key(100 + seed),
+        epochs=EPOCHS,
+        schedule=optim.schedule({**FIELDS, "learning_rate": numbers.rate}, PER_EPOCH),
         score=None,
         score_name="validation_score",
         folder=folder / f"{name}{number}{seed}",
-        rate=rate,
         compiled_steps=PROGRAMS[number],
     )
-    return dataclasses.replace(job, **changes)
+    return change(run, **changes)
 
 
 def assert_close(a, b, atol=1e-4):
@@ -107,16 +101,16 @@ def distance(a, b):
 
 
 def run_both_ways(inputs, folder, members, devices=1, **changes):
-    """Trains networks at once, and each alone, by the very same jobs."""
+    """Trains networks at once, and each alone, by the very same runs."""
 
     def score(variables):  # the first epoch is better for some networks, the second for others
         return float(np.abs(np.sin(1e3 * np.asarray(variables["params"]["Dense_0"]["bias"]).sum())))
 
-    jobs = [make(inputs, folder, *member, score=score, **changes) for member in members]
+    runs = [make(inputs, folder, *member, score=score, **changes) for member in members]
     spread = {"parallel": make_parallel("jit", devices), "steps_per_dispatch": 1 if devices == 1 else PER_EPOCH}
-    found = many_networks.run([dataclasses.replace(job, **spread) for job in jobs], folder / "population")
-    lines = [(job.folder / "metrics.jsonl").read_text().splitlines() for job in jobs]
-    alone = [loop.run(dataclasses.replace(job, folder=folder / "alone" / job.name)) for job in jobs]
+    found = many_networks.train([change(run, **spread) for run in runs], folder / "population")
+    lines = [(run.folder / "metrics.jsonl").read_text().splitlines() for run in runs]
+    alone = [loop.train(change(run, folder=folder / "alone" / run.name)) for run in runs]
     for rows, one, many in zip(lines, alone, found, strict=True):
         assert_close(one.state.variables, many.state.variables)
         assert_close(one.state.opt_state, many.state.opt_state)
@@ -139,17 +133,17 @@ def test_each_network_of_any_fold_is_the_one_that_trains_alone(inputs, tmp_path)
 
 
 def test_several_devices_share_out_networks_and_a_methods_memory_is_each_networks_own(inputs, tmp_path):
-    told = steps.Distillation((0.6, 0.4), method=losses.PSKD(), epochs=EPOCHS)
+    recipe = steps.Recipe(method=losses.PSKD(), epochs=EPOCHS)
     members = [("taught", 0, seed) for seed in range(3)]  # on two devices: the last one fills up
-    found = run_both_ways(inputs, tmp_path, members, devices=2, distillation=told, compiled_steps={})
+    found = run_both_ways(inputs, tmp_path, members, devices=2, recipe=recipe, compiled_steps={})
     assert distance(found[0].state.auxiliary.memory, found[1].state.auxiliary.memory) > 1e-2
 
 
 def test_killed_and_resumed_they_end_with_the_same_bits(inputs, tmp_path, monkeypatch):
-    def jobs(folder):
+    def runs(folder):
         return [make(inputs, tmp_path / folder, *member) for member in MEMBERS]
 
-    whole = many_networks.run(jobs("whole"), tmp_path / "whole")
+    whole = many_networks.train(runs("whole"), tmp_path / "whole")
     compiled = dict(PROGRAMS[0])
     for after in (2, 4):  # of three steps an epoch
         calls, wait = 0, jax.block_until_ready
@@ -164,11 +158,11 @@ def test_killed_and_resumed_they_end_with_the_same_bits(inputs, tmp_path, monkey
         interrupt.install()
         monkeypatch.setattr(jax, "block_until_ready", terminate)
         with pytest.raises(SystemExit) as stopped:
-            many_networks.run(jobs(f"cut{after}"), tmp_path / f"cut{after}")
+            many_networks.train(runs(f"cut{after}"), tmp_path / f"cut{after}")
         assert stopped.value.code == 0
         monkeypatch.undo()
         interrupt.install()
-        resumed = many_networks.run(jobs(f"cut{after}"), tmp_path / f"cut{after}")
+        resumed = many_networks.train(runs(f"cut{after}"), tmp_path / f"cut{after}")
         for one, other in zip(whole, resumed, strict=True):
             assert_same(one.state, other.state)
             assert without_rates(one.history) == without_rates(other.history)
@@ -178,35 +172,35 @@ def test_killed_and_resumed_they_end_with_the_same_bits(inputs, tmp_path, monkey
 def test_a_student_without_teachers_learns_from_labels_alone_among_taught_ones(inputs, tmp_path):
     train_fields = common.experiment("test", common.parse(None), {}).train.to_dict()
     network = graph.Network("alone", "lrhnet", ("I", "II"), train=train_fields)
-    among = teaching.distillation(network, among=("a", "b"))
+    numbers = teaching.make_numbers(network, ("a", "b")).traced(jax.random.key(0))
     logits, labels, taught = (jax.random.normal(jax.random.key(i), (2, 8, 24)) for i in range(3))
-    loss, parts = steps._base_loss(logits[0], labels[0], taught, among)
+    loss, parts = steps._base_loss(logits[0], labels[0], taught, numbers, teaching.make_recipe(network))
     assert loss == parts["bce"] == losses.bce(logits[0], labels[0]) and parts["kl"] == 0
-    job = make(inputs, tmp_path, "alone")
-    plain = loop.run(
+    run = make(inputs, tmp_path, "alone")
+    plain = loop.train(
         dataclasses.replace(
-            job,
+            run,
             inputs=inputs[0].replace(teacher_logits=jnp.zeros((26, 0, 0, 24))),
-            distillation=steps.Distillation(),
+            numbers=StepNumbers(rate=run.numbers.rate),
             folder=tmp_path / "plain",
             compiled_steps=None,
         )
     )
-    assert_close(loop.run(job).variables, plain.variables, atol=1e-6)
+    assert_close(loop.train(run).variables, plain.variables, atol=1e-6)
 
 
 def test_a_taught_network_weighs_its_own_teachers_among_all():
     train_fields = common.experiment("test", common.parse(None), {}).train.to_dict()
     network = graph.Network("n", "lrhnet", ("I",), {"b": 0.7, "a": 0.3}, train=train_fields)
-    among = teaching.distillation(network, among=("a", "x", "b"))
+    among = teaching.make_numbers(network, ("a", "x", "b"))
     assert among.weights == (0.3, 0.0, 0.7) and (among.alpha, among.kl_weight) == (0.3, None)
 
 
 def test_data_and_teachers_are_there_once_whatever_the_number_of_networks(inputs, tmp_path):
     parallel = make_parallel("jit", 2)
-    jobs = [make(inputs, tmp_path, *member, parallel=parallel) for member in [*MEMBERS, MEMBERS[0]]]
-    together = many_networks.Together(jobs)
-    state = together.place(many_networks.stack([first_state(job) for job in jobs]))
+    runs = [make(inputs, tmp_path, *member, parallel=parallel) for member in [*MEMBERS, MEMBERS[0]]]
+    together = many_networks.Together(runs)
+    state = together.place(many_networks.stack([first_state(run) for run in runs]))
     # As GPUs and TPUs get it.
     exported = jax.export.export(together.program(PER_EPOCH), platforms=["cuda", "tpu"])(*together.arguments(state))
     lowered = exported.mlir_module()
@@ -219,10 +213,10 @@ def test_data_and_teachers_are_there_once_whatever_the_number_of_networks(inputs
 
 
 def test_a_network_that_diverges_is_named(inputs, tmp_path):
-    jobs = [make(inputs, tmp_path, *member) for member in MEMBERS]
-    jobs[1] = dataclasses.replace(jobs[1], variables=jax.tree.map(lambda leaf: leaf * jnp.nan, jobs[1].variables))
+    runs = [make(inputs, tmp_path, *member) for member in MEMBERS]
+    runs[1] = dataclasses.replace(runs[1], variables=jax.tree.map(lambda leaf: leaf * jnp.nan, runs[1].variables))
     with pytest.raises(Diverged, match="other11: the loss is nan in epoch 1"):
-        many_networks.run(jobs, tmp_path / "population")
+        many_networks.train(runs, tmp_path / "population")
 
 
 @pytest.fixture
@@ -236,9 +230,10 @@ def tiny_graph(monkeypatch):
     config.evaluation.protocol = "reference"  # as many records in every fold: fewer programs
     fields = config.train.to_dict()
     first = graph.Network("first", "tiny", ("I", "II"), train=fields)
-    networks = [first, graph.Network("second", "tiny", ("I", "II"), train=fields)]
+    networks = [first, graph.Network("second", "tiny", ("I", "II"), train=fields, seed=1)]
     networks += [
-        graph.Network(f"both_{seed}", "tiny", ("I",), {"first": 0.6, "second": 0.4}, train=fields) for seed in (0, 1)
+        graph.Network(f"both_{seed}", "tiny", ("I",), {"first": 0.6, "second": 0.4}, train=fields, seed=seed)
+        for seed in (0, 1)
     ]
     networks += [graph.Network("one", "tiny", ("I",), {"second": 1.0}, train={**fields, "learning_rate": 1e-2})]
     networks += [graph.Network("alone", "tiny", ("I",), train=fields)]
@@ -263,9 +258,9 @@ def tiny_graph(monkeypatch):
 @pytest.fixture
 def ran(monkeypatch):
     """The names of the networks that trained at once, one list for each time."""
-    names, run = [], many_networks.run
+    names, train = [], many_networks.train
     monkeypatch.setattr(
-        many_networks, "run", lambda jobs, folder: names.append([j.name for j in jobs]) or run(jobs, folder)
+        many_networks, "train", lambda runs, folder: names.append([j.name for j in runs]) or train(runs, folder)
     )
     return names
 
@@ -283,9 +278,9 @@ def test_a_graph_is_trained_at_once_over_folds(tiny_graph, ran, tmp_path, monkey
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Fold, "keep", kill)
-        _train_together(config, folds, tmp_path / "many")
+        train_together(config, folds, tmp_path / "many")
     config, folds = tiny_graph(tmp_path / "many")
-    _train_together(config, folds, tmp_path / "many")
+    train_together(config, folds, tmp_path / "many")
     # Two folds of two teachers; then of the four students, at most four at once.
     assert [len(names) for names in ran] == [4, 4, 4, 4] and ran[1] == ran[2]
     assert len({name for names in ran for name in names}) == 12
@@ -305,7 +300,7 @@ def test_a_graph_is_trained_at_once_over_folds(tiny_graph, ran, tmp_path, monkey
 def test_networks_go_on_alone_where_one_of_them_began_alone_or_devices_are_more(tiny_graph, ran, tmp_path):
     config, folds = tiny_graph(tmp_path)
     folds[1].obtain(folds[1].networks[0])
-    _train_together(config, folds, tmp_path)
+    train_together(config, folds, tmp_path)
     assert [len(names) for names in ran] == [4, 4]
     assert not {"first", "second"} & {name.split()[0] for names in ran for name in names}
     assert all(len(one.trained) == 6 for one in folds)
@@ -314,11 +309,11 @@ def test_networks_go_on_alone_where_one_of_them_began_alone_or_devices_are_more(
     assert {len(members) for chunk in chunks for members in chunk} == {1}
 
 
-def test_what_trains_one_at_a_time_and_why(monkeypatch):
+def test_what_trainsone_at_a_time_and_why(monkeypatch):
     store, one = make_store(fakes.records(10), WINDOW), make_parallel("jit", 1)
-    assert "on CPUs" in _one_at_a_time(one, store)
+    assert "on CPUs" in one_at_a_time(one, store)
     monkeypatch.setattr(many_networks, "pays", lambda: True)
-    assert _one_at_a_time(one, store) == ""
-    assert "pmap" in _one_at_a_time(make_parallel("pmap", 2), store)
+    assert one_at_a_time(one, store) == ""
+    assert "pmap" in one_at_a_time(make_parallel("pmap", 2), store)
     streamed = make_store(fakes.records(10), WINDOW, resident=False)
-    assert "streamed" in _one_at_a_time(one, streamed)
+    assert "streamed" in one_at_a_time(one, streamed)

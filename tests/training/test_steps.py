@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from lrhnet_jax import losses
-from lrhnet_jax.data.batch import Batch, epoch_order
+from lrhnet_jax.data.batch import Batch, StepNumbers, epoch_order, plain_inputs
 from lrhnet_jax.data.store import cut_windows, make_store, random_shifts
 from lrhnet_jax.experiment import teachers as teaching
 from lrhnet_jax.scoring import predict
@@ -41,19 +41,10 @@ def trained(setting, inputs, weights, count=1, dispatches=10, optimizer=None):
     _, lead_networks, variables = setting
     optimizer = optimizer or optax.adam(1e-3)
     names = ("wide", "narrow")[: len(inputs.teachers)]
-    distillation = steps.Distillation(weights)
-    inputs = inputs.replace(numbers=distillation.numbers(jax.random.key(5)))
-    step = jax.jit(
-        steps.make_steps(
-            BATCH,
-            WINDOW,
-            count,
-            lead_networks["student"],
-            [lead_networks[name] for name in names],
-            optimizer,
-            distillation,
-        )
-    )
+    inputs = inputs.replace(numbers=StepNumbers(weights).traced(jax.random.key(5)))
+    teachers = tuple(lead_networks[name] for name in names)
+    spec = steps.StepSpec(lead_networks["student"], optimizer, BATCH, WINDOW, teachers)
+    step = jax.jit(steps.make_steps(spec, count))
     state = create_state(variables["student"], optimizer, steps.METRICS)
     totals = []
     for i in range(dispatches):
@@ -68,9 +59,9 @@ def test_precomputed_and_in_graph_teachers_train_the_same_student(setting, tmp_p
     rows = np.arange(32, dtype=np.int32)
     shifts = random_shifts(jax.random.key(1), store.lengths, WINDOW, 3)[:32]
     named = [(name, teaching.Trained(lead_networks[name], variables[name], {})) for name in ("wide", "narrow")]
-    common = dict(window=WINDOW, batch_size=16, cache=tmp_path)
-    in_graph = teaching.make_inputs(store, rows, shifts, named, precompute=False, **common)
-    precomputed = teaching.make_inputs(store, rows, shifts, named, precompute=True, **common)
+    inputs = plain_inputs(store, rows, shifts)
+    in_graph = teaching.in_step(inputs, named)
+    precomputed = teaching.precomputed(inputs, named, window=WINDOW, batch_size=16, cache=tmp_path)
     assert precomputed.teacher_logits.shape == (32, 3, 2, 24) and in_graph.teacher_logits.shape[1] == 0
     assert len(in_graph.teachers) == 2 and precomputed.teachers == ()
     a, a_totals = trained(setting, in_graph, (0.6, 0.4))
@@ -89,15 +80,12 @@ def test_cached_teacher_logits_are_the_ones_computed(setting, tmp_path):
     store, lead_networks, variables = setting
     rows, shifts = np.arange(9, dtype=np.int32), jnp.full((9, 2), -3)
     named = [("wide", teaching.Trained(lead_networks["wide"], variables["wide"], {}))]
-    common = dict(precompute=True, window=WINDOW, batch_size=4, cache=tmp_path)
-    first = teaching.make_inputs(store, rows, shifts, named, **common)
-    again = teaching.make_inputs(
-        store, rows, shifts, [("wide", dataclasses.replace(named[0][1], variables={}))], **common
-    )
+    inputs, common = plain_inputs(store, rows, shifts), dict(window=WINDOW, batch_size=4, cache=tmp_path)
+    first = teaching.precomputed(inputs, named, **common)
+    again = teaching.precomputed(inputs, [("wide", dataclasses.replace(named[0][1], variables={}))], **common)
     np.testing.assert_array_equal(first.teacher_logits, again.teacher_logits)
-    expected = predict.logits(
-        lead_networks["wide"], variables["wide"], store, rows, np.full(9, -3, np.int32), WINDOW, 9
-    )
+    predictor = predict.Predictor(lead_networks["wide"], variables["wide"], WINDOW, 9)
+    expected = predictor.logits(store, rows, np.full(9, -3, np.int32))
     np.testing.assert_allclose(first.teacher_logits[:, 0, 0], expected, atol=1e-5)
 
 
@@ -132,11 +120,9 @@ def test_the_output_bias_moves_by_the_closed_form_gradient(setting, kind):
     weights, alpha, temperature = (0.7, 0.3), 0.3, 4.0
     optimizer = optax.sgd(1.0)
     before = create_state(variables["student"], optimizer, steps.METRICS)
-    distillation = steps.Distillation(weights, alpha, temperature, kind=kind)
-    step = functools.partial(
-        steps.train_step, lead_network=lead_networks["student"], optimizer=optimizer, distillation=distillation
-    )
-    after = jax.jit(step)(before, batch, jax.random.key(0))
+    spec = steps.StepSpec(lead_networks["student"], optimizer, BATCH, WINDOW, recipe=steps.Recipe(kind=kind))
+    numbers = StepNumbers(weights, alpha, temperature=temperature)
+    after = jax.jit(functools.partial(steps.train_step, numbers=numbers, spec=spec))(before, batch, jax.random.key(0))
     lead_network = lead_networks["student"]
     apply = jax.jit(lambda *args: lead_network.model.apply(*args, train=True, mutable=["batch_stats"])[0])
     z = apply(before.variables, lead_network.read(signal), batch.demographics).logits
@@ -165,10 +151,10 @@ def test_exclusive_labels_are_learned_by_cross_entropy(setting, weights):
     optimizer = optax.sgd(1e-3)
     totals = {}
     for kind in ("independent", "exclusive"):
-        distillation = steps.Distillation(weights, labels=kind)
-        state = create_state(variables["student"], optimizer, distillation.metrics)
-        options = {"lead_network": lead_networks["student"], "optimizer": optimizer, "distillation": distillation}
-        step = jax.jit(functools.partial(steps.train_step, **options))
+        recipe = steps.Recipe(exclusive=kind == "exclusive")
+        state = create_state(variables["student"], optimizer, recipe.metrics)
+        spec = steps.StepSpec(lead_networks["student"], optimizer, BATCH, WINDOW, recipe=recipe)
+        step = jax.jit(functools.partial(steps.train_step, numbers=StepNumbers(weights), spec=spec))
         totals[kind] = step(state, batch, jax.random.key(0)).totals
     output = lead_networks["student"].model.apply(
         variables["student"],

@@ -1,18 +1,26 @@
 """Runs of one recipe: their names, their means over seeds and folds, and their gains."""
 
 import math
+import re
 
 import pytest
 
-from lrhnet_jax.scoring import seed_groups
+from lrhnet_jax.report import seed_groups
+
+
+def described(run, model="lrhnet"):
+    """What a config says of a run that is called RECIPE, number of leads, _SEED; of another name, of no run."""
+    parts = re.fullmatch(r"(.*\D)(\d+)_(\d+)", run)
+    recipe, leads, seed = parts.groups() if parts else ("", 12, 0)
+    return {"model": model, "leads": ["I"] * int(leads), "recipe": recipe, "seed": int(seed)}
 
 
 def results_of(folds):
     """Results whose networks have the given micro-F1 (the first column), and no macro AUROC where it is None."""
-    networks = {name: {"leads": ["I", "II"]} for name in next(iter(folds.values()))}
+    networks = {name: described(name) for name in next(iter(folds.values()))}
     return {
         "config": {"evaluation": {"decision": "threshold"}},
-        "networks": networks | {"teacher12": {"leads": ["I"] * 12}},
+        "networks": networks | {"teacher12": described("teacher12", "seresnet")},
         "folds": {
             fold: {"networks": {name: {"test": {"headline": headline(*row)}} for name, row in rows.items()}}
             for fold, rows in folds.items()
@@ -24,14 +32,22 @@ def headline(micro_f1, macro_auroc=None):
     return {"micro_f1": {"value": micro_f1}, "macro_auroc": {"value": macro_auroc}}
 
 
-def test_a_name_says_recipe_leads_and_seed():
-    assert seed_groups.group("vanilla2_0") == seed_groups.group("vanilla2_11") == "vanilla2"
-    assert seed_groups.undistilled("cnn1d12_3") == "alone12_3"
-    assert seed_groups.undistilled("alone12_3") is None
-    for name in ("student", "teacher2", "teacher2_taught", "student_1", "12_0"):
-        assert (
-            not seed_groups.is_run(name) and seed_groups.group(name) == name and seed_groups.undistilled(name) is None
-        )
+def test_runs_are_told_by_their_fields():
+    networks = {
+        "a": described("vanilla2_0"),
+        "b": described("vanilla2_11"),
+        "c": described("cnn1d2_3", model="cnn1d"),
+        "d": described("alone2_3"),
+        "student_1": described("student_1"),
+        "wide": described("vanilla2_3", model="lrhnet_wide"),
+        "wide alone": described("alone2_3", model="lrhnet_wide"),
+    }
+    of = {name: seed_groups.undistilled(networks, name) for name in networks}
+    assert of["c"] == "d" and of["wide"] == "wide alone"  # of its own model, where there is one
+    assert {of[name] for name in ("a", "b", "d", "student_1", "wide alone")} == {None}
+    groups = seed_groups.groups(networks)
+    assert groups["vanilla2_lrhnet"] == ["a", "b"] and groups["vanilla2_lrhnet_wide"] == ["wide"]
+    assert groups["cnn1d2"] == ["c"] and groups["student_1"] == ["student_1"]
 
 
 def test_gains_are_over_the_same_seed_and_fold():

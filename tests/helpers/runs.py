@@ -6,9 +6,10 @@ import jax
 import numpy as np
 
 from lrhnet_jax.data.store import make_store
-from lrhnet_jax.training import optim, steps
-from lrhnet_jax.training.job import Job
+from lrhnet_jax.training import optim
+from lrhnet_jax.training.run import Run
 from lrhnet_jax.training.state import init_variables
+from lrhnet_jax.training.steps import StepSpec
 from tests.helpers import fakes
 
 WINDOW, BATCH, EPOCHS = 256, 8, 3
@@ -21,27 +22,29 @@ FIELDS = {
 }
 
 
-def make_job(folder, score=None, n=32, resident=True, **changes):
+def make_run(folder, score=None, n=32, resident=True, **changes):
     store = make_store(fakes.records(40), WINDOW, resident=resident)
-    lead_network = fakes.lead_network()
-    job = Job(
+    student = fakes.lead_network()
+    run = Run(
+        spec=StepSpec(student, optim.make(FIELDS, 4), BATCH, WINDOW),
         name="student",
-        lead_network=lead_network,
-        variables=init_variables(lead_network.model, jax.random.key(0), 2, WINDOW),
-        teachers=(),
+        variables=init_variables(student.model, jax.random.key(0), 2, WINDOW),
         inputs=fakes.inputs(store, n),
-        optimizer=optim.make(FIELDS, 4),
-        schedule=optim.schedule(FIELDS, 4),
-        distillation=steps.Distillation(),
-        epochs=EPOCHS,
-        batch_size=BATCH,
-        window=WINDOW,
         key=jax.random.key(3),
+        epochs=EPOCHS,
+        schedule=optim.schedule(FIELDS, 4),
         score=score,
         score_name="validation_score",
         folder=folder,
     )
-    return dataclasses.replace(job, **changes)
+    return change(run, **changes)
+
+
+def change(run, **fields):
+    """Returns the run with other values of its fields, and of its spec's."""
+    own = {name: value for name, value in fields.items() if name in {f.name for f in dataclasses.fields(StepSpec)}}
+    rest = {name: value for name, value in fields.items() if name not in own}
+    return dataclasses.replace(run, spec=dataclasses.replace(run.spec, **own), **rest)
 
 
 def assert_same(a, b):

@@ -1,0 +1,243 @@
+"""A trained network that can be asked about any recording: `load` finds it, `Model` answers.
+
+Checkpoints of runs and exported files load alike, and give the same answers.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from lrhnet_jax.data.dataset import Dataset
+from lrhnet_jax.data.store import HostSignals, covering_windows
+from lrhnet_jax.deploy import exported
+from lrhnet_jax.ecg import preprocess as preprocessing
+from lrhnet_jax.ecg import quality, readers
+from lrhnet_jax.ecg.lead_names import select_leads
+from lrhnet_jax.ecg.leads import LEADS, LeadError, demographics_vector
+from lrhnet_jax.ecg.recording import RecordError, Recording
+from lrhnet_jax.errors import CheckpointError, DataError
+from lrhnet_jax.scoring import predict, thresholds
+from lrhnet_jax.tasks import Task, raw_labels
+from lrhnet_jax.training import checkpoint, description
+
+NOT_A_DEVICE = "Not a medical device: these are answers of a network under research, not a diagnosis."
+SYNTHETIC = "This network was trained on SYNTHETIC ECGs. Its answers say nothing about patients."
+UNFITTED = 0.5  # the threshold of every class of a network that none were fitted to
+BATCH_SIZE = 64  # windows
+
+# (signal (windows, window, leads) float32, demographics (windows, 5) float32) -> probabilities (windows, classes)
+Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a model says of one recording.
+
+    Attributes:
+      classes, names: codes of the classes, and what they mean.
+      probabilities: (classes,) float32, the mean over the windows.
+      decisions: (classes,) bool: at or above its threshold; of classes that exclude each other, the most probable.
+      thresholds: (classes,) float64, or None where classes exclude each other.
+      starts: (windows,) seconds from the recording's first sample to each window's; negative where it is padded.
+      window_probabilities: (windows, classes) float32.
+      notes: what was derived, or looks wrong, and what the answer must not be taken for.
+    """
+
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    probabilities: np.ndarray
+    decisions: np.ndarray
+    thresholds: np.ndarray | None
+    starts: np.ndarray
+    window_probabilities: np.ndarray
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """The classes decided for, or else the most probable one, in words."""
+        decided = [name for name, positive in zip(self.names, self.decisions, strict=True) if positive]
+        best = int(self.probabilities.argmax())
+        return ", ".join(decided) or f"none; most probable: {self.names[best]} ({self.probabilities[best]:.2f})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A trained network, and all that it takes to ask it about a recording.
+
+    Attributes:
+      meta: its checked description; see `training.description`.
+      task: what its classes mean.
+      options: how signals are prepared for it.
+      run: gives the probabilities of prepared windows, any number at a time.
+    """
+
+    meta: dict[str, Any]
+    task: Task
+    options: preprocessing.Preprocess
+    run: Run
+
+    @property
+    def name(self) -> str:
+        return self.meta["name"]
+
+    @property
+    def leads(self) -> tuple[str, ...]:
+        return tuple(self.meta["leads"])
+
+    @property
+    def limits(self) -> np.ndarray | None:
+        """The thresholds of the classes, (classes,); None where classes exclude each other."""
+        if self.task.exclusive:
+            return None
+        fitted = self.meta.get("thresholds")
+        return np.full(len(self.task.classes), UNFITTED) if fitted is None else np.array(fitted)
+
+    def windows(self, records: Dataset, batch_size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Answers for the windows that cover each record.
+
+        Args:
+          records: prepared as `options` says, with the model's leads.
+          batch_size: windows at a time; see `predict.windows_a_call`.
+
+        Returns:
+          record: (windows,) int32, which record; start: (windows,) int32, samples; probabilities: (windows, classes).
+        """
+        window, columns = self.meta["window"], records.columns(self.leads)
+        row, start = covering_windows(records.lengths, window)
+        signals = HostSignals(records.signals.view(np.ndarray), records.offsets, records.lengths)
+        size = predict.windows_a_call(batch_size, jax.local_devices())
+        parts = [np.zeros((0, len(self.task.classes)), np.float32)]
+        for first in range(0, len(row), size):
+            rows = np.arange(first, min(first + size, len(row)))
+            # Filled up to a power of two: few sizes, which compile once each.
+            filled = np.resize(rows, min(size, 1 << (len(rows) - 1).bit_length()))
+            signal = signals.cut(row[filled], start[filled], window, columns).astype(np.float32)
+            parts.append(self.run(signal, records.demographics[row[filled]])[: len(rows)])
+        return row, start, np.concatenate(parts)
+
+    def probabilities(self, records: Dataset, batch_size: int = BATCH_SIZE) -> np.ndarray:
+        """Returns the class probabilities of every record, (n, classes) float32: the mean over its windows."""
+        row, _, found = self.windows(records, batch_size)
+        return predict.average(found, row, len(records))
+
+    def predict(
+        self,
+        signal: np.ndarray,
+        rate: float,
+        leads: Sequence[str] | None = None,
+        age: float | None = None,
+        sex: str | None = None,
+    ) -> Answer:
+        """Answers for one recording.
+
+        Args:
+          signal: (time, leads), millivolts.
+          rate: Hz.
+          leads: names of the columns, in any spelling; None: the model's own leads, or, of twelve columns, all.
+          age: years.
+          sex: "female" or "male".
+
+        Raises:
+          DataError or LeadError: for a signal that the model cannot read.
+        """
+        signal = np.asarray(signal, np.float32)
+        if signal.ndim != 2 or len(signal) < 2:
+            raise DataError(f"a signal of shape {signal.shape}: (time, leads) expected, with two samples or more")
+        if not (preprocessing.RATES[0] <= rate <= preprocessing.RATES[1]):
+            low, high = preprocessing.RATES
+            raise DataError(f"a rate of {rate} Hz is not one of an ECG ({low:g} to {high:g})")
+        if leads is None:
+            leads = self.leads if signal.shape[1] == len(self.leads) else LEADS
+        if len(leads) != signal.shape[1]:
+            raise DataError(f"{signal.shape[1]} columns, and names for {len(leads)}: give `leads`, a name a column")
+        own, notes = select_leads(signal, leads, self.leads)
+        if missing := int(np.count_nonzero(~np.isfinite(own))):
+            raise DataError(f"{missing} samples of the leads {', '.join(self.leads)} are missing or not finite")
+        prepared = preprocessing.preprocess(own, rate, self.options)
+        if not np.isfinite(prepared).all():
+            raise DataError("the prepared signal leaves the range of numbers; is it in millivolts?")
+        person = demographics_vector(age, sex)[None]
+        records = Dataset.from_arrays([prepared], demographics=person, leads=self.leads, classes=self.task.classes)
+        _, start, found = self.windows(records)
+        probabilities = predict.average(found, np.zeros(len(found), np.int32), 1)
+        limits = self.limits
+        return Answer(
+            classes=self.task.classes,
+            names=tuple(self.task.description(code) for code in self.task.classes),
+            probabilities=probabilities[0],
+            decisions=thresholds.decide(probabilities, limits)[0],
+            thresholds=limits,
+            starts=start / self.options.rate,
+            window_probabilities=found,
+            notes=(*notes, *quality.notes(own, self.leads), *self._notes(len(prepared))),
+        )
+
+    def predict_recording(self, recording: Recording) -> Answer:
+        """Answers for a recording that `ecg.readers.read` has returned; its notes come first.
+
+        Raises:
+          RecordError: if a lead of the model can neither be found nor derived, or samples of it are missing.
+        """
+        own = readers.select(recording, self.leads)
+        try:
+            answer = self.predict(own.signal, own.rate, own.leads, own.age, own.sex)
+        except (DataError, LeadError) as error:
+            raise RecordError(recording.path, str(error)) from error
+        return dataclasses.replace(answer, notes=tuple(dict.fromkeys(own.notes + answer.notes)))
+
+    def predict_file(
+        self,
+        path: str | os.PathLike[str],
+        rate: float | None = None,
+        leads: Sequence[str] | None = None,
+        unit: str | None = None,
+        rename: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Answers for a file of any format that `ecg.readers` reads; arguments and errors are those of its `read`."""
+        return self.predict_recording(readers.read(path, rate, leads, unit, rename))
+
+    def _notes(self, samples: int) -> list[str]:
+        """What holds for every answer of this model to a recording of so many prepared samples."""
+        window = self.meta["window"]
+        padded = f"shorter than the network's window: {samples / self.options.rate:.1f} s, padded with zeros to "
+        notes = [f"{padded}{window / self.options.rate:.1f} s"] if samples < window else []
+        return [*notes, *([SYNTHETIC] if self.meta.get("synthetic") else []), NOT_A_DEVICE]
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Loads a trained network: WORKDIR/networks/NAME of a run, or a file that `lrhnet_jax.export` has written.
+
+    Raises:
+      CheckpointError: if there is none, it was altered, or what runs it is not installed.
+    """
+    path = pathlib.Path(path).expanduser()
+    if path.suffix in exported.READERS:
+        meta, run = exported.load(path)
+        return Model(meta, *raw_labels.expected(path, meta), run)
+    meta, variables = checkpoint.load_model(path)
+    task, options = raw_labels.expected(path, meta)
+    return Model(meta, task, options, _of_checkpoint(meta, variables, task.exclusive))
+
+
+def _of_checkpoint(meta: dict[str, Any], variables: Any, exclusive: bool) -> Run:
+    model = description.create_model(meta)
+
+    @jax.jit
+    def answer(variables: Any, signal: jax.Array, demographics: jax.Array) -> jax.Array:
+        output: Any = model.apply(variables, signal, demographics, train=False)
+        return predict.activate(output.logits, exclusive)
+
+    def run(signal: np.ndarray, demographics: np.ndarray) -> np.ndarray:
+        return np.asarray(answer(variables, signal, demographics))
+
+    return run
+
+
+def check_answers(name: str | os.PathLike[str], probabilities: np.ndarray) -> None:
+    """Raises CheckpointError if a model answers NaN, as one whose training diverged does."""
+    if not np.isfinite(probabilities).all():
+        raise CheckpointError(f"{name}: the network answers NaN; its training diverged, train it again")
