@@ -124,12 +124,12 @@ def _polyphase(signal: np.ndarray, rate: float, target: float) -> np.ndarray:
     up, down = ratio.numerator, ratio.denominator
     # The filter lets a trace of a constant through as ripple: large offsets of electrodes had better not pass it.
     offset = signal[0]
-    taps = _lowpass(up, down)
+    taps = lowpass(up, down)
     return scipy.signal.resample_poly(signal - offset, up, down, axis=0, window=taps, padtype="line") + offset
 
 
 @functools.lru_cache(maxsize=16)
-def _lowpass(up: int, down: int) -> np.ndarray:
+def lowpass(up: int, down: int) -> np.ndarray:
     """The filter that resample_poly designs anew in every call, which takes longer than the filtering."""
     slowest = max(up, down)
     return scipy.signal.firwin(20 * slowest + 1, 1 / slowest, window=("kaiser", 5.0)).astype(np.float32)

@@ -12,6 +12,7 @@ from lrhnet_jax import models
 from lrhnet_jax.deploy.c import plan, text, write
 from lrhnet_jax.deploy.c.stages import Splitter
 from lrhnet_jax.deploy.int8 import program
+from lrhnet_jax.ecg.preprocess import PAPER, Preprocess
 from lrhnet_jax.errors import ConfigError
 from tests.helpers import int8
 from tests.helpers.sketch import Sketch
@@ -39,13 +40,13 @@ CASES = {
 }
 
 
-def meaning(made: program.Program) -> write.Meaning:
+def meaning(made: program.Program, options: Preprocess = PAPER) -> write.Meaning:
     classes = made.output.channels
     names = [f'class {index} "a\\b"' for index in range(classes)]
     exclusive = classes == 4
     leads = [str(index) for index in range(made.leads)]
     limits = None if exclusive else np.linspace(0.2, 0.8, classes).tolist()
-    return write.Meaning("a network */ of a test", leads, 257.0, names, exclusive, limits)
+    return write.Meaning("a network */ of a test", leads, options, names, exclusive, limits)
 
 
 def export(folder: pathlib.Path, name: str) -> int8.Made:
@@ -76,7 +77,9 @@ def test_host_gives_the_same_bits_and_the_sanitizers_find_nothing(name, tmp_path
     signal, demographics = np.concatenate([signal, extreme]), np.concatenate([demographics, demographics[:1]])
     windows = b"".join(a.tobytes() + b.tobytes() for a, b in zip(signal, demographics, strict=True))
     (tmp_path / "windows").write_bytes(windows)
-    found = subprocess.run([tmp_path / "check-sanitized", tmp_path / "windows"], capture_output=True, check=True).stdout
+    found = subprocess.run(
+        [tmp_path / "check-sanitized", "windows", tmp_path / "windows"], capture_output=True, check=True
+    ).stdout
     expected = program.run(made.program, signal, demographics)
     np.testing.assert_array_equal(np.frombuffer(found, np.int16).reshape(expected.shape), expected)
 
@@ -184,7 +187,7 @@ def test_names_and_comments_are_safe():
 
 def test_decisions_are_those_of_the_thresholds():
     probabilities = np.array([[0, 32768, 65535], [13107, 13108, 40000]])
-    two = write.Meaning("", (), 257.0, ("a", "b", "c"), False, (0.2, 0.2, 1.0))
+    two = write.Meaning("", (), PAPER, ("a", "b", "c"), False, (0.2, 0.2, 1.0))
     np.testing.assert_array_equal(write.decide(probabilities, two), [[False, True, False], [False, True, False]])
     one = two._replace(exclusive=True, thresholds=None)
     np.testing.assert_array_equal(write.decide(probabilities, one), [[False, False, True], [False, False, True]])

@@ -1,8 +1,9 @@
 """Pieces of C text: names, arrays, constants."""
 
+import pathlib
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -34,6 +35,14 @@ def rows(values: np.ndarray) -> str:
         numbers = textwrap.fill(", ".join(map(str, row)), WIDTH - 8)
         lines.append(f"    {{\n{textwrap.indent(numbers, ' ' * 8)}\n    }},\n")
     return "".join(lines)
+
+
+def fill(template: pathlib.Path, values: Mapping[str, object]) -> str:
+    """Returns a template's text with its @fields@ filled in."""
+    content = template.read_text()
+    for key, value in values.items():
+        content = content.replace(f"@{key}@", str(value))
+    return content
 
 
 def string(text: str) -> str:

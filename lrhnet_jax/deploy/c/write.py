@@ -3,21 +3,23 @@
 import pathlib
 import shutil
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from lrhnet_jax.deploy.c import text
 from lrhnet_jax.deploy.c.model_source import ModelSource
 from lrhnet_jax.deploy.c.plan import Plan
+from lrhnet_jax.deploy.c.stream_source import TEMPLATES, stream_source
 from lrhnet_jax.deploy.int8 import program as ints
 from lrhnet_jax.deploy.int8.program import Program
+from lrhnet_jax.ecg.preprocess import Preprocess
 from lrhnet_jax.runtime.files import write_text
 
 Array = np.ndarray
 
-SOURCES, TEMPLATES = (pathlib.Path(__file__).parent / name for name in ("sources", "templates"))
+SOURCES = pathlib.Path(__file__).parent / "sources"
 
 
 class Meaning(NamedTuple):
@@ -26,7 +28,7 @@ class Meaning(NamedTuple):
     Attributes:
       title: the network, for people.
       leads: in the order of the signal's columns.
-      rate: Hz, of the signal.
+      options: how the signal is prepared, and its rate.
       class_names: of the logits.
       exclusive: the most probable class alone is present.
       thresholds: the probability from which on a class is present; None if `exclusive`.
@@ -34,7 +36,7 @@ class Meaning(NamedTuple):
 
     title: str
     leads: Sequence[str]
-    rate: float
+    options: Preprocess
     class_names: Sequence[str]
     exclusive: bool
     thresholds: Sequence[float] | None
@@ -64,21 +66,15 @@ def write(
       signal, demographics: the examples, int16, as `program.run` takes them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for source in sorted(SOURCES.iterdir()):
-        shutil.copyfile(source, folder / source.name)
+    for path in sorted(SOURCES.iterdir()):
+        shutil.copyfile(path, folder / path.name)
     write_text(folder / "model.h", _header(program, plan, meaning))
     write_text(folder / "model.c", _source(program, plan, meaning))
+    for name, source in stream_source(meaning.options, program.leads).items():
+        write_text(folder / name, source)
     header, source_text = _examples(program, meaning, signal, demographics)
     write_text(folder / "examples.h", header)
     write_text(folder / "examples.c", source_text)
-
-
-def _fill(name: str, values: Mapping[str, Any]) -> str:
-    """Returns a template with its @fields@ filled in."""
-    template = (TEMPLATES / name).read_text()
-    for key, value in values.items():
-        template = template.replace(f"@{key}@", str(value))
-    return template
 
 
 def _about(meaning: Meaning) -> str:
@@ -90,13 +86,13 @@ def _header(program: Program, plan: Plan, meaning: Meaning) -> str:
         "window": program.window,
         "leads": program.leads,
         "lead_names": ", ".join(meaning.leads),
-        "rate": f"{meaning.rate:g}",
+        "rate": f"{meaning.options.rate:g}",
         "classes": program.output.channels,
         "arena": plan.arena_bytes,
         "stages": len(plan.stages),
         "rule": "the most probable class" if meaning.exclusive else "every class at or above its threshold",
     }
-    return _about(meaning) + _fill("model.h", values)
+    return _about(meaning) + text.fill(TEMPLATES / "model.h", values)
 
 
 def _source(program: Program, plan: Plan, meaning: Meaning) -> str:
@@ -133,7 +129,7 @@ def _source(program: Program, plan: Plan, meaning: Meaning) -> str:
         "probabilities": SOFTMAX if meaning.exclusive else SIGMOID,
         "decide": decide,
     }
-    return _fill("model.c", values)
+    return text.fill(TEMPLATES / "model.c", values)
 
 
 def _examples(program: Program, meaning: Meaning, signal: Array, demographics: Array) -> tuple[str, str]:
