@@ -11,25 +11,20 @@ DATA/NAME/PREPROCESS/1.0.0, with a report.json that counts the records and lists
 describes the sets. synthetic_ptbxl and synthetic_physionet2017 have generated ECGs with the classes of those sets.
 """
 
-import contextlib
 import json
 import logging
 import os
 import pathlib
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import filelock
-
-from data_builders import shards, synthetic
+from data_builders import folders, shards, synthetic
 from data_builders.builder import WfdbBuilder
 from data_builders.cpsc2018 import Cpsc2018
 from data_builders.physionet2017 import Physionet2017, SyntheticPhysionet2017
 from data_builders.physionet2020 import Physionet2020, Synthetic
 from data_builders.ptbxl import Ptbxl, SyntheticPtbxl
-from lrhnet_jax.errors import DataError, Parser, choose, command
+from lrhnet_jax.errors import DataError, Parser, as_storage_error, choose, command
 from lrhnet_jax.tasks import physionet2020
 
 BUILDERS: dict[str, type[WfdbBuilder]] = {
@@ -46,9 +41,6 @@ BUILDERS: dict[str, type[WfdbBuilder]] = {
 }
 # The sets that can be generated, by the real set whose classes they have.
 SYNTHETIC = {"physionet2020": "synthetic", "physionet2017": "synthetic_physionet2017", "ptbxl": "synthetic_ptbxl"}
-
-
-_SCRATCH = "lrhnet-synthetic-"
 
 
 def build(
@@ -115,13 +107,18 @@ def build(
     )
     builder.check()  # whatever is wrong with the input shows before anything is made in data_dir
     folder = pathlib.Path(builder.data_path)
-    with _alone(folder):
+    with folders.alone(folder):
         if folder.exists() and not overwrite:
             logging.warning("%s is built already and left as it is; --overwrite builds it again", folder)
             return folder
         if overwrite:
             config.download_mode = tfds.GenerateMode.REUSE_CACHE_IF_EXISTS
-        builder.download_and_prepare(download_config=config, download_dir=data_dir / "downloads")
+        try:
+            builder.download_and_prepare(download_config=config, download_dir=data_dir / "downloads")
+        except Exception as error:
+            if told := as_storage_error(error, folder):
+                raise told from error
+            raise
     return folder
 
 
@@ -154,7 +151,7 @@ def build_synthetic(
     if records < 1:
         raise DataError(f"cannot make a data set of {records} records; give --records=1 or more")
     processes = workers or shards.cores()
-    with _scratch() as raw:
+    with folders.scratch() as raw:
         database = None
         if kind == "physionet2017":
             synthetic.write_single_lead(raw, records, seed, workers=processes)
@@ -175,43 +172,6 @@ def build_synthetic(
 def _preprocess_names(name: str) -> tuple[str, ...]:
     """The ways to prepare the signals of a data set, its default first."""
     return tuple(config.name for config in BUILDERS[name].BUILDER_CONFIGS)
-
-
-@contextlib.contextmanager
-def _scratch() -> Iterator[str]:
-    """A temporary folder for generated records; removes those that killed builds have left behind.
-
-    A build holds a lock in its folder, which the system lets go when the process ends, however it ends.
-    """
-    for left in pathlib.Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
-        try:
-            with filelock.FileLock(left / ".lock", timeout=0):
-                pass
-        except (filelock.Timeout, OSError):  # in use, or another user's
-            continue
-        logging.warning("removing %s, left behind by a build that was killed", left)
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=_SCRATCH) as raw, filelock.FileLock(pathlib.Path(raw, ".lock")):
-        yield raw
-
-
-@contextlib.contextmanager
-def _alone(folder: pathlib.Path) -> Iterator[None]:
-    """Holds the only build of `folder`, and removes what killed ones have left beside it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder.parent / f".{folder.name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        logging.warning("waiting for another process that builds %s", folder)
-        lock.acquire()
-    try:
-        for left in folder.parent.glob(f"incomplete.*_{folder.name}"):
-            logging.warning("removing %s, left behind by a build that was killed", left)
-            shutil.rmtree(left)
-        yield
-    finally:
-        lock.release()
 
 
 def _beam_options(arguments: Sequence[str]):

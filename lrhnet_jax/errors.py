@@ -5,6 +5,7 @@ import difflib
 import errno
 import functools
 import pathlib
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -39,7 +40,7 @@ def storage_error(error: OSError, path: object = None) -> StorageError:
     Args:
       path: of the file; None: the one that `error` names.
     """
-    path = pathlib.Path(str(path or error.filename or "."))
+    path = pathlib.Path(str(path or error.filename or "a file"))
     folder = next((parent for parent in (path, *path.parents) if parent.is_dir()), pathlib.Path("."))
     try:
         free = f"; {shutil.disk_usage(folder).free / 1e6:,.0f} MB are free in {folder}"
@@ -51,8 +52,19 @@ def storage_error(error: OSError, path: object = None) -> StorageError:
     )
 
 
-# Of an OSError that has to do with where something is written.
-STORAGE_ERRNOS = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG}
+_STORAGE_ERRNOS = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG}
+_STORAGE = re.compile("No space left on device|Read-only file system|Permission denied|Disk quota exceeded")
+
+
+def as_storage_error(error: Exception, path: object = None) -> StorageError | None:
+    """Returns a StorageError for an error that has to do with where something is written; None for any other.
+
+    Libraries that write by code of their own raise errors of many types, with the system's words in a long text.
+    """
+    if isinstance(error, OSError) and error.errno in _STORAGE_ERRNOS:
+        return storage_error(error, path)
+    reason = _STORAGE.search(str(error))
+    return storage_error(OSError(reason[0]), path) if reason else None
 
 
 def choose(
@@ -130,9 +142,9 @@ def command(main: Callable[[Sequence[str]], int | None]) -> Callable[..., int]:
         try:
             return main(sys.argv[1:] if arguments is None else arguments) or 0
         except OSError as error:
-            if error.errno not in STORAGE_ERRNOS:
+            if (told := as_storage_error(error)) is None:
                 raise
-            print(f"error: {storage_error(error)}", file=sys.stderr)
+            print(f"error: {told}", file=sys.stderr)
             return 1
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)

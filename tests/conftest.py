@@ -18,6 +18,7 @@ import jax
 import pytest
 
 from lrhnet_jax.experiment import datasets
+from lrhnet_jax.runtime import log
 from tests.helpers import fakes
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -54,3 +55,13 @@ def real_records() -> pathlib.Path:
     if not folder:
         pytest.skip("LRHNET_REAL_RECORDS is not set: it names a folder of real recordings in PhysioNet's layout")
     return pathlib.Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was():
+    """Undoes what a command that is called in a test does to the log, which other tests look at."""
+    before = [(logger, logger.handlers[:], logger.propagate, logger.level) for logger in log.LOGGERS]
+    yield
+    for logger, handlers, propagate, level in before:
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)

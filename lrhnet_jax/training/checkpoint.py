@@ -15,7 +15,6 @@ import hashlib
 import logging
 import os
 import pathlib
-import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
 
-from lrhnet_jax.errors import CheckpointError, StorageError, storage_error
+from lrhnet_jax.errors import CheckpointError, StorageError, as_storage_error, storage_error
 from lrhnet_jax.runtime import processes
 from lrhnet_jax.runtime.files import read_json, write_json, write_whole
 from lrhnet_jax.training import description
@@ -124,16 +123,10 @@ class Progress:
             yield
         except StorageError:
             raise
-        except OSError as error:
-            raise storage_error(error, self.folder) from error
         except Exception as error:
-            reason = _STORAGE.search(str(error))
-            if reason:
-                raise storage_error(OSError(reason[0]), self.folder) from error
+            if told := as_storage_error(error, self.folder):
+                raise told from error
             raise CheckpointError(f"{self.folder}: cannot be saved ({_first_line(error):.300})") from error
-
-
-_STORAGE = re.compile("No space left on device|Read-only file system|Permission denied|Disk quota exceeded")
 
 
 def _not_of_orbax(record: logging.LogRecord) -> bool:

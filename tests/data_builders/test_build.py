@@ -19,13 +19,14 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_builders import build, shards
+from data_builders import build, folders, shards
 from data_builders.physionet2020 import download
 from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.ecg.leads import LEADS
 from lrhnet_jax.ecg.wfdb import read_header, read_signal
 from lrhnet_jax.errors import DataError
 from lrhnet_jax.tasks import physionet2017, physionet2020, ptbxl
+from tests.helpers.disk import small_disk
 from tests.helpers.wfdb_files import NSR, comments, write_record
 
 
@@ -213,7 +214,7 @@ def test_built_set_is_left_alone_unless_told(archive, tmp_path, caplog):
 
 KILLED = """
     import os, signal, sys
-    from data_builders import build, shards
+    from data_builders import build, folders, shards
 
     def killing(function, calls):
         def wrapped(*arguments, **options):
@@ -256,7 +257,7 @@ def test_killed_build_leaves_nothing_that_looks_finished(archive, tmp_path, wher
 
 def test_second_build_waits_for_the_first(archive, tmp_path, caplog):
     folder = tmp_path / "physionet2020/paper/1.0.0"
-    with build._alone(folder):
+    with folders.alone(folder):
         other = threading.Thread(target=build.build, args=("physionet2020", archive, tmp_path), kwargs={"workers": 1})
         other.start()
         while "waiting for another process" not in caplog.text:
@@ -408,6 +409,17 @@ def test_what_killed_builds_left_in_the_temporary_folder_is_removed_and_what_is_
     for folder in (left, used):
         folder.mkdir()
         (folder / "record.mat").write_bytes(b"1234")
-    with filelock.FileLock(used / ".lock"), build._scratch() as raw:
+    with filelock.FileLock(used / ".lock"), folders.scratch() as raw:
         assert pathlib.Path(raw).is_dir() and not left.exists() and (used / "record.mat").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["lrhnet-synthetic-used"]
+
+
+@pytest.mark.parametrize("full", ["data_dir", "temporary"])
+def test_a_full_disk_is_told_in_one_line(tmp_path, monkeypatch, capsys, full):
+    with small_disk(tmp_path / "disk", megabytes=1):
+        if full == "temporary":
+            monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "disk"))
+        data_dir = tmp_path / "disk/data" if full == "data_dir" else tmp_path / "data"
+        assert build.main(["synthetic", f"--data_dir={data_dir}", "--records=60", "--workers=1"]) == 1
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1 and "No space left on device" in error[0] and "the same command then goes on" in error[0]
