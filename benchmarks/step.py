@@ -34,7 +34,7 @@ from lrhnet_jax.training import optim, steps
 from lrhnet_jax.training.state import TrainState, create_state, init_variables
 
 TORCH_MODELS: dict[str, Callable[..., torch.nn.Module]] = {
-    name: torch_models.MODELS[name] for name in ("lrhnet", "lrhnet_wide", "seresnet", "cnn1d")
+    name: torch_models.MODELS[name] for name in ("lrhnet", "seresnet", "cnn1d", "lrhnet_wide")
 }
 
 

@@ -78,7 +78,7 @@ class Parallel:
           draw: arrays of the whole batch, (batch, ...) each.
         """
         if self.kind == "jit":
-            return self.constrain_batch(draw) if len(self.devices) > 1 else draw
+            return self.constrain_batch(draw)
         part = len(jax.tree.leaves(draw)[0]) // len(self.devices)
         start = lax.axis_index(AXIS) * part
         return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, start, part), draw)

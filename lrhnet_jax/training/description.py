@@ -9,7 +9,7 @@ import flax.linen as nn
 
 from lrhnet_jax import models
 from lrhnet_jax.ecg.leads import RATES, LeadError, check_leads
-from lrhnet_jax.errors import CheckpointError
+from lrhnet_jax.errors import CheckpointError, ConfigError
 
 WINDOWS = (16, 2**22)  # samples
 OWN_OPTIONS = ("num_classes", "dtype", "axis_name")  # arguments of `models.create` that are not the network's to choose
@@ -40,6 +40,13 @@ def _leads(value: Any) -> bool:
         return False
 
 
+def _model(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and models.describe(value) is not None
+    except ConfigError:
+        return False
+
+
 def _options(value: Any) -> bool:
     return isinstance(value, dict) and not set(value) & set(OWN_OPTIONS)
 
@@ -47,7 +54,7 @@ def _options(value: Any) -> bool:
 # Field -> what it has to be, in words, and whether it is. The first ones are in every description.
 REQUIRED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "name": ("a text", _text),
-    "model": (f"one of {', '.join(models.NAMES)}", lambda value: value in models.NAMES),
+    "model": (f"one of {', '.join(models.NAMES)}", _model),
     "options": (f"a table of the model's options, without {', '.join(OWN_OPTIONS)}", _options),
     "leads": ("a list of leads, in the order of a 12-lead ECG", _leads),
     "classes": ("a list of different texts", _names),

@@ -20,7 +20,6 @@ import numpy as np
 
 from lrhnet_jax.data import stream
 from lrhnet_jax.data.batch import Inputs
-from lrhnet_jax.runtime.devices import one_device
 from lrhnet_jax.training import loop, steps
 from lrhnet_jax.training.run import (
     Ended,
@@ -177,7 +176,7 @@ class Together:
     def program(self, count: int) -> Any:
         """Returns `count` steps of all networks, not compiled yet: (state, inputs, orders) -> state."""
         spec, parallel = self._run.spec, self._run.spec.parallel
-        function = steps.make_steps(dataclasses.replace(spec, parallel=one_device()), count)
+        function = steps.make_steps(spec, count, shared=False)
         networks = (self.networks + self._padding) // len(parallel.devices)
         return parallel.transform_networks(function, networks, _inputs_prefix)
 

@@ -223,7 +223,7 @@ def _method_inputs(
     )
 
 
-def make_steps(spec: StepSpec, count: int = 1) -> Steps:
+def make_steps(spec: StepSpec, count: int = 1, shared: bool = True) -> Steps:
     """Returns the pure function (state, inputs, order, signals) -> state that takes `count` steps.
 
     `order` is `epoch_order`'s; a step reads its place in the epoch from `state.step`. What does not fill a batch at the
@@ -232,6 +232,9 @@ def make_steps(spec: StepSpec, count: int = 1) -> Steps:
 
     The run's key and numbers are those of `inputs.numbers`, as `StepNumbers.traced` gives them: the steps train any
     network that differs in these alone.
+
+    Args:
+      shared: the devices of `spec.parallel` share a batch; False: one of them has a network and its batches whole.
     """
     recipe, parallel = spec.recipe, spec.parallel
 
@@ -248,7 +251,8 @@ def make_steps(spec: StepSpec, count: int = 1) -> Steps:
                 jax.random.fold_in(key, lax.axis_index(parallel.axis_name)) for key in (dropout_key, augment_key)
             )
         change = functools.partial(augment, recipe.augmentation, augment_key) if recipe.augmentation else None
-        draw = parallel.shard_draw(draw_step(inputs, order, state.step, run_key, spec.batch_size, spec.window))
+        draw = draw_step(inputs, order, state.step, run_key, spec.batch_size, spec.window)
+        draw = parallel.shard_draw(draw) if shared else draw
         batch, taught = make_batch(inputs, draw, spec.teachers, spec.window, recipe.teacher, signal, change)
         if recipe.method:
             method_inputs = _method_inputs(inputs, draw, batch, taught, recipe, method_key, run_key, epoch)

@@ -24,6 +24,7 @@ def save(folder, name, **options):
         "leads": ["I"],
         "classes": list(classes),
         "window": WINDOW,
+        "preprocess": "300hz",
     }
     checkpoint.save_model(folder / "networks" / name, variables, meta)
 

@@ -1,5 +1,6 @@
 """Distillation methods in the training step: what they train, what they remember, and that they resume and spread."""
 
+import dataclasses
 import os
 import pathlib
 import re
@@ -135,7 +136,7 @@ def test_many_devices_train_the_network_of_one(tmp_path, name, kind):
     parallel = make_parallel(kind, 2)
     run = make_run(tmp_path / "many", METHODS[name], optimizer=descent, epochs=2, parallel=parallel)
     lead_network = LeadNetwork(run.spec.student.model.clone(axis_name=parallel.axis_name), run.spec.student.columns)
-    many = loop.train(runs.change(run, lead_network=lead_network))
+    many = loop.train(runs.change(run, student=lead_network))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), one.variables, many.variables)
     assert moved(one.variables, make_run(tmp_path, METHODS[name]).variables) > 1e-3
 
@@ -161,7 +162,7 @@ def test_hints_reach_the_student_and_their_regressor_as_their_loss_says():
 
 def test_in_two_stages_hints_come_first_and_alone():
     run = make_run("unused", losses.FitNet(hint_share=0.5), optimizer=optax.sgd(1.0), epochs=4)
-    run = runs.change(run, distillation=runs.change(run.distillation, epochs=4))
+    run = runs.change(run, recipe=dataclasses.replace(run.spec.recipe, epochs=4))
     before = created(run)
     for epoch, hints in ((1, True), (2, True), (3, False), (4, False)):
         after, _ = one_step(run, before, jnp.arange(BATCH), epoch)
