@@ -5,6 +5,8 @@
     OUT/model.stablehlo   jax.export: CPUs, NVIDIA GPUs and TPUs, with nothing but jax
     OUT/model.onnx        ONNX: ONNX Runtime, and what else reads it
     OUT/example.npz       inputs, and the network's answers to them, to check a port by
+    OUT/c/                with --formats=c: C for a microcontroller, in integers; see docs/edge.md
+    OUT/model_int8.onnx   with --formats=onnx_int8: ONNX with int8 weights and activations
     OUT/model.json        what goes in and what comes out, thresholds, checksums; written last
 
 Each program is read back and compared with the network before model.json is written. `python -m lrhnet_jax.evaluate
@@ -25,9 +27,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lrhnet_jax.deploy import exported
+from lrhnet_jax import tasks
+from lrhnet_jax.data.dataset import Dataset
+from lrhnet_jax.deploy import agreement, exported, integer_forms
 from lrhnet_jax.ecg.leads import DEMOGRAPHICS, demographics_vector
 from lrhnet_jax.errors import ConfigError, Parser, UserError, command
+from lrhnet_jax.experiment import datasets
 from lrhnet_jax.kernels.conv1d import plain
 from lrhnet_jax.runtime import environment, log
 from lrhnet_jax.runtime.files import write_json, write_whole
@@ -40,19 +45,26 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 OPSET = 17  # of 2022: edge runtimes lag behind
 EXAMPLES = 3  # windows in example.npz; one and three are answered, so that the batch is seen to be free
 TOLERANCE = 1e-4  # of a probability
+GENERATED = 600  # records, where the set that a network was trained on is not built here
 
 Answer = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def export(
-    folder: str | os.PathLike[str], output: str | os.PathLike[str], formats: Sequence[str] = ("stablehlo", "onnx")
+    folder: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    formats: Sequence[str] = ("stablehlo", "onnx"),
+    records: Dataset | None = None,
+    **limits: Any,
 ) -> dict[str, Any]:
     """Writes a trained network below `output`.
 
     Args:
       folder: WORKDIR/networks/NAME.
       output: a folder; files of an earlier export in it are replaced.
-      formats: of `WRITERS`.
+      formats: of `WRITERS`, or of `integer_forms.FORMATS`.
+      records: that the latter are calibrated with, and compared on.
+      **limits: `arena` and `tolerance`, as of `integer_forms.make`.
 
     Returns:
       What model.json holds.
@@ -61,18 +73,26 @@ def export(
       UserError: if there is no such network or format, a package is missing, or a written program answers otherwise
         than the network.
     """
-    if unknown := [name for name in formats if name not in WRITERS] or not formats:
-        raise ConfigError(f"formats: unknown {unknown if formats else '(none)'}; choose among {', '.join(WRITERS)}")
+    known = (*WRITERS, *integer_forms.FORMATS)
+    if unknown := [name for name in formats if name not in known] or not formats:
+        raise ConfigError(f"formats: unknown {unknown if formats else '(none)'}; choose among {', '.join(known)}")
     meta, variables = checkpoint.load_model(pathlib.Path(folder))
     task, options = raw_labels.expected(folder, meta)
     leads, window = tuple(meta["leads"]), meta["window"]
     model = create_model(meta)
 
-    def answer(signal: jax.Array, demographics: jax.Array) -> jax.Array:
+    def logits(signal: jax.Array, demographics: jax.Array) -> jax.Array:
         with jax.default_matmul_precision("highest"):  # the same answers everywhere: accelerators would round products
             output: Any = model.apply(variables, signal, demographics, train=False)
-        return predict.activate(output.logits, task.exclusive)
+        return output.logits
 
+    def answer(signal: jax.Array, demographics: jax.Array) -> jax.Array:
+        return predict.activate(logits(signal, demographics), task.exclusive)
+
+    in_integers = [name for name in formats if name in integer_forms.FORMATS]
+    forms = None
+    if in_integers:
+        forms = integer_forms.make(logits, meta, task, options, records, in_integers, **limits)
     output = pathlib.Path(output)
     description = output / exported.DESCRIPTION
     try:
@@ -83,12 +103,15 @@ def export(
     example = _example(answer, window, len(leads))
     write_whole(output / "example.npz", lambda scratch: np.savez_compressed(scratch, **example))
     files = {}
-    for name in formats:
+    for name in (name for name in formats if name in WRITERS):
         path = output / f"model.{name}"
         content = WRITERS[name](answer, window, len(leads))
         write_whole(path, functools.partial(pathlib.Path.write_bytes, data=content))
         _check(path, example)
         files[path.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    if forms:
+        files |= forms.write(output)
+        meta["integers"] = forms.reports
     meta |= {
         "task": task.name,
         "rate": options.rate,
@@ -154,17 +177,43 @@ def _onnx(answer: Answer, window: int, leads: int) -> bytes:
 WRITERS: dict[str, Callable[[Answer, int, int], bytes]] = {"stablehlo": _stablehlo, "onnx": _onnx}
 
 
+def _records(meta: Mapping[str, Any], data_dir: str) -> Dataset:
+    """Returns the set that a network was trained on, or generated records of its task if that is not built here."""
+    name = next((key for key, one in tasks.DATASETS.items() if meta.get("trained_on") in (key, one.synthetic)), None)
+    if name is None:
+        raise ConfigError(f"the data set {meta.get('trained_on')!r} is not one of {', '.join(tasks.DATASETS)}")
+    return datasets.resolve("auto", data_dir, meta["preprocess"], GENERATED, (name,))
+
+
 @command
 def main(arguments: Sequence[str]) -> None:
     parser = Parser(prog="lrhnet-jax export", description=__doc__)
     parser.add_argument("--checkpoint", required=True, help="a trained network: WORKDIR/networks/NAME")
     parser.add_argument("--output", required=True, type=pathlib.Path, help="a folder; made if need be")
-    parser.add_argument("--formats", default=",".join(WRITERS), help="which programs to write")
+    parser.add_argument("--formats", default=",".join(WRITERS), help="which programs to write; also c, onnx_int8")
+    parser.add_argument("--data_dir", default="data", help="where built sets are, of which c and onnx_int8 need one")
+    parser.add_argument("--arena", type=int, help="of c: bytes of memory at most; more is computed twice for less")
+    parser.add_argument(
+        "--tolerance", type=float, default=agreement.TOLERANCE, help="macro average precision that integers may lose"
+    )
     options = parser.parse_args(arguments)
     log.configure(logging.WARNING)
-    meta = export(options.checkpoint, options.output, options.formats.split(","))
+    formats = options.formats.split(",")
+    records, limits = None, {}
+    if set(formats) & set(integer_forms.FORMATS):
+        records = _records(checkpoint.load_model(pathlib.Path(options.checkpoint))[0], options.data_dir)
+        limits = {"arena": options.arena, "tolerance": options.tolerance}
+    meta = export(options.checkpoint, options.output, formats, records, **limits)
     for name, file in meta["files"].items():
-        print(f"{options.output / name}: {file['bytes']:,} bytes, answers as the network does")
+        if name in (f"model.{one}" for one in WRITERS):
+            print(f"{options.output / name}: {file['bytes']:,} bytes, answers as the network does")
+    for name, report in meta.get("integers", {}).items():
+        change = 100 * report["metrics"][agreement.HEADLINE]["difference"]
+        print(
+            f"{options.output / integer_forms.FORMATS[name]}: {change:+.2f} points of macro average precision, "
+            f"{100 * report['decisions_equal']:.2f} % of decisions equal, on {report['records']} records of "
+            f"{report['records_of']}"
+        )
     print(f"described in {options.output / exported.DESCRIPTION}")
 
 

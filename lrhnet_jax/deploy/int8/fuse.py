@@ -12,15 +12,19 @@ import numpy as np
 from lrhnet_jax.deploy.int8.graph import Concat, Graph, Linear, Means, Operation, linear
 
 
-def fuse(graph: Graph) -> Graph:
-    """Returns a graph that computes the same in fewer operations."""
+def fuse(graph: Graph, sums: bool = True) -> Graph:
+    """Returns a graph that computes the same in fewer operations.
+
+    Args:
+      sums: of a convolution and its shortcut become one operation.
+    """
     while True:
         # A sum comes last: it had better become part of the convolution whose gate is by then its own.
         shorter = (
             _merge_once(graph, sums=False)
             or _take_means_before_convolution(graph)
             or _flatten(graph)
-            or _merge_once(graph, sums=True)
+            or (_merge_once(graph, sums=True) if sums else None)
         )
         if shorter is None:
             return graph

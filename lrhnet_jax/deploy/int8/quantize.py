@@ -140,7 +140,7 @@ def _columns(operation: floats.Linear) -> Array:
     return operation.kernel.reshape(1 if operation.kind == "pointwise" else -1, operation.channels)
 
 
-def _weights(operation: floats.Linear, x: Tensor) -> tuple[Array, Array]:
+def weights_of(operation: floats.Linear, x: Tensor) -> tuple[Array, Array]:
     """Returns int8 weights, (outputs, inputs), and the scale of each output's; biases have to fit as well."""
     columns = _columns(operation)
     scale = np.maximum(np.abs(columns).max(0) / 127, np.abs(operation.bias) / (x.scale * BIAS_LIMIT))
@@ -161,7 +161,7 @@ def _shared_weights(
     ours, theirs = _columns(dense), _columns(conv)
     power = np.square(theirs).sum(0)
     factor = (ours * theirs).sum(0) / np.where(power == 0, 1, power)
-    weights, scale = _weights(conv, tensors[conv.x])
+    weights, scale = weights_of(conv, tensors[conv.x])
     fits = np.abs(dense.bias) <= np.abs(factor) * scale * tensors[dense.x].scale * BIAS_LIMIT
     same = np.abs(ours - factor * theirs).max(0) <= 1e-9 * np.abs(ours).max(0)
     return (weights, scale * factor) if (fits & same & (factor != 0)).all() else None
@@ -185,7 +185,7 @@ def _linear(
     x, name = tensors[operation.x], operation.name
     _check(operation, tensors)
     shared = _shared_weights(operation, graph, tensors)
-    weights, weight_scale = shared or _weights(operation, x)
+    weights, weight_scale = shared or weights_of(operation, x)
     bias = np.rint(operation.bias / (x.scale * weight_scale)).astype(np.int64)
     most = np.abs(weights.astype(np.int64)).sum(1) * _largest(x) + np.abs(bias)
     if operation.kind != "dense" and most.max() >= 1 << 31:
