@@ -18,7 +18,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from data_builders import folders, shards, synthetic
+from data_builders import folders, guard, shards, synthetic
 from data_builders.builder import WfdbBuilder
 from data_builders.cpsc2018 import Cpsc2018
 from data_builders.physionet2017 import Physionet2017, SyntheticPhysionet2017
@@ -81,7 +81,7 @@ def build(
     """
     import tensorflow_datasets as tfds
 
-    shards.check_guard()
+    guard.check()
     choose("", name, BUILDERS, noun="data set", error=DataError)
     options = _preprocess_names(name)
     preprocess = options[0] if preprocess is None else preprocess
@@ -146,6 +146,7 @@ def build_synthetic(
     Raises:
       DataError: if no ECGs can be generated for `kind`, or none are asked for.
     """
+    guard.check()
     if kind not in SYNTHETIC:
         raise DataError(f"no ECGs can be generated for {kind!r}; choose {', '.join(SYNTHETIC)}")
     if records < 1:

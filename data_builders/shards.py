@@ -24,6 +24,7 @@ import tqdm
 from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.core import writer as tfds_writer
 
+from data_builders import guard
 from data_builders.entries import BuildEntry
 from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.ecg.files import printable
@@ -34,22 +35,12 @@ from lrhnet_jax.errors import DataError
 RECORDS_PER_SHARD = 256  # 15 MB of 10 s records
 MOST_DEATHS = 5  # of processes at one shard: more are not the records' fault
 _NOT_STARTED, _IDLE = -2, -1
-_GUARD = (
-    """a script that builds sets does so below `if __name__ == "__main__":`, and a script from standard input cannot """
-    "start processes; or build in this process: --workers=1"
-)
 FILE_FORMAT = "array_record"  # TFDS 4.9 loses examples in parquet, and tfrecord needs TensorFlow
 
 
 def cores() -> int:
     """Returns how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def check_guard() -> None:
-    """Raises DataError in a worker process that runs its parent's script once more, which would wait for its parent."""
-    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing.spawn asks itself
-        raise DataError(f"a worker process has come to build the set itself: {_GUARD}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,7 +220,7 @@ class _Worker:
                 self.close()
                 at = self._shared[1]
                 if at == _NOT_STARTED:
-                    raise DataError(f"a worker process ended before it began: {_GUARD}") from error
+                    raise DataError(f"a worker process ended before it began: {guard.ADVICE}") from error
                 if not 0 <= at < len(shard.entries):
                     break
                 logging.warning("%s ended the process that read it", printable(shard.entries[at].header.path))

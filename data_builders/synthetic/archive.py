@@ -7,15 +7,18 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from data_builders import guard
 from data_builders.synthetic import plan, statements
 from data_builders.synthetic.generator import generate
 from lrhnet_jax.ecg.leads import LEADS
+from lrhnet_jax.errors import DataError
 from lrhnet_jax.tasks import physionet2020
 
 _PROGRESS_FROM = 1000  # records from which a progress bar is worth its lines
@@ -73,9 +76,19 @@ def for_all(function: Callable[[Any], None], planned: Sequence[Any], workers: in
     if workers == 1:
         _drain(bar(map(function, planned)))
     else:
-        # Spawned, not forked: the caller may hold threads.
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            _drain(bar(pool.map(function, planned, chunksize=32)))
+        context = multiprocessing.get_context("spawn")  # not forked: the caller may hold threads
+        begun = context.Value("b", 0)
+        try:
+            with ProcessPoolExecutor(workers, context, _begin, (begun,)) as pool:
+                _drain(bar(pool.map(function, planned, chunksize=32)))
+        except BrokenProcessPool as error:
+            if not begun.value:
+                raise DataError(f"a worker process ended before it began: {guard.ADVICE}") from error
+            raise DataError(f"one of {workers} worker processes died; try fewer: --workers=1") from error
+
+
+def _begin(begun: Any) -> None:
+    begun.value = 1
 
 
 def _drain(results: Iterable[None]) -> None:

@@ -115,7 +115,8 @@ def _plan(names: tuple[str, ...], wanted: tuple[str, ...], renames: tuple[tuple[
     if missing:
         unnamed = [name for name in names if not canonical_lead(name)]
         advice = (
-            f"; if one of these is to count as {missing[0]}, say so: --rename_leads={_listed(unnamed[:1])}={missing[0]}"
+            f"; if one of these is to count as {missing[0]}, evaluate and predict take "
+            f"--rename_leads={_listed(unnamed[:1])}={missing[0]}"
         )
         raise LeadError(f"lacks lead {', '.join(missing)} (it has {_listed(names)}){advice if unnamed else ''}")
     notes = [f"{name} read as lead {rename[name]}" for name in names if name in rename]

@@ -423,3 +423,20 @@ def test_a_full_disk_is_told_in_one_line(tmp_path, monkeypatch, capsys, full):
         assert build.main(["synthetic", f"--data_dir={data_dir}", "--records=60", "--workers=1"]) == 1
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(error) == 1 and "No space left on device" in error[0] and "the same command then goes on" in error[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["file", "standard input"])
+def test_a_script_without_a_guard_that_generates_a_set_is_told_so(tmp_path, way):
+    code = f"from data_builders import build\nbuild.build_synthetic({str(tmp_path / 'data')!r}, 80, workers=2)\n"
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    root = pathlib.Path(__file__).parents[2]
+    command = [sys.executable, str(script) if way == "file" else "-"]
+    given = {"env": {**os.environ, "PYTHONPATH": str(root)}, "cwd": tmp_path, "timeout": 300}
+    run = subprocess.run(command, input=None if way == "file" else code, capture_output=True, text=True, **given)
+    assert run.returncode == 1
+    assert (
+        "DataError: a worker process ended before it began: a script that builds sets does so below `if __name__"
+        in (run.stderr.splitlines()[-1])
+    )
