@@ -177,7 +177,7 @@ def _onnx(answer: Answer, window: int, leads: int) -> bytes:
 WRITERS: dict[str, Callable[[Answer, int, int], bytes]] = {"stablehlo": _stablehlo, "onnx": _onnx}
 
 
-def _records(meta: Mapping[str, Any], data_dir: str) -> Dataset:
+def records_for(meta: Mapping[str, Any], data_dir: str) -> Dataset:
     """Returns the set that a network was trained on, or generated records of its task if that is not built here."""
     name = next((key for key, one in tasks.DATASETS.items() if meta.get("trained_on") in (key, one.synthetic)), None)
     if name is None:
@@ -201,7 +201,7 @@ def main(arguments: Sequence[str]) -> None:
     formats = options.formats.split(",")
     records, limits = None, {}
     if set(formats) & set(integer_forms.FORMATS):
-        records = _records(checkpoint.load_model(pathlib.Path(options.checkpoint))[0], options.data_dir)
+        records = records_for(checkpoint.load_model(pathlib.Path(options.checkpoint))[0], options.data_dir)
         limits = {"arena": options.arena, "tolerance": options.tolerance}
     meta = export(options.checkpoint, options.output, formats, records, **limits)
     for name, file in meta["files"].items():

@@ -1,0 +1,138 @@
+"""A network under measurement by benchmarks.mcu: exported, its C compiled, its answers compared bit for bit."""
+
+import importlib.util
+import pathlib
+import re
+import subprocess
+from typing import Any
+
+import jax
+import numpy as np
+
+from data_builders import synthetic
+from lrhnet_jax import export
+from lrhnet_jax.deploy import integer_forms
+from lrhnet_jax.deploy.int8 import convert, prepare, program
+from lrhnet_jax.ecg import preprocess as preprocessing
+from lrhnet_jax.ecg.leads import LEADS
+from lrhnet_jax.scoring import predict
+from lrhnet_jax.tasks import raw_labels
+from lrhnet_jax.training import checkpoint
+from lrhnet_jax.training.description import create_model
+
+HOLTER_RATE = 360
+AF = "164889003"
+
+
+class Subject:
+    """A network under measurement, exported to a folder."""
+
+    def __init__(self, path: pathlib.Path, data_dir: str, folder: pathlib.Path, window: int | None, arena: int | None):
+        self.meta, variables = checkpoint.load_model(path)
+        self.task, self.options = raw_labels.expected(path, self.meta)
+        self.variables, self.folder = variables, folder
+        if window:
+            self.meta["window"] = window
+        model = create_model(self.meta)
+
+        def logits(signal: jax.Array, demographics: jax.Array) -> jax.Array:
+            output: Any = model.apply(variables, signal, demographics, train=False)
+            return output.logits
+
+        self.logits = logits
+        records = export.records_for(self.meta, data_dir)
+        formats = [name for name in integer_forms.FORMATS if name == "c" or installed("onnxruntime", "onnx")]
+        self.forms = integer_forms.make(
+            logits, self.meta, self.task, self.options, records, formats, arena, tolerance=1.0
+        )
+        self.forms.write(folder)
+        _, _, compared = convert.parts(records)
+        self.windows = convert.cut(compared, tuple(self.meta["leads"]), self.meta["window"])
+
+    @property
+    def program(self) -> program.Program:
+        return self.forms.forms["c"].converted.program
+
+    @property
+    def c(self) -> pathlib.Path:
+        return self.folder / integer_forms.FORMATS["c"]
+
+    def make(self, target: str, **variables: str) -> str:
+        """Returns what a target of the exported Makefile prints."""
+        command = ["make", "-C", str(self.c), target, *(f"{key}={value}" for key, value in variables.items())]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"make {target}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return done.stdout
+
+
+def installed(*modules: str) -> bool:
+    """Whether modules can be imported."""
+    return all(importlib.util.find_spec(module) for module in modules)
+
+
+def bits(subject: Subject, count: int) -> dict[str, Any]:
+    """Returns how many windows of records were answered bit for bit alike, plainly and under the sanitizers."""
+    subject.make("test")
+    signal, person = program.quantize_inputs(subject.windows.signal[:count], subject.windows.demographics[:count])
+    expected = program.run(subject.program, signal, person)
+    found = {}
+    for name, share in (("check", 1), ("check-sanitized", 10)):
+        some = max(1, len(signal) // share)
+        path = subject.folder / "windows"
+        path.write_bytes(b"".join(a.tobytes() + b.tobytes() for a, b in zip(signal[:some], person[:some], strict=True)))
+        done = subprocess.run([subject.c / name, "windows", path], capture_output=True, check=True)
+        answers = np.frombuffer(done.stdout, np.int16).reshape(-1, expected.shape[1])
+        found[name] = {"windows": some, "equal": int((answers == expected[:some]).all(1).sum())}
+        path.unlink()
+    return found
+
+
+def on_board(subject: Subject, board: str) -> dict[str, Any]:
+    """Returns what the emulated board prints."""
+    output = subject.make("qemu", BOARD=board)
+    numbers = {key.strip(): int(value) for key, value in re.findall(r"^([^ ].*): (-?\d+)$", output, re.MULTILINE)}
+    stages = {key: int(value) for key, value in re.findall(r"^  (.+): (\d+)$", output, re.MULTILINE)}
+    return {
+        "values_that_differ": numbers["values that differ"],
+        "flash_bytes": numbers["flash of the network"],
+        "ram_bytes": numbers["bytes of RAM in all"],
+        "arena_bytes": numbers["bytes of arena"],
+        "stack_bytes": numbers["bytes of stack"],
+        "instructions": numbers["instructions a window"],
+        "stages": stages,
+    }
+
+
+def holter(subject: Subject, seconds: float) -> dict[str, Any]:
+    """Returns how a made-up recording is answered sample by sample, and by the network for the same windows."""
+    meta = subject.meta
+    signal = synthetic.generate([AF], seed=0, seconds=seconds, rate=HOLTER_RATE)
+    own = signal[:, [LEADS.index(lead) for lead in meta["leads"]]]
+    counts = np.rint(1000 * own).astype(np.int32)
+    path = subject.folder / "holter"
+    path.write_bytes(counts.tobytes())
+    done = subprocess.run([subject.c / "check", "stream", str(HOLTER_RATE), path], capture_output=True, check=True)
+    found = np.frombuffer(done.stdout, np.int16).reshape(-1, len(meta["classes"]))
+    window, rate = meta["window"], round(subject.options.rate)
+    resampled = prepare.resample(counts, prepare.resampler(HOLTER_RATE, rate))
+    pieces = [resampled[start : start + window] for start in range(0, len(resampled), window)]
+    prepared = np.stack([prepare.place(prepare.prepare(piece, subject.options), window) for piece in pieces])
+    integers = program.run(subject.program, prepared, np.zeros((len(prepared), 5), np.int16))
+    floats = preprocessing.resample(counts.astype(np.float32) / 1000, HOLTER_RATE, subject.options)
+    read = np.zeros((len(prepared), window, len(meta["leads"])), np.float32)
+    for row, start in zip(read, range(0, len(floats), window), strict=True):
+        piece = preprocessing.zscore(preprocessing.bandpass(floats[start : start + window], subject.options))
+        before = (window - len(piece)) // 2
+        row[before : before + len(piece)] = piece
+    windows = convert.Windows(read, np.zeros((len(read), 5), np.float32), np.arange(len(read)), len(read))
+    expected = predict.to_probabilities(convert.answers(subject.logits, windows), subject.task.exclusive)
+    answers = program.probabilities(found, subject.task.exclusive) / program.PROBABILITY_ONE
+    differences = np.abs(answers - expected)
+    return {
+        "seconds": seconds,
+        "windows": len(found),
+        "equal_to_integers": int((found == integers).all(1).sum()),
+        "largest_difference": float(differences.max()),
+        "mean_difference": float(differences.mean()),
+    }
