@@ -29,7 +29,9 @@ def test_a_config_is_a_file_or_a_name(text, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("text", ["lrhnett", "lrhnet.txt:leads=1", "configs/lrhnett.py", "", ":leads=2"])
 def test_an_unknown_config_is_answered_by_those_that_there_are(text):
-    with pytest.raises(ConfigError, match=r"no such config; it is a file, NAME\.py, or one of .*chain, cnn1d, fitnet"):
+    with pytest.raises(
+        ConfigError, match=r"no such config; it is a file, NAME\.py, or one of .*chain, cnn1d, .*fitnet, .*vanilla_kd"
+    ):
         configuration.load(text)
 
 
