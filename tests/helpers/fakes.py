@@ -155,11 +155,12 @@ def network(
     window: int,
     model: str = "lrhnet",
     options: dict[str, Any] | None = None,
+    seed: int = 0,
 ) -> pathlib.Path:
     """Writes a network with random variables, and a threshold of a half where its task has some, as a run leaves it."""
     task, chosen = tasks.of(dataset), options or {}
     module = models.create(model, leads, num_classes=len(task.classes), **chosen)
-    drawn = variables(module, jnp.zeros((1, window, len(leads))), jnp.zeros((1, 5)))
+    drawn = variables(module, jnp.zeros((1, window, len(leads))), jnp.zeros((1, 5)), seed=seed)
     node = graph.Network("student", model, leads, options=chosen)
     config = ConfigDict({"window": window, "preprocess": "paper"})
     checkpoint.save_model(folder, drawn, provenance.describe_model(config, node, of_task(dataset, 4), drawn))
