@@ -55,9 +55,9 @@ def picture(model: Model, recording: Recording, answer: Answer, looked: Saliency
     seconds = len(recording.signal) / recording.rate
     shown = squared_paper.shown_seconds(leads, seconds)
     part = f"{seconds:.3g} s" if shown >= seconds - 0.1 else f"the first {shown:.3g} s of {seconds:,.0f} s"
+    scale = f"{part}, 25 mm/s, 10 mm/mV   blue: read by {model.name}"
     lines = [
-        f"{printable(recording.path.name)}   {person(recording)}   {part}, 25 mm/s, 10 mm/mV   "
-        f"blue: read by {model.name}",
+        *textwrap.wrap(f"{printable(recording.path.name)}   {person(recording)}   {scale}", _WIDTH),
         *textwrap.wrap(f"{model.name} says: {answer}", _WIDTH),
         *(textwrap.wrap(str(looked), _WIDTH) if looked else []),
         *([SYNTHETIC] if SYNTHETIC in answer.notes else []),

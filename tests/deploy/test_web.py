@@ -285,7 +285,7 @@ def test_another_runtime_is_refused(small_runtime):
 
 def test_the_page_is_plain_and_fetches_nothing_from_elsewhere():
     texts = {path.name: path.read_text() for path in write.PAGE.iterdir()}
-    assert {"index.html", "style.css", "app.js", "ort-license.txt"} <= set(texts)
+    assert {"index.html", "style.css", "app.js", "licences.html"} <= set(texts)
     for name, text in texts.items():
         assert "//" not in text.replace("http://www.w3.org/2000/svg", "").replace("// ", "").replace("http://", "x"), (
             name
@@ -362,6 +362,7 @@ def test_in_chromium_the_page_answers_as_python_does(served, browser, tmp_path):
         assert set(found["notes"]) - {"nothing to note"} <= set(answer.notes)
     bad = told["answers"][-1]
     assert bad["error"].startswith("letter.csv: is not an ECG file that this page reads") and bad["traces"] == 0
+    assert told["dropped"] == [["<img src=x>.csv", 24]]
     assert told["complaints"] == [] and told["later"] == []  # nothing is fetched or sent once it is loaded
     assert all(request.startswith(f"GET {address}") for request in told["requests"])
     assert told["sent"] == "refused" and told["refused"]

@@ -15,6 +15,10 @@ await page.goto(url);
 await page.getByText("Ready.").waitFor();
 const loaded = requests.length;
 
+// By keyboard alone: the first thing that Tab reaches is the choice of files, and each of the page's fields has a name.
+await page.keyboard.press("Tab");
+const first = await page.evaluate(() => document.activeElement.id);
+
 const answers = [];
 for (const [number, files] of sets.entries()) {
   await page.setInputFiles("#files", files);
@@ -33,13 +37,21 @@ for (const [number, files] of sets.entries()) {
   answers.at(-1).overflow = wide > 390;
   await page.screenshot({ path: `${screenshots}/phone-${number}.png`, fullPage: true });
 }
+
+// Dropped, as with a mouse; what a file is called is no markup.
+const transfer = await page.evaluateHandle((name) => {
+  const files = new DataTransfer();
+  files.items.add(new File(["time,I\n", ...Array.from({ length: 900 }, (_, i) => `${i / 300},${i % 9}\n`)], name));
+  return files;
+}, "<img src=x>.csv");
+await page.dispatchEvent("body", "drop", { dataTransfer: transfer });
+await page.locator("#status").getByText(/answered\.$/).waitFor();
+const dropped = await page.locator("article").evaluateAll((articles) =>
+  articles.map((article) => [article.querySelector("h2").textContent, article.querySelectorAll("tr[data-class]").length]));
+
 await page.setViewportSize({ width: 1100, height: 800 });
 await page.screenshot({ path: `${screenshots}/desk.png`, fullPage: true });
 
-// By keyboard alone: the first thing that Tab reaches is the choice of files, and each of its fields has a name.
-await page.evaluate(() => document.activeElement.blur());
-await page.keyboard.press("Tab");
-const first = await page.evaluate(() => document.activeElement.id);
 const nameless = await page.evaluate(() =>
   [...document.querySelectorAll("input, select")].filter((field) => !field.labels.length).map((field) => field.id));
 // A page that tried to send something elsewhere would be stopped by its own policy.
@@ -47,4 +59,5 @@ const sent = await page.evaluate(() => fetch("http://127.0.0.1:9/").then(() => "
 const refused = complaints.filter((text) => text.includes("Content Security Policy")).length > 0;
 await browser.close();
 const own = complaints.filter((text) => !text.includes("127.0.0.1:9"));
-console.log(JSON.stringify({ answers, requests, later: requests.slice(loaded), complaints: own, first, nameless, sent, refused }));
+const later = requests.slice(loaded).filter((request) => !request.includes("127.0.0.1:9/"));
+console.log(JSON.stringify({ answers, dropped, requests, later, complaints: own, first, nameless, sent, refused }));
