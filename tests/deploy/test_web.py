@@ -19,8 +19,9 @@ import pytest
 import lrhnet_jax
 from lrhnet_jax import export, tasks
 from lrhnet_jax.data.store import HostSignals, covering_windows
+from lrhnet_jax.deploy import saliency
 from lrhnet_jax.deploy.web import runtime, write
-from lrhnet_jax.ecg import readers
+from lrhnet_jax.ecg import readers, squared_paper
 from lrhnet_jax.ecg.leads import LEADS, demographics_vector
 from lrhnet_jax.ecg.preprocess import BANDPASS, RESAMPLE, Preprocess, preprocess
 from lrhnet_jax.ecg.recording import RecordError
@@ -360,6 +361,15 @@ def test_in_chromium_the_page_answers_as_python_does(served, browser, tmp_path):
         assert set(found["decisions"]) ^ decided <= near and found["decision"] == str(answer)
         assert found["traces"] >= 1 and not found["overflow"]
         assert set(found["notes"]) - {"nothing to note"} <= set(answer.notes)
+        # What the page says that the network looked at is what Python says, too.
+        looked = found["looked"]
+        recording = readers.read(EXAMPLES / names[0])
+        seconds = squared_paper.shown_seconds(LEADS if len(recording.leads) == 12 else ("I",), 30.0)
+        ours = saliency.explain(model, recording, saliency.chosen(answer), seconds)
+        np.testing.assert_allclose(looked["covered"], ours.covered, atol=1e-3)
+        assert looked["silent"] == pytest.approx(ours.silent, abs=1e-3)
+        assert looked["words"].split(".")[0] == str(ours).split(".")[0]
+        assert (looked["shades"] > 0) == bool(ours.shade.any())
     bad = told["answers"][-1]
     assert bad["error"].startswith("letter.csv: is not an ECG file that this page reads") and bad["traces"] == 0
     assert told["dropped"] == [["<img src=x>.csv", 24]]

@@ -33,6 +33,16 @@ for (const [number, files] of sets.entries()) {
     decisions: [...article.querySelectorAll("tr.yes")].map((row) => row.dataset.class),
     traces: article.querySelectorAll("path.trace").length,
   })))));
+  const ask = page.getByRole("button", { name: "Show what the network looked at" });
+  if (await ask.count()) {
+    await ask.first().click();
+    const told = page.locator("p[data-covered]");
+    await told.waitFor({ timeout: 60000 });
+    answers.at(-1).looked = await told.evaluate((line) => ({
+      covered: JSON.parse(line.dataset.covered), silent: JSON.parse(line.dataset.silent), words: line.textContent,
+      shades: document.querySelectorAll("rect.shade").length,
+    }));
+  }
   const wide = await page.evaluate(() => document.documentElement.scrollWidth);
   answers.at(-1).overflow = wide > 390;
   await page.screenshot({ path: `${screenshots}/phone-${number}.png`, fullPage: true });

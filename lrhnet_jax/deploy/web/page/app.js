@@ -2,8 +2,9 @@
 
 import * as ort from "./ort/ort.wasm.min.js";
 import { Model } from "./model.js";
-import { drawPaper } from "./paper.js";
+import { drawPaper, shownSeconds } from "./paper.js";
 import { readAll } from "./recordings.js";
+import { chosen, explain } from "./saliency.js";
 
 const MOST_DRAWN = 6; // leads of a recording that has fewer than twelve
 const MAX_BYTES = 2 ** 30; // of a file: a day of twelve leads at 500 Hz
@@ -109,25 +110,51 @@ function answered(recording, answer) {
   const sex = { f: "female", m: "male" }[(recording.sex ?? "").trim().toLowerCase()[0]] ?? "";
   const person = [age, sex].filter(Boolean).join(", ") || "age and sex unknown";
   const scroll = { class: "paper", tabindex: "0", role: "region", "aria-label": "The ECG on squared paper, which scrolls sideways" };
+  const paper = make("div", scroll, drawing(recording));
   const notes = answer.notes.length ? answer.notes : ["nothing to note"];
   return [
     make("p", { class: "decision" }, answer.words),
     make("p", {}, `${person}; ${Number(seconds.toPrecision(4)).toLocaleString("en")} s at ${Number(recording.rate.toPrecision(6))} Hz`),
-    make("div", scroll, drawing(recording)),
-    make("p", {}, `25 mm/s, 10 mm/mV; blue: read by the network.`),
+    paper,
+    make("p", {}, "25 mm/s, 10 mm/mV; blue: read by the network."),
+    asking(recording, answer, paper),
     make("h3", {}, "Notes on the recording"),
     make("ul", {}, ...notes.map((note) => make("li", {}, note))),
     table(answer),
   ];
 }
 
-function drawing(recording) {
+// A button that shades the paper where covering the signal changes the answer.
+function asking(recording, answer, paper) {
+  const button = make("button", { type: "button" }, "Show what the network looked at");
+  const told = make("p", { role: "status" }, button);
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    const shown = shownSeconds(drawnLeads(recording), recording.signals[0].length / recording.rate);
+    const progress = async (share) => {
+      button.textContent = `Covering one piece after another: ${Math.round(100 * share)} %`;
+      await painted();
+    };
+    const looked = await explain(model, recording, chosen(answer), shown, progress);
+    paper.replaceChildren(drawing(recording, looked));
+    told.replaceChildren(looked.words);
+    told.dataset.covered = JSON.stringify(looked.covered);
+    told.dataset.silent = JSON.stringify(looked.silent);
+  });
+  return told;
+}
+
+function drawnLeads(recording) {
   const known = model.leads.available(recording);
   const own = model.meta.leads;
   const others = known.filter((lead) => !own.includes(lead));
-  const leads = known.length === 12 ? known : [...own, ...others.slice(0, Math.max(MOST_DRAWN - own.length, 0))];
+  return known.length === 12 ? known : [...own, ...others.slice(0, Math.max(MOST_DRAWN - own.length, 0))];
+}
+
+function drawing(recording, looked = null) {
+  const leads = drawnLeads(recording);
   const { signals } = model.leads.select(recording, leads);
-  return drawPaper(signals, leads, recording.rate, own);
+  return drawPaper(signals, leads, recording.rate, model.meta.leads, looked);
 }
 
 function table({ probabilities, thresholds, decisions }) {

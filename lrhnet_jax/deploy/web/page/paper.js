@@ -5,18 +5,21 @@ const ROWS = [["I", "aVR", "V1", "V4"], ["II", "aVL", "V2", "V5"], ["III", "aVF"
 const SECONDS = 10;
 const ROW_MM = 30;
 const MOST_ROWS = 6;
+const DARKEST = 0.55; // opacity
 
-// signals, leads: what to draw; marked: leads that the model reads, in blue. Returns an SVG element.
-export function drawPaper(signals, leads, rate, marked) {
+// signals, leads: what to draw; marked: leads that the model reads, in blue, on paper that is darker where `looked` (of
+// saliency.js) says so. Returns an SVG element.
+export function drawPaper(signals, leads, rate, marked, looked = null) {
   const seconds = signals[0].length / rate;
   const strips = layout(leads, seconds, marked.includes("II") ? "II" : marked[0]);
   const height = (Math.max(...strips.map((strip) => strip.row)) + 1) * ROW_MM;
   const width = SECONDS * 25;
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
-  const shown = Math.min(seconds, Math.max(...strips.map((strip) => strip.start + strip.seconds)));
+  const shown = shownSeconds(leads, seconds);
   const title = element("title");
   title.textContent = `${shown.toFixed(1)} s of the ECG, leads ${leads.join(", ")}; the network reads ${marked.join(", ")}`;
   svg.append(title, grid(width, height));
+  if (looked) svg.append(...strips.filter((strip) => marked.includes(strip.lead)).flatMap((strip) => shaded(strip, looked)));
   for (const strip of strips) {
     const signal = signals[leads.indexOf(strip.lead)];
     const level = median(signal.subarray(0, Math.round(MOST_ROWS * SECONDS * rate)));
@@ -41,6 +44,22 @@ export function drawPaper(signals, leads, rate, marked) {
     svg.append(label);
   }
   return svg;
+}
+
+// How much of a recording of that length is drawn.
+export function shownSeconds(leads, seconds) {
+  return Math.min(seconds, Math.max(...layout(leads, seconds).map((strip) => strip.start + strip.seconds)));
+}
+
+// A rectangle for each piece of a strip that is not white.
+function shaded(strip, { times, shade }) {
+  const half = (times[1] - times[0]) / 2 || 0.05;
+  return times.flatMap((time, i) => {
+    const [left, right] = [Math.max(time - half, strip.start), Math.min(time + half, strip.start + strip.seconds)];
+    if (!(right > left) || shade[i] < 0.01) return [];
+    const place = { x: (strip.left + left - strip.start) * 25, y: strip.row * ROW_MM, width: (right - left) * 25, height: ROW_MM };
+    return [element("rect", { ...place, class: "shade", "fill-opacity": (DARKEST * shade[i]).toFixed(3) })];
+  });
 }
 
 function layout(leads, seconds, long) {
