@@ -10,7 +10,6 @@ import dataclasses
 import numpy as np
 
 from lrhnet_jax.data.dataset import Dataset
-from lrhnet_jax.data.store import HostSignals, covering_windows
 from lrhnet_jax.deploy.model import Answer, Model
 from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.ecg import readers
@@ -96,32 +95,32 @@ def explain(model: Model, recording: Recording, index: int, seconds: float = CON
     rate, window = model.options.rate, model.meta["window"]
     signal = preprocessing.preprocess(own.signal, own.rate, model.options)
     person = demographics_vector(own.age, own.sex)
-    row, starts = covering_windows(np.array([len(signal)]), window)
-    stored = HostSignals(signal, np.zeros(1, np.int64), np.array([len(signal)]))
-    windows = stored.cut(row, starts, window, range(len(model.leads)))
+    starts, as_it_is = _ask(model, [signal], person, index)
+    padded = np.pad(signal, ((window, window), (0, 0)))
+    windows = [padded[window + start : 2 * window + start] for start in starts.tolist()]
+
     centres = np.arange(STEP / 2, min(seconds, len(signal) / rate), STEP)
-    variants, owners = [windows], []  # all are answered in one call, which takes few compiled sizes
+    variants, owners = [], []  # each is one window; all are answered in one call
     for which, (cut, start) in enumerate(zip(windows, starts, strict=True)):
         place = start + np.arange(window)  # of its samples in the recording
         for piece in np.flatnonzero((centres * rate >= place[0]) & (centres * rate <= place[-1])):
-            variants.append((cut * _dip(place / rate - centres[piece])[:, None])[None])
+            variants.append(cut * _dip(place / rate - centres[piece])[:, None])
             owners.append((piece, which))
     silenced = range(len(model.leads) if len(model.leads) > 1 else 0)
-    variants += [windows * (np.arange(len(model.leads)) != column) for column in silenced]
-    answers = _answers(model, np.concatenate(variants, dtype=np.float16), person, index)
+    variants += [cut * (np.arange(len(model.leads)) != column) for column in silenced for cut in windows]
+    _, answers = _ask(model, variants, person, index)
 
-    count = len(windows)
-    as_it_is, changed, silent = np.split(answers, [count, count + len(owners)])
+    changed, silent = answers[: len(owners)], answers[len(owners) :].reshape(-1, len(windows))
     covered = np.full(len(centres), as_it_is.mean())
     for (piece, which), answer in zip(owners, changed, strict=True):
-        covered[piece] += (answer - as_it_is[which]) / count
+        covered[piece] += (answer - as_it_is[which]) / len(windows)
     return Saliency(
         index=index,
         name=model.task.description(model.task.classes[index]),
         probability=float(as_it_is.mean()),
         times=centres,
         covered=np.clip(covered, 0, 1),
-        silent=dict(zip(model.leads, silent.reshape(-1, count).mean(1).tolist(), strict=False)),
+        silent=dict(zip(model.leads, silent.mean(1).tolist(), strict=False)),
     )
 
 
@@ -131,11 +130,12 @@ def _dip(seconds: np.ndarray) -> np.ndarray:
     return 1 - np.where(inside, np.cos(np.pi * seconds / PIECE) ** 2, 0)
 
 
-def _answers(model: Model, windows: np.ndarray, person: np.ndarray, index: int) -> np.ndarray:
-    """The probability of a class, (windows,), for each of (windows, window, leads)."""
-    people = np.broadcast_to(person, (len(windows), len(person)))
-    records = Dataset.from_arrays(list(windows), demographics=people, leads=model.leads, classes=model.task.classes)
-    return model.windows(records)[2][:, index].astype(np.float64)
+def _ask(model: Model, signals: list[np.ndarray], person: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns where the windows of prepared signals, each (time, leads), begin, and a class's probability in each."""
+    people = np.broadcast_to(person, (len(signals), len(person)))
+    records = Dataset.from_arrays(signals, demographics=people, leads=model.leads, classes=model.task.classes)
+    _, starts, found = model.windows(records)
+    return starts, found[:, index].astype(np.float64)
 
 
 def _log_odds(probability: np.ndarray) -> np.ndarray:

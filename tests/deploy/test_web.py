@@ -18,7 +18,6 @@ import pytest
 
 import lrhnet_jax
 from lrhnet_jax import export, tasks
-from lrhnet_jax.data.store import HostSignals, covering_windows
 from lrhnet_jax.deploy import saliency
 from lrhnet_jax.deploy.web import runtime, write
 from lrhnet_jax.ecg import readers, squared_paper
@@ -79,11 +78,15 @@ def floats(text):
 
 
 def windows_of(signal, rate, options, window=WINDOW):
-    """(windows, window, leads), and where they begin, as `Model.windows` cuts them."""
-    prepared = preprocess(signal, rate, options)
-    row, starts = covering_windows(np.array([len(prepared)]), window)
-    stored = HostSignals(prepared, np.zeros(1, np.int64), np.array([len(prepared)]))
-    return stored.cut(row, starts, window, range(signal.shape[1])).astype(np.float32), starts
+    """(windows, window, leads), and where they begin, as docs/deploy.md tells."""
+    prepared = preprocess(signal, rate, options).astype(np.float32)
+    length = len(prepared)
+    if length <= window:
+        starts = [-((window - length) // 2)]
+    else:
+        starts = np.linspace(0, length - window, -(-length // window)).round().astype(int).tolist()
+    padded = np.pad(prepared, ((window, window), (0, 0)))
+    return np.stack([padded[window + start : 2 * window + start] for start in starts]), starts
 
 
 def assert_same(found, recording, leads=("I", "II"), options=None):
@@ -95,7 +98,7 @@ def assert_same(found, recording, leads=("I", "II"), options=None):
         return
     own = readers.select(recording, leads)
     windows, starts = windows_of(own.signal, own.rate, options or Preprocess())
-    assert found["starts"] == starts.tolist()
+    assert found["starts"] == starts
     ours = floats(found["windows"]).reshape(windows.shape)
     # Values that lie between two of float16 may go to either; the reference's filter makes the most of rounding errors.
     np.testing.assert_allclose(ours, windows, rtol=2**-10, atol=2**-10)
