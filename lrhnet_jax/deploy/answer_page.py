@@ -5,6 +5,8 @@ import html
 import io
 import pathlib
 import textwrap
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from lrhnet_jax.ecg.files import printable
 from lrhnet_jax.ecg.lead_names import available_leads, select_leads
 from lrhnet_jax.ecg.recording import Recording
 from lrhnet_jax.runtime.files import write_whole
+from lrhnet_jax.tasks import METRICS
 
 DPI = 130
 MOST_DRAWN = squared_paper.MOST_ROWS  # leads of a recording that has fewer than twelve
@@ -27,6 +30,7 @@ h1 { font-size: 1.3rem; overflow-wrap: anywhere; } h2 { font-size: 1.05rem; marg
 .warning { background: #fff3cd; border-left: .3rem solid #c98a00; padding: .5rem .8rem; }
 .decision { font-size: 1.15rem; font-weight: 600; }
 table { border-collapse: collapse; width: 100%; } td, th { padding: .15rem .6rem .15rem 0; text-align: left; }
+td.text { white-space: pre-line; overflow-wrap: anywhere; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; } tr.yes td { font-weight: 600; }
 th { vertical-align: top; } td { vertical-align: bottom; } tr.yes td:first-child, tr.no td:first-child { width: 60%; }
 .bar { position: relative; height: .5rem; background: #eee; }
@@ -84,24 +88,25 @@ def document(model: Model, recording: Recording, answer: Answer, png: bytes, loo
       png: what `picture` returned.
       looked: what the model looked at.
     """
-    name = html.escape(printable(recording.path.name))
+    title = html.escape(printable(recording.path.name))
     warnings = [note for note in answer.notes if note in (SYNTHETIC, NOT_A_DEVICE)]
     notes = [note for note in answer.notes if note not in warnings]
     seen = f"<p>{html.escape(str(looked))}</p>\n" if looked else ""
     warned = "".join(f'<p class="warning">{html.escape(note)}</p>\n' for note in warnings)
     listed = "".join(f"<li>{html.escape(note)}</li>\n" for note in notes) or "<li>nothing to note</li>\n"
-    facts = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>\n" for k, v in _facts(model, answer))
+    rows = [(html.escape(name), html.escape(text)) for name, text in _facts(model, answer)]
+    facts = "".join(f'<tr><th>{name}</th><td class="text">{text}</td></tr>\n' for name, text in rows)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{name}: {html.escape(str(answer))}</title>
+<title>{title}: {html.escape(str(answer))}</title>
 <style>{_STYLE}</style>
 </head>
 <body>
-<h1>{name}</h1>
+<h1>{title}</h1>
 {warned}<p class="decision">{html.escape(str(answer))}</p>
 <p>{html.escape(person(recording))}; {len(recording.signal) / recording.rate:,.4g} s at {recording.rate:g} Hz</p>
 <div class="paper" tabindex="0" role="region" aria-label="The ECG on squared paper, which scrolls sideways">
@@ -157,7 +162,27 @@ def _facts(model: Model, answer: Answer) -> list[tuple[str, str]]:
         ("reads", f"leads {', '.join(model.leads)}; {meta['window'] / rate:.3g} s at a time, at {rate:g} Hz"),
         ("trained on", f"{meta['trained_on']}{' (generated ECGs)' if meta.get('synthetic') else ''}"),
         ("decides", rule),
+        *_card(meta.get("card")),
     ]
+
+
+def _card(card: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """What a model's card says, of one that has a card; see docs/predict.md."""
+    if not card:
+        return []
+    learned = [f"{part['source']} ({part['records']:,} records, {part['licence']})" for part in card["trained_on"]]
+    measured = []
+    for part in card["measured"]:
+        figures = [f"{METRICS[key]} {_estimate(one)}" for key, one in part["metrics"].items() if key in METRICS]
+        measured.append(f"{', '.join(figures)}; {part['records']:,} records: {part['on']}")
+    rows = {"learned from": learned, "measured": measured, "not for": card["not_for"], "licence": [card["licence"]]}
+    rows["attribution"] = card["attribution"]
+    return [(name, "\n".join(texts)) for name, texts in rows.items() if texts]
+
+
+def _estimate(one: Mapping[str, float | None]) -> str:
+    value, low, high = ("?" if one[key] is None else f"{one[key]:.3f}" for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
 
 
 def write(path: pathlib.Path, model: Model, recording: Recording, answer: Answer) -> None:

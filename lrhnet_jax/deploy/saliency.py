@@ -20,6 +20,7 @@ STEP = 0.1  # s, from a piece to the next
 PIECE = 4 * STEP  # s; its ends are tapered, so that about half of it is covered: a QRS complex, or a P or T wave
 CONTEXT = 60.0  # s, of a longer recording: what is answered for, and covered, is its begin
 WEAK = 0.05  # of log-odds; where no piece matters more, none is shaded
+MISSED = 3  # leads that are told of, those that are missed most
 _FINEST = 1e-6  # of a probability, which log-odds are taken of
 
 
@@ -65,8 +66,10 @@ class Saliency:
             f"Shaded: what spoke for {self.name}. Covering the darkest piece lowers its probability from "
             f"{self.probability:.3f} to {self.covered.min():.3f}."
         )
-        leads = ", ".join(f"{value:.3f} without lead {lead}" for lead, value in self.silent.items())
-        return f"{told} It is {leads}." if leads else told
+        missed = sorted(self.silent, key=lambda lead: self.silent[lead])[:MISSED]
+        leads = ", ".join(f"{self.silent[lead]:.3f} without lead {lead}" for lead in missed)
+        rest = ", and more without any other" if len(self.silent) > MISSED else ""
+        return f"{told} It is {leads}{rest}." if leads else told
 
 
 def chosen(answer: Answer) -> int:

@@ -319,6 +319,8 @@ def served(tmp_path_factory):
         f"--onnxruntime_web={folder}",
     ]
     assert export.main(arguments) == 0
+    described = folder / "out/web/model.json"
+    described.write_text(json.dumps({**json.loads(described.read_text()), "card": fakes.CARD}))
     command = (sys.executable, "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(folder / "out/web"))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1,
                           env={**os.environ, "PYTHONUNBUFFERED": "1"}) as server:  # fmt: skip
@@ -354,6 +356,7 @@ def test_in_chromium_the_page_answers_as_python_does(served, browser, tmp_path):
     order = {"chromium": CHROMIUM, "url": address, "sets": files, "screenshots": str(artefacts)}
     told = json.loads(node("browse.mjs", json.dumps(order), cwd=browser))
     model = lrhnet_jax.load(network)
+    unseen = ("recorded at 300 Hz: the network has seen 500 Hz", "30 s long: the network has seen 5 to 12 s")
     for names, found in zip(sets, told["answers"], strict=False):
         answer = model.predict_file(EXAMPLES / names[0])
         values = [found["probabilities"][code] for code in answer.classes]
@@ -363,7 +366,8 @@ def test_in_chromium_the_page_answers_as_python_does(served, browser, tmp_path):
         near = {code for code, p in zip(answer.classes, answer.probabilities, strict=True) if abs(p - 0.5) < 1e-3}
         assert set(found["decisions"]) ^ decided <= near and found["decision"] == str(answer)
         assert found["traces"] >= 1 and not found["overflow"]
-        assert set(found["notes"]) - {"nothing to note"} <= set(answer.notes)
+        assert set(found["notes"]) - {"nothing to note", *unseen} <= set(answer.notes)
+        assert set(unseen) <= set(found["notes"]) or names[0] != "A00002.csv"
         # What the page says that the network looked at is what Python says, too.
         looked = found["looked"]
         recording = readers.read(EXAMPLES / names[0])
@@ -373,6 +377,8 @@ def test_in_chromium_the_page_answers_as_python_does(served, browser, tmp_path):
         assert looked["silent"] == pytest.approx(ours.silent, abs=1e-3)
         assert looked["words"].split(".")[0] == str(ours).split(".")[0]
         assert (looked["shades"] > 0) == bool(ours.shade.any())
+    assert "macro AUROC 0.900 (0.850 to ?); 408 records: patients that it has not learned from" in told["facts"]
+    assert "diagnosing anyone\nchildren" in told["facts"] and fakes.CARD["attribution"][0] in told["facts"]
     bad = told["answers"][-1]
     assert bad["error"].startswith("letter.csv: is not an ECG file that this page reads") and bad["traces"] == 0
     assert told["dropped"] == [["<img src=x>.csv", 24]]

@@ -123,6 +123,25 @@ def build(records: Dataset, data_dir: pathlib.Path, config: str, **report: objec
     return path
 
 
+CARD: dict[str, Any] = {
+    "title": "24 classes on lead I",
+    "trained_on": [{"source": "A collection", "records": 2000, "licence": "CC BY 4.0"}],
+    "attribution": ["A. Somebody: A <large> collection, 2020."],
+    "licence": "Apache-2.0",
+    "seen": {"rates": [500, 500], "seconds": [5, 12]},
+    "measured": [
+        {
+            "on": "patients that it has not learned from",
+            "records": 408,
+            "patients": 389,
+            "metrics": {"macro_auroc": {"value": 0.9, "low": 0.85, "high": None}},
+            "classes": {},
+        }
+    ],
+    "not_for": ["diagnosing anyone", "children"],
+}  # as of a model that has left the lab
+
+
 def inputs(store: Store, n: int, shifts: jax.Array | None = None) -> Inputs:
     """Training inputs over the first n records, without teachers."""
     return plain_inputs(store, np.arange(n), shifts)

@@ -18,7 +18,7 @@ from lrhnet_jax.ecg import lead_names, preprocess
 from lrhnet_jax.ecg.leads import LEADS, RATES
 from lrhnet_jax.ecg.wfdb_header import MILLIVOLTS
 from lrhnet_jax.runtime.files import write_json, write_whole
-from lrhnet_jax.tasks import Task
+from lrhnet_jax.tasks import METRICS, Task
 
 PAGE = pathlib.Path(__file__).parent / "page"
 
@@ -53,6 +53,7 @@ def tables(options: preprocess.Preprocess, task: Task) -> dict[str, Any]:
         "rates": RATES,
         "filter": filter_of(options),
         "exclusive": task.exclusive,
+        "metrics": METRICS,
         "unfitted": UNFITTED,
         "synthetic": SYNTHETIC,
     }

@@ -19,6 +19,7 @@ const loaded = requests.length;
 await page.keyboard.press("Tab");
 const first = await page.evaluate(() => document.activeElement.id);
 
+const facts = await page.locator("#facts").innerText();
 const answers = [];
 for (const [number, files] of sets.entries()) {
   await page.setInputFiles("#files", files);
@@ -70,4 +71,4 @@ const refused = complaints.filter((text) => text.includes("Content Security Poli
 await browser.close();
 const own = complaints.filter((text) => !text.includes("127.0.0.1:9"));
 const later = requests.slice(loaded).filter((request) => !request.includes("127.0.0.1:9/"));
-console.log(JSON.stringify({ answers, dropped, requests, later, complaints: own, first, nameless, sent, refused }));
+console.log(JSON.stringify({ facts, answers, dropped, requests, later, complaints: own, first, nameless, sent, refused }));

@@ -43,12 +43,30 @@ function describe({ meta, tables }) {
     "trained on": meta.trained_on,
     decides: meta.decision + (!tables.exclusive && !meta.thresholds ? `, ${tables.unfitted}: none were fitted` : ""),
   };
-  for (const [name, text] of Object.entries(rows)) {
-    byId("facts").append(make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, text)));
+  for (const [name, text] of Object.entries({ ...rows, ...card(meta.card, tables.metrics) })) {
+    byId("facts").append(make("tr", {}, make("th", { scope: "row" }, name), make("td", { class: "text" }, text)));
   }
   byId("reads").textContent = `The network reads ${meta.leads.length > 1 ? "leads" : "lead"} ${meta.leads.join(", ")}.`;
   byId("synthetic").hidden = !meta.synthetic;
   byId("synthetic").textContent = meta.synthetic ? tables.synthetic : "";
+}
+
+// What a model's card says, of one that has a card.
+function card(card, names) {
+  if (!card) return {};
+  const figure = (value) => (value === null ? "?" : value.toFixed(3));
+  const measured = card.measured.map(({ metrics, records, on }) => {
+    const known = Object.entries(metrics).filter(([key]) => names[key]);
+    const figures = known.map(([key, { value, low, high }]) => `${names[key]} ${figure(value)} (${figure(low)} to ${figure(high)})`);
+    return `${figures.join(", ")}; ${records} records: ${on}`;
+  });
+  return {
+    "learned from": card.trained_on.map((part) => `${part.source} (${part.records} records, ${part.licence})`).join("\n"),
+    measured: measured.join("\n"),
+    "not for": card.not_for.join("\n"),
+    licence: card.licence,
+    attribution: card.attribution.join("\n"),
+  };
 }
 
 function given() {

@@ -62,8 +62,21 @@ export class Model {
       thresholds,
       decisions,
       words,
-      notes: [...recording.notes, ...notes, ...marks(signals, leads), ...padded],
+      notes: [...recording.notes, ...notes, ...marks(signals, leads), ...this.unseen(recording), ...padded],
     };
+  }
+
+  // How a recording's rate and length differ from what the network has learned from, if its card says that.
+  unseen({ rate, signals }) {
+    const { rates, seconds } = this.meta.card?.seen ?? {};
+    const length = signals[0].length / rate;
+    const plain = (value) => Number(value.toPrecision(4));
+    const span = ([low, high]) => (low === high ? plain(low) : `${plain(low)} to ${plain(high)}`);
+    const outside = (value, range) => range && !(value >= range[0] && value <= range[1]);
+    return [
+      ...(outside(rate, rates) ? [`recorded at ${plain(rate)} Hz: the network has seen ${span(rates)} Hz`] : []),
+      ...(outside(length, seconds) ? [`${plain(length)} s long: the network has seen ${span(seconds)} s`] : []),
+    ];
   }
 }
 

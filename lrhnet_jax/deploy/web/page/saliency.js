@@ -8,6 +8,7 @@ const STEP = 0.1; // s, from a piece to the next
 const PIECE = 4 * STEP;
 const CONTEXT = 60; // s, of a longer recording
 const WEAK = 0.05; // of log-odds
+const MISSED = 3; // leads that are told of
 const FINEST = 1e-6;
 const BATCH = 8;
 
@@ -97,6 +98,8 @@ function inWords({ name, probability, covered, shade, silent }) {
   }
   const least = Math.min(...covered).toFixed(3);
   const told = `Shaded: what spoke for ${name}. Covering the darkest piece lowers its probability from ${probability.toFixed(3)} to ${least}.`;
-  const leads = Object.entries(silent).map(([lead, value]) => `${value.toFixed(3)} without lead ${lead}`);
-  return leads.length ? `${told} It is ${leads.join(", ")}.` : told;
+  const missed = Object.entries(silent).sort((a, b) => a[1] - b[1]);
+  const leads = missed.slice(0, MISSED).map(([lead, value]) => `${value.toFixed(3)} without lead ${lead}`);
+  const rest = missed.length > MISSED ? ", and more without any other" : "";
+  return leads.length ? `${told} It is ${leads.join(", ")}${rest}.` : told;
 }
