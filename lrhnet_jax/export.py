@@ -7,6 +7,7 @@
     OUT/example.npz       inputs, and the network's answers to them, to check a port by
     OUT/c/                with --formats=c: C for a microcontroller, in integers; see docs/edge.md
     OUT/model_int8.onnx   with --formats=onnx_int8: ONNX with int8 weights and activations
+    OUT/web/              with --formats=web: a page that answers in the reader's browser; see docs/web.md
     OUT/model.json        what goes in and what comes out, thresholds, checksums; written last
 
 Each program is read back and compared with the network before model.json is written. `python -m lrhnet_jax.evaluate
@@ -30,6 +31,8 @@ import numpy as np
 from lrhnet_jax import tasks
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.deploy import agreement, exported, integer_forms
+from lrhnet_jax.deploy.web import runtime as web_runtime
+from lrhnet_jax.deploy.web import write as web_page
 from lrhnet_jax.ecg.leads import DEMOGRAPHICS, demographics_vector
 from lrhnet_jax.errors import ConfigError, Parser, UserError, command
 from lrhnet_jax.experiment import datasets
@@ -41,6 +44,7 @@ from lrhnet_jax.tasks import raw_labels
 from lrhnet_jax.training import checkpoint
 from lrhnet_jax.training.description import create_model
 
+WEB = "web"  # a folder, with the network as ONNX in it
 PLATFORMS = ("cpu", "cuda", "tpu")
 OPSET = 17  # of 2022: edge runtimes lag behind
 EXAMPLES = 3  # windows in example.npz; one and three are answered, so that the batch is seen to be free
@@ -55,6 +59,7 @@ def export(
     output: str | os.PathLike[str],
     formats: Sequence[str] = ("stablehlo", "onnx"),
     records: Dataset | None = None,
+    onnxruntime_web: pathlib.Path | None = None,
     **limits: Any,
 ) -> dict[str, Any]:
     """Writes a trained network below `output`.
@@ -62,8 +67,9 @@ def export(
     Args:
       folder: WORKDIR/networks/NAME.
       output: a folder; files of an earlier export in it are replaced.
-      formats: of `WRITERS`, or of `integer_forms.FORMATS`.
-      records: that the latter are calibrated with, and compared on.
+      formats: of `WRITERS` or `integer_forms.FORMATS`, or `WEB`, which writes onnx, too.
+      records: that integers are calibrated with, and compared on.
+      onnxruntime_web: where the runtime of the web page is; see `deploy.web.runtime.fetch`.
       **limits: `arena` and `tolerance`, as of `integer_forms.make`.
 
     Returns:
@@ -73,9 +79,12 @@ def export(
       UserError: if there is no such network or format, a package is missing, or a written program answers otherwise
         than the network.
     """
-    known = (*WRITERS, *integer_forms.FORMATS)
+    known = (*WRITERS, *integer_forms.FORMATS, WEB)
     if unknown := [name for name in formats if name not in known] or not formats:
         raise ConfigError(f"formats: unknown {unknown if formats else '(none)'}; choose among {', '.join(known)}")
+    ort = None
+    if WEB in formats:
+        ort, formats = web_runtime.fetch(onnxruntime_web), (*formats, "onnx")
     meta, variables = checkpoint.load_model(pathlib.Path(folder))
     task, options = raw_labels.expected(folder, meta)
     leads, window = tuple(meta["leads"]), meta["window"]
@@ -103,7 +112,7 @@ def export(
     example = _example(answer, window, len(leads))
     write_whole(output / "example.npz", lambda scratch: np.savez_compressed(scratch, **example))
     files = {}
-    for name in (name for name in formats if name in WRITERS):
+    for name in (name for name in WRITERS if name in formats):
         path = output / f"model.{name}"
         content = WRITERS[name](answer, window, len(leads))
         write_whole(path, functools.partial(pathlib.Path.write_bytes, data=content))
@@ -126,6 +135,9 @@ def export(
         "files": files,
         "versions": environment.versions(),
     }
+    if ort:
+        program = (output / "model.onnx").read_bytes()
+        web_page.write(output / WEB, program, {**meta, "files": {"model.onnx": files["model.onnx"]}}, task, ort)
     write_json(description, meta)
     return meta
 
@@ -190,12 +202,14 @@ def main(arguments: Sequence[str]) -> None:
     parser = Parser(prog="lrhnet-jax export", description=__doc__)
     parser.add_argument("--checkpoint", required=True, help="a trained network: WORKDIR/networks/NAME")
     parser.add_argument("--output", required=True, type=pathlib.Path, help="a folder; made if need be")
-    parser.add_argument("--formats", default=",".join(WRITERS), help="which programs to write; also c, onnx_int8")
+    parser.add_argument("--formats", default=",".join(WRITERS), help="which programs to write; also c, onnx_int8, web")
     parser.add_argument("--data_dir", default="data", help="where built sets are, of which c and onnx_int8 need one")
     parser.add_argument("--arena", type=int, help="of c: bytes of memory at most; more is computed twice for less")
     parser.add_argument(
         "--tolerance", type=float, default=agreement.TOLERANCE, help="macro average precision that integers may lose"
     )
+    where = f"of web: the package {web_runtime.PACKAGE} {web_runtime.VERSION}, or a folder with its files; npm gets it"
+    parser.add_argument("--onnxruntime_web", type=pathlib.Path, metavar="PATH", help=where)
     options = parser.parse_args(arguments)
     log.configure(logging.WARNING)
     formats = options.formats.split(",")
@@ -203,7 +217,7 @@ def main(arguments: Sequence[str]) -> None:
     if set(formats) & set(integer_forms.FORMATS):
         records = records_for(checkpoint.load_model(pathlib.Path(options.checkpoint))[0], options.data_dir)
         limits = {"arena": options.arena, "tolerance": options.tolerance}
-    meta = export(options.checkpoint, options.output, formats, records, **limits)
+    meta = export(options.checkpoint, options.output, formats, records, options.onnxruntime_web, **limits)
     for name, file in meta["files"].items():
         if name in (f"model.{one}" for one in WRITERS):
             print(f"{options.output / name}: {file['bytes']:,} bytes, answers as the network does")
@@ -214,6 +228,9 @@ def main(arguments: Sequence[str]) -> None:
             f"{100 * report['decisions_equal']:.2f} % of decisions equal, on {report['records']} records of "
             f"{report['records_of']}"
         )
+    if WEB in formats:
+        served = f"python -m http.server --directory {options.output / WEB}"
+        print(f"{options.output / WEB}: a page that runs it in the browser; to look at it: {served}")
     print(f"described in {options.output / exported.DESCRIPTION}")
 
 
