@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from lrhnet_jax import export
 from lrhnet_jax.deploy import shipped
-from lrhnet_jax.errors import CheckpointError, Parser, UserError, command
+from lrhnet_jax.errors import Parser, UserError, command
 from lrhnet_jax.report import model_card
 from lrhnet_jax.runtime import log
 
@@ -34,7 +34,7 @@ def ship(lines: Sequence[str], folder: pathlib.Path) -> list[str]:
         with tempfile.TemporaryDirectory() as scratch:  # a model that is refused leaves the one before it
             meta = export.export(network, scratch, [export.MODEL], name=name)
             if "card" not in meta:
-                raise CheckpointError(f"{network}: nothing was measured of it, or its data's licence is not known")
+                model_card.make(pathlib.Path(network), meta)  # says why there is none
             (folder / name).mkdir(parents=True, exist_ok=True)
             for file in pathlib.Path(scratch).iterdir():
                 shutil.copyfile(file, folder / name / file.name)

@@ -1,6 +1,7 @@
 """The command `lrhnet-jax`: each of its sub-commands is a module that can also be run as python -m MODULE."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     choose("lrhnet-jax", name, COMMANDS, noun="command")
     project.use_own("data_builders")
+    if name == "predict":  # its matrices are small: threads of a product would wait for each other most of the time
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.argv[1:] = rest  # what a run says of itself
     return importlib.import_module(COMMANDS[name][0]).main(rest)
 

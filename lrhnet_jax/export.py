@@ -14,6 +14,7 @@ Each program is read back and compared with the network before model.json is wri
 --checkpoint=OUT/model.onnx` scores what was written. docs/deploy.md shows how to run it elsewhere.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -32,7 +33,7 @@ from lrhnet_jax import tasks
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.deploy import agreement, exported, integer_forms, jax_network, model_folder, shipped
 from lrhnet_jax.ecg.leads import DEMOGRAPHICS, demographics_vector
-from lrhnet_jax.errors import ConfigError, Parser, UserError, command
+from lrhnet_jax.errors import CheckpointError, ConfigError, Parser, UserError, command
 from lrhnet_jax.experiment import datasets
 from lrhnet_jax.kernels.conv1d import plain
 from lrhnet_jax.report import model_card
@@ -119,8 +120,9 @@ def export(
     if forms:
         files |= forms.write(output)
         meta["integers"] = forms.reports
-    if "card" not in meta and (card := model_card.make(folder, meta)):
-        meta["card"] = card
+    if "card" not in meta:
+        with contextlib.suppress(CheckpointError):  # nothing was measured, or on data of one's own
+            meta["card"] = model_card.make(folder, meta)
     meta |= {
         "name": name or meta["name"],
         "task": task.name,

@@ -4,7 +4,7 @@
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -60,6 +60,16 @@ def covering_windows(lengths: np.ndarray, window: int) -> tuple[np.ndarray, np.n
         record += [i] * count
         shift += [int(start) for start in starts]
     return np.array(record, np.int32), np.array(shift, np.int32)
+
+
+def batches(count: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields which of `count` windows to answer together, `size` at most, and the same filled up to a power of two.
+
+    A compiled network so sees few sizes.
+    """
+    for first in range(0, count, size):
+        rows = np.arange(first, min(first + size, count))
+        yield rows, np.resize(rows, min(size, 1 << (len(rows) - 1).bit_length()))
 
 
 def average(per_window: np.ndarray, record: np.ndarray, count: int) -> np.ndarray:

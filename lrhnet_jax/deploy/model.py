@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lrhnet_jax.data.dataset import Dataset
-from lrhnet_jax.data.windows import HostSignals, average, covering_windows
+from lrhnet_jax.data.windows import HostSignals, average, batches, covering_windows
 from lrhnet_jax.deploy import exported, model_folder, numpy_network, shipped
 from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.ecg import quality, quality_hints, readers
@@ -110,12 +110,8 @@ class Model:
         window, columns = self.meta["window"], records.columns(self.leads)
         row, start = covering_windows(records.lengths, window)
         signals = HostSignals(records.signals.view(np.ndarray), records.offsets, records.lengths)
-        size = self.most_windows(batch_size)
         parts = [np.zeros((0, len(self.task.classes)), np.float32)]
-        for first in range(0, len(row), size):
-            rows = np.arange(first, min(first + size, len(row)))
-            # Filled up to a power of two: few sizes, which compile once each.
-            filled = np.resize(rows, min(size, 1 << (len(rows) - 1).bit_length()))
+        for rows, filled in batches(len(row), self.most_windows(batch_size)):
             signal = signals.cut(row[filled], start[filled], window, columns).astype(np.float32)
             parts.append(self.run(signal, records.demographics[row[filled]])[: len(rows)])
         return row, start, np.concatenate(parts)

@@ -119,9 +119,7 @@ def read(
     chosen = find_format(path)
     given = Given(rate, tuple(leads) if leads is not None else None, unit)
     with _reader_errors(path, chosen):
-        recording = chosen.read(path, given)
-        names, notes = _named(recording.leads, given, rename or {})
-        return _check(dataclasses.replace(recording, leads=names, notes=recording.notes + notes))
+        return _finished(chosen.read(path, given), given, rename)
 
 
 def read_blocks(
@@ -142,6 +140,8 @@ def read_blocks(
         return in_blocks(read(path, rate, leads, unit, rename))
     with _reader_errors(path, chosen):
         opened = chosen.read_blocks(path, given)
+        if opened.whole:
+            return in_blocks(_finished(opened.whole, given, rename))
         names, notes = _named(opened.leads, given, rename or {})
         _check_rate(opened.rate)
     parts = _checked(path, chosen, opened.blocks)
@@ -234,6 +234,12 @@ def _plain(text: str) -> str:
     """A message on one line, of a length to read: parts of it may come from the file."""
     text = " ".join(text.split())[:_LONGEST_MESSAGE]
     return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _finished(recording: Recording, given: Given, rename: Mapping[str, str] | None) -> Recording:
+    """Returns a recording with the user's names of its leads, checked."""
+    names, notes = _named(recording.leads, given, rename or {})
+    return _check(dataclasses.replace(recording, leads=names, notes=recording.notes + notes))
 
 
 def _named(leads: Sequence[str], given: Given, rename: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

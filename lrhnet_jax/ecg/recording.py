@@ -83,6 +83,7 @@ class BlockRecording:
       blocks: (time, leads) float32, millivolts, NaN where a sample is missing; of any lengths.
       rate, leads, path, age, sex, notes: as of `Recording`.
       samples: of the whole recording, as far as the file says it before it is read; else None.
+      whole: the recording itself, where it is in memory.
     """
 
     blocks: Iterator[np.ndarray]
@@ -93,6 +94,7 @@ class BlockRecording:
     sex: str | None = None
     notes: Sequence[str] = ()
     samples: int | None = None
+    whole: Recording | None = None
 
 
 def in_blocks(recording: Recording) -> BlockRecording:
@@ -107,6 +109,7 @@ def in_blocks(recording: Recording) -> BlockRecording:
         sex=recording.sex,
         notes=recording.notes,
         samples=len(signal),
+        whole=recording,
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lrhnet_jax import tasks
+from lrhnet_jax.errors import CheckpointError
 from lrhnet_jax.report.formats import columns, interval
 from lrhnet_jax.runtime.files import read_json
 from lrhnet_jax.scoring.schema import Score
@@ -68,26 +69,25 @@ SOURCES = {  # by the names of `Dataset.sources`
 }
 
 
-def make(folder: pathlib.Path, meta: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Returns the card of a network of a finished run; None if its figures or its data's sources are not known.
+def make(folder: pathlib.Path, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the card of a network of a finished run.
 
     Args:
       folder: WORKDIR/networks/NAME. Its evaluation.json, and WORKDIR/results.json, hold what was measured.
       meta: its description.
+
+    Raises:
+      CheckpointError: if nothing was measured of it, or a source of its data is not one of `SOURCES`.
     """
-    evaluation, results = folder / "evaluation.json", folder.parents[1] / "results.json"
-    if not (evaluation.is_file() and results.is_file()):
-        return None
-    run, scores = read_json(results), read_json(evaluation)
+    folder = folder.absolute()
+    scores, run = read_json(folder / "evaluation.json"), read_json(folder.parents[1] / "results.json")
     per_source = run["dataset"]["per_source"]
-    if not per_source.keys() <= SOURCES.keys():
-        return None
+    if unknown := sorted(per_source.keys() - SOURCES.keys()):
+        raise CheckpointError(f"{folder}: it has learned from {', '.join(unknown)}, whose licence is not known here")
     sources = {name: SOURCES[name] for name in per_source}
     task = tasks.TASKS[run["dataset"]["task"]]
-    fold, parts = run["config"]["fold"], next(iter(run["folds"].values()))["records"]
-    left_out = ", ".join(SOURCES[name].title for name in run["config"]["evaluation"]["train_only"] if name in SOURCES)
-    unseen = f"fold {fold}: patients that neither training nor the choice of epoch and thresholds has seen"
     leads = f"lead {meta['leads'][0]}" if len(meta["leads"]) == 1 else f"leads {', '.join(meta['leads'])}"
+    parts = _parts(run["config"], folder.name)
     return {
         "title": f"{len(task.classes)} classes of {_title(task)} on {leads}",
         "trained_on": [
@@ -100,13 +100,23 @@ def make(folder: pathlib.Path, meta: Mapping[str, Any]) -> dict[str, Any] | None
             "rates": _span([source.rates for source in sources.values()]),
             "seconds": _span([source.seconds for source in sources.values()]),
         },
-        "measured": [
-            _measured(scores["test"], task, unseen + (f"; without {left_out}" if left_out else "")),
-            _measured(scores["validation"], task, f"{parts['validation']} records by which epoch and thresholds were "
-                      "chosen: too favourable"),
-        ],
+        "measured": [_measured(scores[part], task, on) for part, on in parts.items()],
         "not_for": [*NOT_FOR, *_unmeasured(scores["test"], task)],
-    }  # fmt: skip
+    }
+
+
+def _parts(config: Mapping[str, Any], name: str) -> dict[str, str]:
+    """Returns which parts of the data were scored, and what they are to the network `name`."""
+    evaluation, fold = config["evaluation"], config["fold"]
+    keep = config["networks"][name]["train"].get("keep", config["train"]["keep"])
+    left_out = ", ".join(SOURCES[source].title for source in evaluation["train_only"] if source in SOURCES)
+    without = f"; without {left_out}" if left_out else ""
+    chosen = "thresholds" if keep == "last" else "epoch and thresholds"
+    test = f"fold {fold} of the patients, which it has not learned from{without}"
+    if evaluation["protocol"] != "leak_free":  # one part for both
+        return {"test": f"{test}; its {chosen} were chosen on these records: figures of decisions are too favourable"}
+    choice = f"by which its {chosen} were chosen: too favourable"
+    return {"test": f"{test}, neither its {chosen}", "validation": choice}
 
 
 def table(models: Mapping[str, Mapping[str, Any]]) -> str:

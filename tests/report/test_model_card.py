@@ -1,6 +1,7 @@
 """Cards say what a run has measured, and nothing that it has not."""
 
 import json
+import shutil
 
 import pytest
 
@@ -35,11 +36,14 @@ def network(tmp_path_factory):
     work = tmp_path_factory.mktemp("run")
     folder = fakes.network(work / "networks/student", "physionet2020", ("I", "II"), 512, "lrhnet_wide")
     task = tasks.PHYSIONET2020
-    parts = {"train": 300, "validation": 33, "test": 50}
     results = {
         "dataset": {"task": task.name, "per_source": {"ptb-xl": 383, "ptb-xl-filtered": 70}},
-        "config": {"fold": "0", "evaluation": {"train_only": ["ptb-xl-filtered"]}},
-        "folds": {"0": {"records": parts}},
+        "config": {
+            "fold": "0",
+            "train": {"keep": "best"},
+            "networks": {"student": {"train": {}}},
+            "evaluation": {"train_only": ["ptb-xl-filtered"], "protocol": "leak_free"},
+        },
     }
     (work / "results.json").write_text(json.dumps(results))
     (folder / "evaluation.json").write_text(json.dumps({"test": score(task), "validation": score(task, 33)}))
@@ -60,12 +64,24 @@ def test_a_card_is_made_of_what_was_measured(network):
     assert all((task.description(code) in rare) == (i < 10) for i, code in enumerate(task.classes))
 
 
+def test_what_thresholds_were_chosen_on_is_said(network, tmp_path):
+    work = shutil.copytree(network.parents[1], tmp_path / "work")
+    results = json.loads((work / "results.json").read_text())
+    results["config"]["evaluation"]["protocol"] = "reference"
+    results["config"]["networks"]["student"]["train"]["keep"] = "last"
+    (work / "results.json").write_text(json.dumps(results))
+    (part,) = model_card.make(work / "networks/student", {"leads": ["I", "II"]})["measured"]
+    assert "its thresholds were chosen on these records: figures of decisions are too favourable" in part["on"]
+
+
 def test_without_figures_or_of_unknown_data_there_is_none(network, tmp_path):
-    assert model_card.make(tmp_path / "networks/other", {}) is None
+    with pytest.raises(CheckpointError, match=r"evaluation\.json: cannot be read"):
+        model_card.make(tmp_path / "networks/other", {})
     (tmp_path / "networks/own").mkdir(parents=True)
     (tmp_path / "networks/own/evaluation.json").write_text("{}")
     (tmp_path / "results.json").write_text(json.dumps({"dataset": {"per_source": {"my hospital": 3}}}))
-    assert model_card.make(tmp_path / "networks/own", {}) is None
+    with pytest.raises(CheckpointError, match="learned from my hospital, whose licence is not known here"):
+        model_card.make(tmp_path / "networks/own", {})
 
 
 @pytest.mark.parametrize(
@@ -108,7 +124,7 @@ def test_networks_are_packed_listed_and_their_cards_printed(network, tmp_path, m
 
 def test_a_network_without_figures_is_not_shipped(network, tmp_path):
     plain = fakes.network(tmp_path / "networks/plain", "physionet2020", ("I",), 512)
-    with pytest.raises(CheckpointError, match="nothing was measured of it"):
+    with pytest.raises(CheckpointError, match=r"evaluation\.json: cannot be read"):
         ship.ship([f"dx24-1 {plain}"], tmp_path / "shipped")
     assert not (tmp_path / "shipped").exists()
     with pytest.raises(UserError, match="a name and a network are expected"):
