@@ -96,6 +96,7 @@ def zscore(signal: np.ndarray) -> np.ndarray:
     flat = rows.max(1) == rows.min(1)
     rows -= rows.mean(1, dtype=np.float64, keepdims=True).astype(np.float32)
     power = np.einsum("ct,ct->c", rows, rows) / rows.shape[1]
+    flat |= power == 0  # squares too small for float32
     rows *= np.where(flat, 0, 1 / np.sqrt(np.where(flat, 1, power)))[:, None].astype(np.float32)
     return rows.T
 

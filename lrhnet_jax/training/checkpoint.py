@@ -69,10 +69,10 @@ class Progress:
         Raises:
           CheckpointError: if the checkpoint cannot be read, or belongs to another network.
         """
-        found = processes.from_first(lambda: self._read(template))
-        if found is None:
+        restored = processes.from_first(lambda: self._read(template))
+        if restored is None:
             return None
-        leaves, history = found
+        leaves, history = restored
         # Copies, since the first step donates them and orbax's arrays may share memory.
         copies = [jax.numpy.array(leaf, copy=True) for leaf in leaves]
         return jax.tree.unflatten(jax.tree.structure(template), copies), history
