@@ -12,9 +12,9 @@ COMMANDS = {  # module, and what it does
     "build": ("data_builders.build", "make a data set of recordings, or of generated ones"),
     "train": ("lrhnet_jax.main", "train and score the networks of an experiment"),
     "predict": ("lrhnet_jax.predict", "answer for recordings of any ECG device, with a page for each"),
-    "models": ("lrhnet_jax.list_models", "list the trained models that come with this package, and their cards"),
     "evaluate": ("lrhnet_jax.evaluate", "run a trained network on a folder of recordings, and score it"),
     "export": ("lrhnet_jax.export", "write a trained network as ONNX and StableHLO"),
+    "models": ("lrhnet_jax.list_models", "list the trained models that come with this package, and their cards"),
 }
 EXAMPLE = """
 an example:

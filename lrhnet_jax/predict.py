@@ -132,7 +132,7 @@ def _shipped(name: str) -> Model:
 
 def table(results: Sequence[Answered]) -> str:
     """Returns the answers as text: a line for each file, its notes below it, and what holds for all of them last."""
-    rows: list[list[str]] = [["file", "model", "decision", "most probable"]]
+    rows: list[list[str]] = [["file", "decision", "most probable", "model"]]
     notes: list[list[str]] = []
     general: dict[str, None] = {}
     for result in results:
@@ -143,7 +143,7 @@ def table(results: Sequence[Answered]) -> str:
         best = values.argsort()[::-1][:SHOWN]
         told = ", ".join(f"{answer.names[i]} {values[i]:.2f}" for i in best)
         named = result.model.name if result.model else ""
-        rows.append([result.path, named, textwrap.shorten(str(answer), _DECISION, placeholder=" ..."), told])
+        rows.append([result.path, textwrap.shorten(str(answer), _DECISION, placeholder=" ..."), told, named])
         notes.append([note for note in answer.notes if note not in _OF_EVERY_ANSWER])
         general |= dict.fromkeys(note for note in answer.notes if note in _OF_EVERY_ANSWER)
     if not notes:

@@ -146,7 +146,10 @@ def _episodes(found: Timeline) -> str:
     )
     more = f"<p>and {len(found.episodes) - _LISTED} more</p>" if len(found.episodes) > _LISTED else ""
     table = f"<table>\n<tr><th>from</th><th>to</th><th>lasts</th><th>mean probability</th></tr>\n{rows}</table>{more}"
-    rule = f"windows in which it is decided, and more probable than sinus rhythm; at least {SHORTEST:g} s; interruptions of up to {JOIN:g} s do not end one"
+    rule = (
+        "Windows in which it is decided, and more probable than sinus rhythm. An episode lasts "
+        f"{SHORTEST:g} s or longer; interruptions of up to {JOIN:g} s do not end it."
+    )
     return f"<h2>Episodes of atrial fibrillation</h2>\n<p>{rule}</p>\n{table if found.episodes else '<p>none</p>'}\n"
 
 

@@ -109,8 +109,10 @@ def _parts(config: Mapping[str, Any], name: str) -> dict[str, str]:
     """Returns which parts of the data were scored, and what they are to the network `name`."""
     evaluation, fold = config["evaluation"], config["fold"]
     keep = config["networks"][name]["train"].get("keep", config["train"]["keep"])
-    left_out = ", ".join(SOURCES[source].title for source in evaluation["train_only"] if source in SOURCES)
-    without = f"; without {left_out}" if left_out else ""
+    unscored = ", ".join(SOURCES[source].title for source in evaluation["train_only"] if source in SOURCES)
+    without = (
+        f" ({unscored}: trains only, and of patients that are not all known: some may be these)" if unscored else ""
+    )
     chosen = "thresholds" if keep == "last" else "epoch and thresholds"
     test = f"fold {fold} of the patients, which it has not learned from{without}"
     if evaluation["protocol"] != "leak_free":  # one part for both

@@ -56,7 +56,7 @@ def test_a_card_is_made_of_what_was_measured(network):
     assert made["seen"] == {"rates": [500, 500], "seconds": [10, 10]}
     first, second = made["measured"]
     assert (first["records"], first["patients"], second["records"]) == (50, 49, 33)
-    assert "without PTB-XL, band-passed" in first["on"] and "too favourable" in second["on"]
+    assert "PTB-XL, band-passed: trains only" in first["on"] and "too favourable" in second["on"]
     assert first["metrics"]["macro_auroc"] == {"value": 0.5, "low": 0.4, "high": 0.6}
     assert len(made["attribution"]) == 2 and "Wagner" in made["attribution"][0]
     rare = made["not_for"][-1]
