@@ -17,7 +17,7 @@ from lrhnet_jax.deploy import exported, model_folder, numpy_network, shipped
 from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.ecg import quality, quality_hints, readers
 from lrhnet_jax.ecg.lead_names import select_leads
-from lrhnet_jax.ecg.leads import LEADS, LeadError, demographics_vector
+from lrhnet_jax.ecg.leads import LEADS, demographics_vector
 from lrhnet_jax.ecg.recording import RecordError, Recording
 from lrhnet_jax.errors import CheckpointError, DataError
 from lrhnet_jax.scoring import thresholds
@@ -154,6 +154,10 @@ class Model:
         own, notes = select_leads(signal, leads, self.leads)
         if missing := int(np.count_nonzero(~np.isfinite(own))):
             raise DataError(f"{missing} samples of the leads {', '.join(self.leads)} are missing or not finite")
+        return self._answer(own, rate, age, sex, (*notes, *quality.notes(own, self.leads)))
+
+    def _answer(self, own: np.ndarray, rate: float, age: float | None, sex: str | None, notes: Sequence[str]) -> Answer:
+        """Answers for a signal of the model's leads without missing samples, (time, leads), of which `notes` tell."""
         prepared = preprocessing.preprocess(own, rate, self.options)
         if not np.isfinite(prepared).all():
             raise DataError("the prepared signal leaves the range of numbers; is it in millivolts?")
@@ -162,7 +166,7 @@ class Model:
         _, start, found = self.windows(records)
         probabilities = average(found, np.zeros(len(found), np.int32), 1)
         limits = self.limits
-        seen = self.meta.get("card", {}).get("seen", {})
+        seen = (self.meta.get("card") or {}).get("seen", {})
         unlike = quality_hints.range_notes(len(own) / rate, rate, rates=seen.get("rates"), lengths=seen.get("seconds"))
         return Answer(
             classes=self.task.classes,
@@ -172,7 +176,7 @@ class Model:
             thresholds=limits,
             starts=start / self.options.rate,
             window_probabilities=found,
-            notes=(*notes, *quality.notes(own, self.leads), *unlike, *self._notes(len(prepared))),
+            notes=tuple(dict.fromkeys([*notes, *unlike, *self._notes(len(prepared))])),
         )
 
     def predict_recording(self, recording: Recording) -> Answer:
@@ -183,10 +187,9 @@ class Model:
         """
         own = readers.select(recording, self.leads)
         try:
-            answer = self.predict(own.signal, own.rate, own.leads, own.age, own.sex)
-        except (DataError, LeadError) as error:
+            return self._answer(own.signal, own.rate, own.age, own.sex, own.notes)
+        except DataError as error:
             raise RecordError(recording.path, str(error)) from error
-        return dataclasses.replace(answer, notes=tuple(dict.fromkeys(own.notes + answer.notes)))
 
     def predict_file(
         self,
