@@ -10,7 +10,8 @@ import pytest
 from lrhnet_jax.data import store as data_store
 from lrhnet_jax.data import stream
 from lrhnet_jax.data.batch import StepNumbers, plain_inputs
-from lrhnet_jax.data.store import covering_windows, make_store, random_shifts
+from lrhnet_jax.data.store import make_store, random_shifts
+from lrhnet_jax.data.windows import covering_windows
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.experiment import teachers as teaching
 from lrhnet_jax.runtime import host, interrupt
