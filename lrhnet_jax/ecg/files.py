@@ -101,17 +101,18 @@ def beside(folder: pathlib.Path, name: str) -> pathlib.Path:
     return path.with_name(others[0]) if len(others) == 1 else path
 
 
-def read_regular(path: str | os.PathLike[str], most: int | None = None) -> bytes:
-    """Returns the content of a file, or its first `most` bytes.
+def read_regular(path: str | os.PathLike[str], most: int | None = None, start: int = 0) -> bytes:
+    """Returns the content of a file behind its first `start` bytes, or `most` bytes of it.
 
     Raises:
       UserError: if it is not a file: a pipe or a device is refused before it is opened.
       OSError: if it cannot be read.
     """
-    size = file_size(path)
+    size = max(file_size(path) - start, 0)
     left = size if most is None else min(most, size)
     parts = []
     with open(path, "rb", buffering=0) as file:
+        file.seek(start)
         while left:  # one read returns 2 GB at most
             part = file.read(left)
             if not part:

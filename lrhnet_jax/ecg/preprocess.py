@@ -75,13 +75,19 @@ def preprocess(signal: np.ndarray, rate: float, options: Preprocess = PAPER) -> 
     return result.astype(np.float16, order="C")
 
 
-def resample(signal: np.ndarray, rate: float, options: Preprocess = PAPER) -> np.ndarray:
-    """Returns `signal` (t, leads) at `options.rate`, float32; unchanged if that is its rate already."""
+def resample(
+    signal: np.ndarray, rate: float, options: Preprocess = PAPER, offset: np.ndarray | None = None
+) -> np.ndarray:
+    """Returns `signal` (t, leads) at `options.rate`, float32; unchanged if that is its rate already.
+
+    Args:
+      offset: (leads,) what is taken off meanwhile: the first sample of the recording that `signal` is a part of.
+    """
     if rate == options.rate:
         return np.asarray(signal, np.float32)
     if options.resample == "interp":
         return _interpolate(signal, rate, options.rate)
-    return _polyphase(signal, rate, options.rate)
+    return _polyphase(signal, rate, options.rate, signal[0] if offset is None else offset)
 
 
 def zscore(signal: np.ndarray) -> np.ndarray:
@@ -139,11 +145,10 @@ def _interpolate(signal: np.ndarray, rate: float, target: float) -> np.ndarray:
     return np.stack([np.interp(new, old, lead) for lead in signal.T], axis=1).astype(np.float32)
 
 
-def _polyphase(signal: np.ndarray, rate: float, target: float) -> np.ndarray:
+def _polyphase(signal: np.ndarray, rate: float, target: float, offset: np.ndarray) -> np.ndarray:
     ratio = fractions.Fraction(target / rate).limit_denominator(MAX_DENOMINATOR)
     up, down = ratio.numerator, ratio.denominator
     # The filter lets a trace of a constant through as ripple: large offsets of electrodes had better not pass it.
-    offset = signal[0]
     taps = lowpass(up, down)
     return scipy.signal.resample_poly(signal - offset, up, down, axis=0, window=taps, padtype="line") + offset
 

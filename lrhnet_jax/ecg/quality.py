@@ -48,7 +48,12 @@ def describe(marks: Mapping[str, tuple[str, ...]]) -> str:
 
 def notes(signal: np.ndarray, leads: Sequence[str]) -> tuple[str, ...]:
     """Returns a sentence for each mark of `marks`, as a Recording's notes are."""
-    return tuple(f"{mark} ({', '.join(names)}): {MARKS[mark]}" for mark, names in marks(signal, leads).items())
+    return sentences(marks(signal, leads))
+
+
+def sentences(marks: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Returns a sentence for each of the marks that `marks` has returned."""
+    return tuple(f"{mark} ({', '.join(names)}): {MARKS[mark]}" for mark, names in marks.items())
 
 
 def _held(rows: np.ndarray, value: np.ndarray) -> np.ndarray:

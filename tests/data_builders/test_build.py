@@ -281,12 +281,11 @@ def test_worker_ends_when_its_parent_is_killed(tmp_path):
     """
     path = tmp_path / "parent.py"
     path.write_text(textwrap.dedent(script))
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(path)], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()}
-    )
-    worker = int(process.stdout.readline())
-    process.kill()
-    process.wait()
+    ) as process:
+        worker = int(process.stdout.readline())
+        process.kill()
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and _alive(worker):
         time.sleep(0.1)
