@@ -232,9 +232,7 @@ def main(arguments: Sequence[str]) -> None:
     if set(formats) & set(integer_forms.FORMATS):
         records = records_for(jax_network.read(shipped.resolve(options.checkpoint))[0], options.data_dir)
         limits = {"arena": options.arena, "tolerance": options.tolerance}
-    meta = export(
-        options.checkpoint, options.output, formats, records, options.name, options.onnxruntime_web, **limits
-    )
+    meta = export(options.checkpoint, options.output, formats, records, options.name, options.onnxruntime_web, **limits)
     for name, file in meta["files"].items():
         if name == model_folder.WEIGHTS:
             print(f"{options.output / name}: {file['bytes']:,} bytes, for lrhnet-jax predict --model={options.output}")
