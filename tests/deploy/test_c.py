@@ -36,6 +36,7 @@ CASES = {
         3,
         0,
     ),
+    "sketch that leaves rows out": (Sketch(stem=(8, 5, 1), pool=(2, 3, 0), blocks=((8, 1, 4, False),)), 300, 2, 0),
     "sketch, shorter than its taps": (Sketch(blocks=((8, 15, 2, True), (8, 15, 2, True), (9, 15, 2, True))), 48, 12, 0),
 }
 
