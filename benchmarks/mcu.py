@@ -6,8 +6,8 @@
 Each checkpoint, WORKDIR/networks/NAME, is exported as C and as ONNX with int8, and compared with the network on records
 of the set that it was trained on, of a fold that neither calibrates nor chooses. Then
 
-- the C, compiled by gcc -O2, answers --windows windows of these records, and NumPy's integers answer them too: every
-  bit is compared, and again for a tenth of them under the address and undefined behaviour sanitizers;
+- the C, compiled by gcc -O2, answers --windows windows of the set, and NumPy's integers answer them too: every bit is
+  compared, and again for a tenth of them under the address and undefined behaviour sanitizers;
 - a window is timed on one core of this computer, in turns: C, ONNX Runtime (float32 and int8), XLA and PyTorch, where
   they are installed;
 - boards are emulated by QEMU: the examples bit for bit, bytes of flash and RAM, instructions. An emulator has no cycles

@@ -11,6 +11,7 @@ import numpy as np
 
 from data_builders import synthetic
 from lrhnet_jax import export
+from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.deploy import integer_forms
 from lrhnet_jax.deploy.int8 import convert, prepare, program
 from lrhnet_jax.ecg import preprocess as preprocessing
@@ -46,8 +47,13 @@ class Subject:
             logits, self.meta, self.task, self.options, records, formats, arena, tolerance=1.0
         )
         self.forms.write(folder)
+        self.records = records
         _, _, compared = convert.parts(records)
-        self.windows = convert.cut(compared, tuple(self.meta["leads"]), self.meta["window"])
+        self.windows = self.cut(compared, None)
+
+    def cut(self, records: Dataset, most: int | None) -> convert.Windows:
+        """Returns windows of records, as the network reads them."""
+        return convert.cut(records, tuple(self.meta["leads"]), self.meta["window"], most)
 
     @property
     def program(self) -> program.Program:
@@ -74,7 +80,8 @@ def installed(*modules: str) -> bool:
 def bits(subject: Subject, count: int) -> dict[str, Any]:
     """Returns how many windows of records were answered bit for bit alike, plainly and under the sanitizers."""
     subject.make("test")
-    signal, person = program.quantize_inputs(subject.windows.signal[:count], subject.windows.demographics[:count])
+    windows = subject.cut(subject.records, count)  # of all folds: equal bits need no held-out records
+    signal, person = program.quantize_inputs(windows.signal, windows.demographics)
     expected = program.run(subject.program, signal, person)
     found = {}
     for name, share in (("check", 1), ("check-sanitized", 10)):
@@ -99,6 +106,8 @@ def on_board(subject: Subject, board: str) -> dict[str, Any]:
         "ram_bytes": numbers["bytes of RAM in all"],
         "arena_bytes": numbers["bytes of arena"],
         "stack_bytes": numbers["bytes of stack"],
+        "stream_bytes": numbers["bytes of an ecg_stream"],
+        "stream_flash_bytes": numbers["flash of the preparation, all rates"],
         "instructions": numbers["instructions a window"],
         "stages": stages,
     }
