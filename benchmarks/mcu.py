@@ -10,8 +10,8 @@ of the set that it was trained on, of a fold that neither calibrates nor chooses
   compared, and again for a tenth of them under the address and undefined behaviour sanitizers;
 - a window is timed on one core of this computer, in turns: C, ONNX Runtime (float32 and int8), XLA and PyTorch, where
   they are installed;
-- boards are emulated by QEMU: the examples bit for bit, bytes of flash and RAM, instructions. An emulator has no cycles
-  and no energy: none are given;
+- boards are emulated by QEMU: the examples bit for bit, bytes of flash and RAM, instructions, and all of this again
+  with sparse weights where most are zero. An emulator has no cycles and no energy: none are given;
 - a made-up recording of half an hour goes through the C sample by sample, and its windows through the network.
 """
 
@@ -22,12 +22,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from benchmarks import measure
-from benchmarks.mcu_subject import Subject, bits, holter, on_board
+from benchmarks.mcu_subject import Subject, bits, holter, on_boards
 from benchmarks.mcu_timing import on_one_core
-from lrhnet_jax.deploy.int8 import program
 from lrhnet_jax.runtime import environment
 
 BOARDS = ("netduino2", "mps2-an386")
@@ -36,9 +33,7 @@ HOLTER_SECONDS = 1800.0
 
 def measure_one(subject: Subject, count: int, boards: Sequence[str], repeats: int, seconds: float) -> dict[str, Any]:
     """Returns everything about one network."""
-    linear = [step for step in subject.program.steps if isinstance(step, program.Linear) and not step.shares]
-    weights = sum(step.weights.size for step in linear)
-    kept = sum(int(np.count_nonzero(step.weights)) for step in linear)
+    weights, kept = subject.weights
     return {
         "name": subject.meta["name"],
         "model": subject.meta["model"],
@@ -48,12 +43,12 @@ def measure_one(subject: Subject, count: int, boards: Sequence[str], repeats: in
         "rate": subject.options.rate,
         "task": subject.task.name,
         "multiplications": sum(subject.program.multiplications(step) for step in subject.program.steps),
-        "weight_bytes": weights,
-        "sparse_bytes": kept + -(-weights // 8),  # the weights that are not zero, and a bit for each
+        "weights": weights,
+        "weights_not_zero": kept,
         "forms": subject.forms.reports,
         "bits": bits(subject, count),
         "host": on_one_core(subject, repeats),
-        "boards": {board: on_board(subject, board) for board in boards},
+        "boards": on_boards(subject, boards),
         "holter": holter(subject, seconds),
     }
 

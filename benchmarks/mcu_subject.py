@@ -4,6 +4,7 @@ import importlib.util
 import pathlib
 import re
 import subprocess
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -31,7 +32,7 @@ class Subject:
     def __init__(self, path: pathlib.Path, data_dir: str, folder: pathlib.Path, window: int | None, arena: int | None):
         self.meta, variables = checkpoint.load_model(path)
         self.task, self.options = raw_labels.expected(path, self.meta)
-        self.variables, self.folder = variables, folder
+        self.variables, self.folder, self.arena = variables, folder, arena
         if window:
             self.meta["window"] = window
         model = create_model(self.meta)
@@ -41,15 +42,27 @@ class Subject:
             return output.logits
 
         self.logits = logits
-        records = export.records_for(self.meta, data_dir)
-        formats = [name for name in integer_forms.FORMATS if name == "c" or installed("onnxruntime", "onnx")]
-        self.forms = integer_forms.make(
-            logits, self.meta, self.task, self.options, records, formats, arena, tolerance=1.0
+        self.records = export.records_for(self.meta, data_dir)
+        self.forms = self.forms_of(
+            [name for name in integer_forms.FORMATS if name == "c" or installed("onnxruntime", "onnx")]
         )
         self.forms.write(folder)
-        self.records = records
-        _, _, compared = convert.parts(records)
+        _, _, compared = convert.parts(self.records)
         self.windows = self.cut(compared, None)
+
+    def forms_of(self, formats: Sequence[str], sparse: bool = False) -> integer_forms.Forms:
+        """Returns the network in integers."""
+        return integer_forms.make(
+            self.logits,
+            self.meta,
+            self.task,
+            self.options,
+            self.records,
+            formats,
+            self.arena,
+            tolerance=1.0,
+            sparse=sparse,
+        )
 
     def cut(self, records: Dataset, most: int | None) -> convert.Windows:
         """Returns windows of records, as the network reads them."""
@@ -63,13 +76,20 @@ class Subject:
     def c(self) -> pathlib.Path:
         return self.folder / integer_forms.FORMATS["c"]
 
-    def make(self, target: str, **variables: str) -> str:
-        """Returns what a target of the exported Makefile prints."""
-        command = ["make", "-C", str(self.c), target, *(f"{key}={value}" for key, value in variables.items())]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"make {target}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-        return done.stdout
+    @property
+    def weights(self) -> tuple[int, int]:
+        """How many weights there are, and how many of them are not zero."""
+        linear = [step for step in self.program.steps if isinstance(step, program.Linear) and not step.shares]
+        return sum(step.weights.size for step in linear), sum(int(np.count_nonzero(step.weights)) for step in linear)
+
+
+def make(folder: pathlib.Path, target: str, **variables: str) -> str:
+    """Returns what a target of an exported Makefile prints."""
+    command = ["make", "-C", str(folder), target, *(f"{key}={value}" for key, value in variables.items())]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"make {target}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
 
 
 def installed(*modules: str) -> bool:
@@ -79,7 +99,7 @@ def installed(*modules: str) -> bool:
 
 def bits(subject: Subject, count: int) -> dict[str, Any]:
     """Returns how many windows of records were answered bit for bit alike, plainly and under the sanitizers."""
-    subject.make("test")
+    make(subject.c, "test")
     windows = subject.cut(subject.records, count)  # of all folds: equal bits need no held-out records
     signal, person = program.quantize_inputs(windows.signal, windows.demographics)
     expected = program.run(subject.program, signal, person)
@@ -95,9 +115,20 @@ def bits(subject: Subject, count: int) -> dict[str, Any]:
     return found
 
 
-def on_board(subject: Subject, board: str) -> dict[str, Any]:
-    """Returns what the emulated board prints."""
-    output = subject.make("qemu", BOARD=board)
+def on_boards(subject: Subject, boards: Sequence[str]) -> dict[str, Any]:
+    """Returns what each emulated board prints, also of sparse weights where most are zero."""
+    found = {board: _on_board(subject.c, board) for board in boards}
+    every, kept = subject.weights
+    if boards and 2 * kept < every:
+        folder = subject.folder / "sparse"
+        subject.forms_of(["c"], sparse=True).write(folder)
+        make(folder / integer_forms.FORMATS["c"], "test")
+        found |= {f"{board}, sparse": _on_board(folder / integer_forms.FORMATS["c"], board) for board in boards}
+    return found
+
+
+def _on_board(folder: pathlib.Path, board: str) -> dict[str, Any]:
+    output = make(folder, "qemu", BOARD=board)
     numbers = {key.strip(): int(value) for key, value in re.findall(r"^([^ ].*): (-?\d+)$", output, re.MULTILINE)}
     stages = {key: int(value) for key, value in re.findall(r"^  (.+): (\d+)$", output, re.MULTILINE)}
     return {

@@ -64,7 +64,7 @@ def export(
       output: a folder; files of an earlier export in it are replaced.
       formats: of `WRITERS`, or of `integer_forms.FORMATS`.
       records: that the latter are calibrated with, and compared on.
-      **limits: `arena` and `tolerance`, as of `integer_forms.make`.
+      **limits: `arena`, `tolerance` and `sparse`, as of `integer_forms.make`.
 
     Returns:
       What model.json holds.
@@ -196,13 +196,16 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--tolerance", type=float, default=agreement.TOLERANCE, help="macro average precision that integers may lose"
     )
+    parser.add_argument(
+        "--sparse", action="store_true", help="of c: weights that are zero take a bit each; less flash, more memory"
+    )
     options = parser.parse_args(arguments)
     log.configure(logging.WARNING)
     formats = options.formats.split(",")
     records, limits = None, {}
     if set(formats) & set(integer_forms.FORMATS):
         records = records_for(checkpoint.load_model(pathlib.Path(options.checkpoint))[0], options.data_dir)
-        limits = {"arena": options.arena, "tolerance": options.tolerance}
+        limits = {"arena": options.arena, "tolerance": options.tolerance, "sparse": options.sparse}
     meta = export(options.checkpoint, options.output, formats, records, **limits)
     for name, file in meta["files"].items():
         if name in (f"model.{one}" for one in WRITERS):

@@ -37,6 +37,7 @@ typedef void dot4_function(const void *x, const int8_t *weights, int32_t count, 
 typedef struct {
     dot4_function *dot4;                /* of the input's kind; of convolutions */
     const int8_t *weights;              /* in fours; "pointwise" [outputs] */
+    const uint8_t *mask;                /* of sparse weights: a bit for each that says whether it is there; or NULL */
     const int32_t *bias;                /* of the sums */
     const int32_t *multiplier;
     const int32_t *residual_multiplier; /* NULL: there is no residual */
@@ -182,6 +183,19 @@ DEFINE_DOT4(dot4_int16, int16_t, FOUR_INT16)
 static inline int32_t in_fours(int32_t count) { return (count + 3) / 4 * 4; }
 
 /* ---- layers ---- */
+
+/* A layer of sparse weights with all of them, which are written to `weights`. */
+static inline linear_layer unpacked(const linear_layer *layer, void *weights)
+{
+    const int32_t count = in_fours(layer->outputs) * in_fours(layer->taps * layer->inputs);
+    const int8_t *next = layer->weights;
+    linear_layer all = *layer;
+    int8_t *weight = weights;
+    for (int32_t i = 0; i < count; i++)
+        weight[i] = layer->mask[i / 8] >> i % 8 & 1 ? *next++ : 0;
+    all.weights = weights;
+    return all;
+}
 
 /* What becomes of a channel's sum, times its multiplier. */
 static inline int32_t finish(const linear_layer *layer, int32_t channel, int64_t product, int32_t residual)
