@@ -12,7 +12,8 @@ of the set that it was trained on, of a fold that neither calibrates nor chooses
   they are installed;
 - boards are emulated by QEMU: the examples bit for bit, bytes of flash and RAM, instructions, and all of this again
   with sparse weights where most are zero. An emulator has no cycles and no energy: none are given;
-- a made-up recording of half an hour goes through the C sample by sample, and its windows through the network.
+- a made-up recording of half an hour goes through the C sample by sample, and its windows through the network:
+  benchmarks.holter.
 """
 
 import os
@@ -22,13 +23,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks import measure
-from benchmarks.mcu_subject import Subject, bits, holter, on_boards
+from benchmarks import holter, measure
+from benchmarks.mcu_subject import Subject, bits, on_boards
 from benchmarks.mcu_timing import on_one_core
 from lrhnet_jax.runtime import environment
 
 BOARDS = ("netduino2", "mps2-an386")
-HOLTER_SECONDS = 1800.0
 
 
 def measure_one(subject: Subject, count: int, boards: Sequence[str], repeats: int, seconds: float) -> dict[str, Any]:
@@ -49,7 +49,10 @@ def measure_one(subject: Subject, count: int, boards: Sequence[str], repeats: in
         "bits": bits(subject, count),
         "host": on_one_core(subject, repeats),
         "boards": on_boards(subject, boards),
-        "holter": holter(subject, seconds),
+        "holter": {
+            "seconds": seconds,
+            **holter.compare(subject, holter.answer(subject, holter.record(subject.meta["leads"], seconds))),
+        },
     }
 
 
@@ -101,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         options.boards = []
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})  # before JAX makes its threads
-    seconds, repeats = (60.0, 1) if options.smoke else (HOLTER_SECONDS, options.repeats)
+    seconds, repeats = (60.0, 1) if options.smoke else (holter.SECONDS, options.repeats)
     result: dict[str, Any] = {"benchmark": "mcu", **environment.describe("torch", "onnxruntime"), "networks": []}
     try:
         for path in options.checkpoints:

@@ -10,26 +10,28 @@ from typing import Any
 import jax
 import numpy as np
 
-from data_builders import synthetic
 from lrhnet_jax import export
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.deploy import integer_forms
-from lrhnet_jax.deploy.int8 import convert, prepare, program
-from lrhnet_jax.ecg import preprocess as preprocessing
-from lrhnet_jax.ecg.leads import LEADS
-from lrhnet_jax.scoring import predict
+from lrhnet_jax.deploy.int8 import convert, program
+from lrhnet_jax.deploy.model import UNFITTED
 from lrhnet_jax.tasks import raw_labels
 from lrhnet_jax.training import checkpoint
 from lrhnet_jax.training.description import create_model
-
-HOLTER_RATE = 360
-AF = "164889003"
 
 
 class Subject:
     """A network under measurement, exported to a folder."""
 
-    def __init__(self, path: pathlib.Path, data_dir: str, folder: pathlib.Path, window: int | None, arena: int | None):
+    def __init__(
+        self,
+        path: pathlib.Path,
+        data_dir: str,
+        folder: pathlib.Path,
+        window: int | None,
+        arena: int | None = None,
+        formats: Sequence[str] | None = None,
+    ):
         self.meta, variables = checkpoint.load_model(path)
         self.task, self.options = raw_labels.expected(path, self.meta)
         self.variables, self.folder, self.arena = variables, folder, arena
@@ -43,9 +45,8 @@ class Subject:
 
         self.logits = logits
         self.records = export.records_for(self.meta, data_dir)
-        self.forms = self.forms_of(
-            [name for name in integer_forms.FORMATS if name == "c" or installed("onnxruntime", "onnx")]
-        )
+        every = [name for name in integer_forms.FORMATS if name == "c" or installed("onnxruntime", "onnx")]
+        self.forms = self.forms_of(formats or every)
         self.forms.write(folder)
         _, _, compared = convert.parts(self.records)
         self.windows = self.cut(compared, None)
@@ -77,6 +78,16 @@ class Subject:
         return self.folder / integer_forms.FORMATS["c"]
 
     @property
+    def limits(self) -> np.ndarray:
+        """The thresholds, (classes,)."""
+        fitted = self.meta.get("thresholds")
+        return np.full(len(self.task.classes), UNFITTED) if fitted is None else np.array(fitted)
+
+    def build(self, target: str, **variables: str) -> str:
+        """Returns what a target of the exported Makefile prints."""
+        return make(self.c, target, **variables)
+
+    @property
     def weights(self) -> tuple[int, int]:
         """How many weights there are, and how many of them are not zero."""
         linear = [step for step in self.program.steps if isinstance(step, program.Linear) and not step.shares]
@@ -99,7 +110,7 @@ def installed(*modules: str) -> bool:
 
 def bits(subject: Subject, count: int) -> dict[str, Any]:
     """Returns how many windows of records were answered bit for bit alike, plainly and under the sanitizers."""
-    make(subject.c, "test")
+    subject.build("test")
     windows = subject.cut(subject.records, count)  # of all folds: equal bits need no held-out records
     signal, person = program.quantize_inputs(windows.signal, windows.demographics)
     expected = program.run(subject.program, signal, person)
@@ -141,38 +152,4 @@ def _on_board(folder: pathlib.Path, board: str) -> dict[str, Any]:
         "stream_flash_bytes": numbers["flash of the preparation, all rates"],
         "instructions": numbers["instructions a window"],
         "stages": stages,
-    }
-
-
-def holter(subject: Subject, seconds: float) -> dict[str, Any]:
-    """Returns how a made-up recording is answered sample by sample, and by the network for the same windows."""
-    meta = subject.meta
-    signal = synthetic.generate([AF], seed=0, seconds=seconds, rate=HOLTER_RATE)
-    own = signal[:, [LEADS.index(lead) for lead in meta["leads"]]]
-    counts = np.rint(1000 * own).astype(np.int32)
-    path = subject.folder / "holter"
-    path.write_bytes(counts.tobytes())
-    done = subprocess.run([subject.c / "check", "stream", str(HOLTER_RATE), path], capture_output=True, check=True)
-    found = np.frombuffer(done.stdout, np.int16).reshape(-1, len(meta["classes"]))
-    window, rate = meta["window"], round(subject.options.rate)
-    resampled = prepare.resample(counts, prepare.resampler(HOLTER_RATE, rate))
-    pieces = [resampled[start : start + window] for start in range(0, len(resampled), window)]
-    prepared = np.stack([prepare.place(prepare.prepare(piece, subject.options), window) for piece in pieces])
-    integers = program.run(subject.program, prepared, np.zeros((len(prepared), 5), np.int16))
-    floats = preprocessing.resample(counts.astype(np.float32) / 1000, HOLTER_RATE, subject.options)
-    read = np.zeros((len(prepared), window, len(meta["leads"])), np.float32)
-    for row, start in zip(read, range(0, len(floats), window), strict=True):
-        piece = preprocessing.zscore(preprocessing.bandpass(floats[start : start + window], subject.options))
-        before = (window - len(piece)) // 2
-        row[before : before + len(piece)] = piece
-    windows = convert.Windows(read, np.zeros((len(read), 5), np.float32), np.arange(len(read)), len(read))
-    expected = predict.to_probabilities(convert.answers(subject.logits, windows), subject.task.exclusive)
-    answers = program.probabilities(found, subject.task.exclusive) / program.PROBABILITY_ONE
-    differences = np.abs(answers - expected)
-    return {
-        "seconds": seconds,
-        "windows": len(found),
-        "equal_to_integers": int((found == integers).all(1).sum()),
-        "largest_difference": float(differences.max()),
-        "mean_difference": float(differences.mean()),
     }
