@@ -12,6 +12,7 @@ of the set that it was trained on, of a fold that neither calibrates nor chooses
   they are installed;
 - boards are emulated by QEMU: the examples bit for bit, bytes of flash and RAM, instructions, and all of this again
   with sparse weights where most are zero. An emulator has no cycles and no energy: none are given;
+- arenas of several sizes are planned: in less memory more is computed twice;
 - a made-up recording of half an hour goes through the C sample by sample, and its windows through the network:
   benchmarks.holter.
 """
@@ -24,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks import holter, measure
-from benchmarks.mcu_subject import Subject, bits, on_boards
+from benchmarks.mcu_subject import Subject, bits, memory, on_boards
 from benchmarks.mcu_timing import on_one_core
 from lrhnet_jax.runtime import environment
 
@@ -48,6 +49,7 @@ def measure_one(subject: Subject, count: int, boards: Sequence[str], repeats: in
         "forms": subject.forms.reports,
         "bits": bits(subject, count),
         "host": on_one_core(subject, repeats),
+        "memory": memory(subject),
         "boards": on_boards(subject, boards),
         "holter": {
             "seconds": seconds,

@@ -13,11 +13,14 @@ import numpy as np
 from lrhnet_jax import export
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.deploy import integer_forms
+from lrhnet_jax.deploy.c import plan
 from lrhnet_jax.deploy.int8 import convert, program
 from lrhnet_jax.deploy.model import UNFITTED
 from lrhnet_jax.tasks import raw_labels
 from lrhnet_jax.training import checkpoint
 from lrhnet_jax.training.description import create_model
+
+ARENAS = (64 * 1024, 80 * 1024, 96 * 1024, 1 << 30)  # bytes at most, of which the last is no limit
 
 
 class Subject:
@@ -124,6 +127,15 @@ def bits(subject: Subject, count: int) -> dict[str, Any]:
         found[name] = {"windows": some, "equal": int((answers == expected[:some]).all(1).sum())}
         path.unlink()
     return found
+
+
+def memory(subject: Subject) -> list[dict[str, int]]:
+    """Returns what a smaller arena costs: the products of weights that are computed, those computed again included."""
+    least = plan.least_arena(subject.program)
+    limits = [least, *(limit for limit in ARENAS if limit > least)]
+    plans = [plan.make(subject.program, limit) for limit in limits]
+    products = {chosen.arena_bytes: chosen.multiplications for chosen in plans}
+    return [{"arena_bytes": size, "multiplications": products[size]} for size in sorted(products)]
 
 
 def on_boards(subject: Subject, boards: Sequence[str]) -> dict[str, Any]:
