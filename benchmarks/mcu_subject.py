@@ -34,12 +34,15 @@ class Subject:
         window: int | None,
         arena: int | None = None,
         formats: Sequence[str] | None = None,
+        train_only: Sequence[str] = (),
     ):
         self.meta, variables = checkpoint.load_model(path)
         self.task, self.options = raw_labels.expected(path, self.meta)
         self.variables, self.folder, self.arena = variables, folder, arena
         if window:
             self.meta["window"] = window
+        if train_only:
+            self.meta["held_out"] = {**convert.HELD_OUT, "train_only": list(train_only)}
         model = create_model(self.meta)
 
         def logits(signal: jax.Array, demographics: jax.Array) -> jax.Array:
@@ -51,7 +54,7 @@ class Subject:
         every = [name for name in integer_forms.FORMATS if name == "c" or installed("onnxruntime", "onnx")]
         self.forms = self.forms_of(formats or every)
         self.forms.write(folder)
-        _, _, compared = convert.parts(self.records)
+        _, _, compared = convert.parts(self.records, convert.held_out(self.meta, self.records))
         self.windows = self.cut(compared, None)
 
     def forms_of(self, formats: Sequence[str], sparse: bool = False) -> integer_forms.Forms:

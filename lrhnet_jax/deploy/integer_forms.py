@@ -128,7 +128,7 @@ class _Work:
         self.logits, self.meta, self.task, self.options = logits, meta, task, options
         self.arena, self.sparse = arena, sparse
         leads, window = tuple(meta["leads"]), meta["window"]
-        calibrating, choosing, self.compared = convert.parts(records)
+        calibrating, choosing, self.compared = convert.parts(records, convert.held_out(meta, records))
         self.calibrating = convert.cut(calibrating, leads, window, convert.MOST_WINDOWS)
         self.choosing = convert.cut(choosing, leads, window, convert.MOST_WINDOWS)
         self.windows = convert.cut(self.compared, leads, window)

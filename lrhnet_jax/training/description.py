@@ -51,6 +51,18 @@ def _options(value: Any) -> bool:
     return isinstance(value, dict) and not set(value) & set(OWN_OPTIONS)
 
 
+def _held_out(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) != {"protocol", "fold", "train_only"}:
+        return False
+    sources = value["train_only"]
+    return (
+        _text(value["protocol"])
+        and _whole(value["fold"], 0, 4)
+        and isinstance(sources, list)
+        and all(map(_text, sources))
+    )
+
+
 # Field -> what it has to be, in words, and whether it is. The first ones are in every description.
 REQUIRED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "name": ("a text", _text),
@@ -67,6 +79,7 @@ OPTIONAL: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "preprocess_options": ("a table", lambda value: isinstance(value, dict)),
     "trained_on": ("a text", _text),
     "synthetic": ("true or false", lambda value: isinstance(value, bool)),
+    "held_out": ("a table of protocol, fold (0 to 4) and train_only (a list of sources)", _held_out),
     "parameters": ("a whole number", _whole),
 }
 
