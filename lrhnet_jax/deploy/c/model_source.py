@@ -117,7 +117,7 @@ class ModelSource:
             if step.name in self.plan.packed:
                 own, place = text.name(step.name), self._weights(index, step.name)
                 lines.append(
-                    f"const linear_layer {own}_unpacked = unpacked(&{own}_layer, arena.tensors.bytes + {place});"
+                    f"const linear_layer {own}_unpacked =\n    unpacked(&{own}_layer, arena.tensors.bytes + {place});"
                 )
         multipliers, after = {}, []
         for step in steps:
@@ -128,7 +128,8 @@ class ModelSource:
                     multipliers[step.name] = f"{own}_multipliers"
                     gate = f"arena.vectors + {text.constant(step.gate)}"
                     lines.append(
-                        f"const int32_t *{own}_multipliers = gated(&{own}_layer, {gate}, arena.scratch + {scratch});"
+                        f"const int32_t *{own}_multipliers =\n"
+                        f"    gated(&{own}_layer, {gate}, arena.scratch + {scratch});"
                     )
                     scratch += len(step.bias)
             elif stages.is_reduction(step):
