@@ -22,7 +22,7 @@ enum value_kind { UINT8, INT8, INT16 };
 
 #if defined(__GNUC__)
 #define OWN_CODE static __attribute__((noinline, unused)) /* once, not in every stage that calls it */
-#define EACH_CALL static inline __attribute__((always_inline)) /* anew for each layer, whose constants the compiler knows */
+#define EACH_CALL static inline __attribute__((always_inline)) /* anew for each layer: its constants are known */
 #else
 #define OWN_CODE static
 #define EACH_CALL static inline
