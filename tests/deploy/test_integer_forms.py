@@ -1,5 +1,6 @@
 """Exports in integers: converted on records, compared on others, and refused before anything is written."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -158,6 +159,24 @@ def test_differences_are_counted_class_by_class():
     assert same["decisions_equal"] == 1 and same["metrics"]["macro_average_precision"]["difference"] == 0
     agreement.check(same, "it")
     assert agreement.summary(same, task).count("\n| ") == 4 + 4 + 2
+
+
+def test_answers_are_compared_on_records_that_the_network_has_not_seen(records):
+    places = np.arange(len(records))
+    sources = np.where(places % 3 == 0, "filtered", "ptb-xl")
+    records = dataclasses.replace(records, sources=sources, folds=places % 5)
+    meta = {"trained_on": records.name}
+    assert set(convert.parts(records, convert.held_out(meta, records))[2].folds) == {0}
+    meta["held_out"] = {"protocol": "leak_free", "fold": 3, "train_only": ["filtered"]}
+    calibrating, choosing, comparing = convert.parts(records, convert.held_out(meta, records))
+    assert set(comparing.folds) == {3} and set(choosing.folds) == {4}
+    assert set(records.sources[records.folds == 3]) - set(comparing.sources) == {"filtered"}
+    assert len(calibrating) + len(choosing) + len(comparing) == len(records)
+    other = {**meta, "trained_on": "ptbxl"}
+    assert convert.held_out(other, records) is convert.HELD_OUT
+    published = dataclasses.replace(records, published_folds=places % 10 + 1)
+    meta["held_out"] = {"protocol": "published", "fold": 4, "train_only": []}
+    np.testing.assert_array_equal(convert.parts(published, meta["held_out"])[2].record_ids, records.record_ids[9::10])
 
 
 def test_windows_are_spread_over_the_records(records):
