@@ -185,7 +185,8 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
             # Samples lie on the "device", or "stream" from the host; "auto": on it, where they take half of it at most.
             "input": "auto",
             # Teachers: "precomputed" once on `windows_per_record` fixed windows a record, or "in_graph" in every step;
-            # windows_per_record = 0 draws a fresh window every time, which only in_graph can do.
+            # windows_per_record = 0 draws a fresh window every time, which only in_graph can do; and "record", where a
+            # teacher answers once for a whole record, whatever window of it is drawn.
             "teacher_logits": "precomputed",
             "windows_per_record": 8,
             "dtype": "float32",  # of the computation; bfloat16 on accelerators
@@ -214,6 +215,9 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
                 "temperature": 7.0,
                 "t_squared": False,
                 "mean_logits": False,  # several teachers as one, by the mean of their logits; else a KL each
+                # With teacher_logits = "record": so many copies of each teacher, each trained without a part of the
+                # patients, answer for these; 0: the teachers themselves.
+                "cross_fit": 0,
                 "logit_kl": "softmax",  # over classes, as the paper has it; "sigmoid": each class on its own
                 "method": {"name": "none"},  # what is learned beyond labels and logits: see `method`
                 # What is done to windows before any network reads them; with teachers only in_graph.

@@ -59,17 +59,20 @@ class Assessor:
         self.task = records.task
         check.validation(records, split)
 
+    def predictor(self, lead_network: LeadNetwork, variables: Any) -> predict.Predictor:
+        """Returns what answers for records of the store."""
+        window, size = self.config.window, self.config.evaluation.batch_size
+        return predict.Predictor(lead_network, variables, window, size, self.task.exclusive, self.parallel)
+
     def probabilities(
         self, lead_network: LeadNetwork, variables: Any, rows: np.ndarray, progress: str = ""
     ) -> np.ndarray:
         """Returns class probabilities of the records `rows`, (n, classes), on the windows that the config names."""
-        window, size = self.config.window, self.config.evaluation.batch_size
-        predictor = predict.Predictor(lead_network, variables, window, size, self.task.exclusive, self.parallel)
-        lengths = self.records.lengths[rows]
+        predictor, lengths = self.predictor(lead_network, variables), self.records.lengths[rows]
         if self.config.evaluation.windows == "cover":
             return predictor.probabilities(self.store, rows, lengths, progress)
         key = jax.random.fold_in(jax.random.key(self.config.seed), len(rows))
-        starts = np.asarray(random_shifts(key, jnp.asarray(lengths), window, 1)[:, 0])
+        starts = np.asarray(random_shifts(key, jnp.asarray(lengths), self.config.window, 1)[:, 0])
         logits = predictor.logits(self.store, np.asarray(rows, np.int32), starts, progress)
         return predict.to_probabilities(logits, self.task.exclusive)
 

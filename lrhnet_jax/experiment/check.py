@@ -104,12 +104,34 @@ def augmentation(network: Network, rate: float, teacher_logits: str = "in_graph"
     if made.mixup and chosen and chosen.across_records:
         name = fields["method"]["name"]
         raise ConfigError(f"{where}.augment.mixup: {name} compares records, not mixtures of two; set it to 0")
-    if made and network.teachers and teacher_logits == "precomputed" and not (chosen and chosen.needs_teacher):
+    beforehand = network.teachers and teacher_logits != "in_graph" and not (chosen and chosen.needs_teacher)
+    if made and beforehand and (teacher_logits == "precomputed" or made.mixup):
         raise ConfigError(
             f"{where}.augment changes the windows, and precomputed logits are those of unchanged ones; set "
-            "config.teacher_logits=in_graph"
+            "config.teacher_logits=in_graph (or record, which is for whole records, whatever the window; not for mixup)"
         )
     return made
+
+
+def cross_fitting(network: Network, networks: Sequence[Network], teacher_logits: str) -> None:
+    """Raises ConfigError for a network whose teachers cannot be trained again without some of the records."""
+    parts, where = network.train["cross_fit"], f"config.networks.{network.name}.train.cross_fit"
+    method = network.train["method"]["name"]
+    if parts == 0 or not network.teachers:
+        return
+    if teacher_logits != "record":
+        raise ConfigError(f"{where}: copies of a teacher answer for whole records; set config.teacher_logits=record")
+    if parts < 2:
+        raise ConfigError(f"{where}: {parts} parts are too few; give at least 2, or 0 for the teachers themselves")
+    chosen = losses.METHODS.get(method)
+    if chosen and chosen.needs_teacher:
+        raise ConfigError(f"{where}: {method} reads features of the teacher itself; set it to 0")
+    for teacher in networks:
+        if teacher.name in network.teachers and (teacher.teachers or teacher.checkpoint or teacher.prune):
+            raise ConfigError(
+                f"{where}: {teacher.name} has to learn from labels alone, here and unpruned, so that copies of it have "
+                "not seen the records that they answer for"
+            )
 
 
 def experiment(config: ConfigDict) -> tasks.Dataset:
@@ -122,7 +144,7 @@ def experiment(config: ConfigDict) -> tasks.Dataset:
     dataset = tasks.choose(config.data, config.datasets)
     evaluation = config.evaluation
     for field, value, valid in (
-        ("teacher_logits", config.teacher_logits, ("precomputed", "in_graph")),
+        ("teacher_logits", config.teacher_logits, ("precomputed", "in_graph", "record")),
         ("dtype", config.dtype, ("float32", "bfloat16")),
         ("preprocess", config.preprocess, dataset.preprocess),
         ("input", config.input, stream.KINDS),
@@ -140,6 +162,11 @@ def experiment(config: ConfigDict) -> tasks.Dataset:
         raise ConfigError(
             "config.windows_per_record: precomputed teacher logits need at least 1 fixed window a record; with "
             "--config.teacher_logits=in_graph, 0 draws a fresh window every time"
+        )
+    if config.teacher_logits == "record" and config.windows_per_record:
+        raise ConfigError(
+            "config.windows_per_record: where teachers answer for whole records, a fresh window is drawn every time; "
+            "set it to 0"
         )
     _numbers(
         "config",

@@ -48,6 +48,7 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
         check.model(network, create_model(network, dataset.task, config.dtype), config.window)
         check.training(network)
         check.augmentation(network, dataset.task.rate, config.teacher_logits)
+        check.cross_fitting(network, networks, config.teacher_logits)
         parallel.check(network.train["batch_size"])
         teaching.make_recipe(network, parallel.kind)
         if network.prune and jax.process_count() > 1:

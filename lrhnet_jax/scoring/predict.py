@@ -61,7 +61,7 @@ def average(per_window: np.ndarray, record: np.ndarray, count: int) -> np.ndarra
     """Returns each record's mean over its windows, (count, classes) float32.
 
     Args:
-      per_window: (windows, classes) probabilities.
+      per_window: (windows, classes) probabilities or logits.
       record: (windows,) which of the `count` records; each has a window.
     """
     sums = np.zeros((count, per_window.shape[1]))
@@ -130,6 +130,15 @@ class Predictor:
                 bar.update(min(size, n - bar.n))
             results.append(np.asarray(waiting))
         return np.concatenate(results)[:n]
+
+    def record_logits(self, store: Store, records: np.ndarray, lengths: np.ndarray, progress: str = "") -> np.ndarray:
+        """Returns each record's logits, (n, classes) float32, averaged over the windows that cover it.
+
+        Arguments as of `probabilities`.
+        """
+        row, start = covering_windows(lengths, self.window)
+        answers = self.logits(store, np.asarray(records, np.int32)[row], start, progress)
+        return average(answers, row, len(records))
 
     def probabilities(self, store: Store, records: np.ndarray, lengths: np.ndarray, progress: str = "") -> np.ndarray:
         """Returns each record's class probabilities, (n, classes) float32, averaged over the windows that cover it.
