@@ -51,8 +51,8 @@ def score(
     area, precision = metrics.ranking(labels, found, weights)
     values |= {"macro_auroc": metrics.macro(area), "macro_average_precision": metrics.macro(precision)}
     each = np.repeat(weights, labels.shape[1], axis=1)
-    flat = (array.reshape(-1, 1) for array in (labels, found))
-    values["micro_average_precision"] = metrics.average_precision(*flat, each)[:, 0]
+    micro = metrics.average_precision(labels.reshape(-1, 1), found.reshape(-1, 1), each)
+    values["micro_average_precision"] = micro[:, 0]
     sure = np.clip(found, 1e-6, 1 - 1e-6)
     likelihood = np.where(labels, np.log(sure), np.log(1 - sure)).mean(1)
     values["log_likelihood"] = weights @ likelihood / weights.sum(1)
@@ -109,8 +109,7 @@ def collect(workdir: pathlib.Path, records: Dataset, config: Mapping[str, Any], 
         values[name] = {metric: np.concatenate([block[metric] for block in blocks]) for metric in blocks[0]}
     recipes: dict[str, Any] = {}
     for group, members in seed_groups.groups(networks).items():
-        pairs = [(name, seed_groups.undistilled(networks, name)) for name in members]
-        pairs = [(name, other) for name, other in pairs if other]
+        others = {name: other for name in members if (other := seed_groups.undistilled(networks, name))}
         first = networks[members[0]]
         names = list(values[members[0]])
         recipes[group] = {
@@ -120,9 +119,12 @@ def collect(workdir: pathlib.Path, records: Dataset, config: Mapping[str, Any], 
             "epochs": first["train"].get("epochs", config["train"]["epochs"]),
             "metrics": {metric: seed_groups.spread([float(values[n][metric][0]) for n in members]) for metric in names},
             "gains": {
-                metric: gain(*(np.stack([values[pair[side]][metric] for pair in pairs]) for side in (0, 1)))
+                metric: gain(
+                    np.stack([values[name][metric] for name in others]),
+                    np.stack([values[other][metric] for other in others.values()]),
+                )
                 for metric in names
-                if pairs
+                if others
             },
         }
     return recipes
@@ -138,7 +140,8 @@ def table(recipes: Mapping[str, Any]) -> str:
             times = 10 if metric == "log_likelihood" else 1
             cell = formats.mean_and_deviation([times * value for value in row["metrics"][metric]["values"]])
             if found := row["gains"].get(metric):
-                cell += " (" + formats.interval(*(times * found[key] for key in ("mean", "low", "high")), "+") + ")"
+                mean, low, high = (times * found[key] for key in ("mean", "low", "high"))
+                cell += f" ({formats.interval(mean, low, high, '+')})"
             cells.append(cell)
         rows.append(
             [group, row["model"], formats.leads(row["leads"]), f"{len(row['seeds'])}", f"{row['epochs']}", *cells]

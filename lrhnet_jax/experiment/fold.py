@@ -70,12 +70,11 @@ class Fold:
         """Trains or loads every network, scores it, and compares the pairs of `graph.comparisons`."""
         sizes = ", ".join(f"{count} {part}" for part, count in self.split.sizes().items())
         logger.info("fold %d: %s records", self.fold, sizes)
+        rows = {}
         for network in self.networks:
             self.obtain(network)
-        rows = {
-            network.name: self.assessor.network(network.name, self.trained[network.name], self.folder_of(network))
-            for network in self.networks
-        }
+            trained, folder = self.trained[network.name], self.folder_of(network)
+            rows[network.name] = self.assessor.network(network.name, trained, folder)
         pairs, split = graph.comparisons(self.networks), self.split
         return {
             "records": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
