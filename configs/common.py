@@ -231,6 +231,9 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
                 "protocol": "leak_free",
                 "validation_parts": 10,  # one part in ten of the training folds is held out
                 "train_only": (),  # sources whose records train in every fold, and are never scored
+                # Samples that a network sees at a time when it is scored and used; 0: as in training. Longer ones suit
+                # what occurs now and then, as ectopic beats do.
+                "window": 0,
                 "windows": "cover",  # deterministic and averaged; "random": one random window a record
                 # Which rule the headline uses; "threshold_or_top1" is reported beside it. Where classes exclude each
                 # other, the most probable one is the decision.

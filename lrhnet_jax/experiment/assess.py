@@ -22,7 +22,7 @@ from lrhnet_jax.data.batch import LeadNetwork
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.splits import Split
 from lrhnet_jax.data.store import Store, random_shifts
-from lrhnet_jax.experiment import check
+from lrhnet_jax.experiment import check, provenance
 from lrhnet_jax.experiment.teachers import Trained
 from lrhnet_jax.report import schema, seed_groups
 from lrhnet_jax.runtime import environment, processes
@@ -61,7 +61,7 @@ class Assessor:
 
     def predictor(self, lead_network: LeadNetwork, variables: Any) -> predict.Predictor:
         """Returns what answers for records of the store."""
-        window, size = self.config.window, self.config.evaluation.batch_size
+        window, size = provenance.answer_window(self.config), self.config.evaluation.batch_size
         return predict.Predictor(lead_network, variables, window, size, self.task.exclusive, self.parallel)
 
     def probabilities(
@@ -72,7 +72,7 @@ class Assessor:
         if self.config.evaluation.windows == "cover":
             return predictor.probabilities(self.store, rows, lengths, progress)
         key = jax.random.fold_in(jax.random.key(self.config.seed), len(rows))
-        starts = np.asarray(random_shifts(key, jnp.asarray(lengths), self.config.window, 1)[:, 0])
+        starts = np.asarray(random_shifts(key, jnp.asarray(lengths), predictor.window, 1)[:, 0])
         logits = predictor.logits(self.store, np.asarray(rows, np.int32), starts, progress)
         return predict.to_probabilities(logits, self.task.exclusive)
 

@@ -174,6 +174,12 @@ def experiment(config: ConfigDict) -> tasks.Dataset:
         ("synthetic_records", config.synthetic_records, config.synthetic_records >= 1, "at least 1"),
         ("steps_per_dispatch", config.steps_per_dispatch, config.steps_per_dispatch >= 0, "at least 0"),
         ("evaluation.validation_parts", evaluation.validation_parts, evaluation.validation_parts >= 2, "at least 2"),
+        (
+            "evaluation.window",
+            evaluation.window,
+            evaluation.window == 0 or evaluation.window >= 64,
+            "at least 64 samples, or 0 for config.window",
+        ),
         ("evaluation.resamples", evaluation.resamples, evaluation.resamples >= 1, "at least 1"),
         ("evaluation.batch_size", evaluation.batch_size, evaluation.batch_size >= 1, "at least 1"),
         (

@@ -1,4 +1,4 @@
-"""No teacher answers for a record of a patient that it was trained on."""
+"""A fold: what teachers say of training records, and on which windows networks answer."""
 
 import dataclasses
 
@@ -11,11 +11,12 @@ from lrhnet_jax.data import splits
 from lrhnet_jax.data.batch import draw_windows
 from lrhnet_jax.data.store import make_store
 from lrhnet_jax.errors import ConfigError
-from lrhnet_jax.experiment import check, cross_fit, graph
+from lrhnet_jax.experiment import check, cross_fit, graph, provenance
 from lrhnet_jax.experiment.fold import Fold
 from lrhnet_jax.models import registry
 from lrhnet_jax.runtime.devices import make_parallel
-from lrhnet_jax.training import loop
+from lrhnet_jax.scoring import predict
+from lrhnet_jax.training import checkpoint, loop
 from tests.helpers import fakes
 from tests.helpers.tiny import Tiny
 
@@ -37,7 +38,7 @@ def fold(monkeypatch, tmp_path):
     records = fakes.records(60)
     records.folds[:] = np.arange(60) // 2 % 5
     split = splits.make(records, 0, "reference", 10)
-    store, parallel = make_store(records, WINDOW), make_parallel("jit", 1)
+    store, parallel = make_store(records, 128), make_parallel("jit", 1)
     return Fold(config, networks, records, store, parallel, 0, split, [len(split.train)], tmp_path, {})
 
 
@@ -84,6 +85,23 @@ def test_whole_records_are_taught_whatever_window_is_drawn(fold):
     per_window = predictor.logits(fold.store, fold.split.train[:1].astype(np.int32).repeat(2), np.array([0, 40]))
     assert np.abs(per_window[0] - per_window[1]).max() > 1e-4  # windows of a record differ; its answer is one
     assert inputs.teacher_logits.shape == (48, 1, 1, 24)
+
+
+def test_networks_can_be_scored_and_used_on_longer_windows_than_they_train_on(fold):
+    assert provenance.answer_window(fold.config) == WINDOW
+    fold.config.evaluation.window = 128
+    network = fold.networks[0]
+    fold.obtain(network)
+    assert checkpoint.load_model(fold.folder_of(network))[0]["window"] == 128
+    trained, rows = fold.trained["teacher"], fold.split.test
+    found = fold.assessor.probabilities(trained.lead_network, trained.variables, rows)
+    store, lengths = make_store(fold.records, 128), fold.records.lengths[rows]
+    answers = [
+        predict.Predictor(trained.lead_network, trained.variables, window).probabilities(store, rows, lengths)
+        for window in (128, WINDOW)
+    ]
+    np.testing.assert_allclose(found, answers[0], atol=1e-5)
+    assert np.abs(found - answers[1]).max() > 1e-3
 
 
 @pytest.mark.parametrize(
