@@ -12,7 +12,7 @@ stands beside it. Networks that a run has not scored yet are left out: a folder 
 import argparse
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -82,31 +82,64 @@ def gain(taught: np.ndarray, alone: np.ndarray, seed: int = 0) -> dict[str, Any]
     return {"mean": float(each.mean()), "low": float(low), "high": float(high), "p": p, "values": each.tolist()}
 
 
-def collect(workdir: pathlib.Path, records: Dataset, config: Mapping[str, Any], resamples: int) -> dict[str, Any]:
-    """Returns the recipes of a run: means over seeds, and gains over the networks that learned from labels alone."""
-    networks = {
-        name: fields
-        for name, fields in config["networks"].items()
-        if (workdir / "networks" / name / "evaluation.json").exists()
-    }
-    values: dict[str, dict[str, np.ndarray]] = {}
+class Run(NamedTuple):
+    """Scored networks that were trained and scored alike.
+
+    Attributes:
+      config: all but the networks.
+      networks: folder -> fields of the config.
+    """
+
+    config: dict[str, Any]
+    networks: dict[pathlib.Path, dict[str, Any]]
+
+
+def read(workdirs: Sequence[pathlib.Path]) -> list[Run]:
+    """Returns the networks that are scored; those of folders whose configs differ in their networks alone, together.
+
+    Raises:
+      DataError: for a run on all folds.
+    """
+    runs: list[Run] = []
+    for workdir in workdirs:
+        config = read_json(workdir / "run.json")["config"]
+        if config["fold"] == "all":
+            raise DataError(f"{workdir} has all folds; give a run on one")
+        folders = {workdir / "networks" / name: fields for name, fields in config.pop("networks").items()}
+        scored = {path: fields for path, fields in folders.items() if (path / "evaluation.json").exists()}
+        same = [run for run in runs if _split(run.config) == _split(config)]
+        if same:
+            same[0].networks.update(scored)
+        else:
+            runs.append(Run(config, scored))
+    return runs
+
+
+def _split(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != "experiment"}
+
+
+def resampled(folder: pathlib.Path, records: Dataset, resamples: int) -> dict[str, np.ndarray]:
+    """Returns a scored network's metrics, (1 + resamples,) each: of its records, and of patients drawn from them."""
+    with np.load(folder / "predictions.npz") as arrays:
+        found, ids = arrays["test"], arrays["test_records"].tolist()
     row_of = {record: row for row, record in enumerate(records.record_ids.tolist())}
-    for name in networks:
-        folder = workdir / "networks" / name
-        with np.load(folder / "predictions.npz") as arrays:
-            found, ids = arrays["test"], arrays["test_records"].tolist()
-        if missing := [record for record in ids if record not in row_of]:
-            raise DataError(
-                f"{folder}: {records.path} has no record {missing[0]}; give the --data_dir it was scored on"
-            )
-        rows = np.array([row_of[record] for record in ids])
-        limits = None if records.task.exclusive else np.array(read_json(folder / "thresholds.json")["thresholds"])
-        weights = draw(records.patients[rows], resamples)
-        blocks = [
-            score(records.task, records.labels[rows], found, limits, weights[first : first + _BLOCK])
-            for first in range(0, len(weights), _BLOCK)
-        ]
-        values[name] = {metric: np.concatenate([block[metric] for block in blocks]) for metric in blocks[0]}
+    if missing := [record for record in ids if record not in row_of]:
+        raise DataError(f"{folder}: {records.path} has no record {missing[0]}; give the --data_dir it was scored on")
+    rows = np.array([row_of[record] for record in ids])
+    limits = None if records.task.exclusive else np.array(read_json(folder / "thresholds.json")["thresholds"])
+    weights = draw(records.patients[rows], resamples)
+    blocks = [
+        score(records.task, records.labels[rows], found, limits, weights[first : first + _BLOCK])
+        for first in range(0, len(weights), _BLOCK)
+    ]
+    return {metric: np.concatenate([block[metric] for block in blocks]) for metric in blocks[0]}
+
+
+def collect(run: Run, records: Dataset, resamples: int) -> dict[str, Any]:
+    """Returns the recipes of a run: means over seeds, and gains over the networks that learned from labels alone."""
+    networks: dict[str, Any] = {str(folder): fields for folder, fields in run.networks.items()}
+    values = {str(folder): resampled(folder, records, resamples) for folder in run.networks}
     recipes: dict[str, Any] = {}
     for group, members in seed_groups.groups(networks).items():
         others = {name: other for name in members if (other := seed_groups.undistilled(networks, name))}
@@ -116,7 +149,7 @@ def collect(workdir: pathlib.Path, records: Dataset, config: Mapping[str, Any], 
             "model": first["model"],
             "leads": list(first["leads"]),
             "seeds": [networks[name]["seed"] for name in members],
-            "epochs": first["train"].get("epochs", config["train"]["epochs"]),
+            "epochs": first["train"].get("epochs", run.config["train"]["epochs"]),
             "metrics": {metric: seed_groups.spread([float(values[n][metric][0]) for n in members]) for metric in names},
             "gains": {
                 metric: gain(
@@ -151,20 +184,20 @@ def table(recipes: Mapping[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workdirs", type=pathlib.Path, nargs="+", help="of runs on one fold each")
+    parser.add_argument(
+        "workdirs", type=pathlib.Path, nargs="+", help="of runs on one fold; alike but for networks: one"
+    )
     parser.add_argument("--data_dir", required=True)
     parser.add_argument("--resamples", type=int, default=RESAMPLES)
     parser.add_argument("--output", type=pathlib.Path, help="where the JSON goes; the tables go beside it, as .md")
     options = parser.parse_args(arguments)
     runs, tables = [], []
-    for workdir in options.workdirs:
-        config = read_json(workdir / "run.json")["config"]
-        if config["fold"] == "all":
-            parser.error(f"{workdir} has all folds; give a run on one")
+    for run in read(options.workdirs):
+        config = run.config
         records = datasets.resolve(
             config["data"], options.data_dir, config["preprocess"], config["synthetic_records"], config["datasets"]
         )
-        recipes = collect(workdir, records, config, options.resamples)
+        recipes = collect(run, records, options.resamples)
         runs.append({"config": config, "records": len(records), "recipes": recipes})
         tables.append(f"{config['experiment']}, fold {config['fold']} of {records.name}\n\n{table(recipes)}")
     results = {"what": __doc__.splitlines()[0], **environment.describe(), "resamples": options.resamples, "runs": runs}

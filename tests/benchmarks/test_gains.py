@@ -112,3 +112,25 @@ def test_records_of_another_set_are_named(scored):
     records.record_ids[7] = "other"
     with pytest.raises(DataError, match=r"alone2_0: .*has no record R0007; give the --data_dir"):
         gains.main([str(workdir), "--data_dir=DATA"])
+
+
+def test_runs_that_differ_in_their_networks_alone_are_one(scored, tmp_path):
+    workdir, write = scored
+    write()
+    config = json.loads((workdir / "run.json").read_text())["config"]
+    more, other = tmp_path / "more", tmp_path / "other"
+    for folder, changes in (
+        (more, {"experiment": "more"}),
+        (other, {"fold": "1"}),
+        (tmp_path / "all", {"fold": "all"}),
+    ):
+        networks = {name: fields for name, fields in config["networks"].items() if fields["seed"] == 0}
+        networks = {name: {**fields, "seed": 9} for name, fields in networks.items()}
+        for name in networks:
+            (folder / "networks").mkdir(parents=True, exist_ok=True)
+            (folder / "networks" / name).symlink_to(workdir / "networks" / name)
+        (folder / "run.json").write_text(json.dumps({"config": {**config, **changes, "networks": networks}}))
+    runs = gains.main([str(workdir), str(more), str(other), "--data_dir=DATA", "--resamples=20"])["runs"]
+    assert [run["recipes"]["taught2"]["seeds"] for run in runs] == [[0, 1, 2, 3, 9], [9]]
+    with pytest.raises(DataError, match="has all folds; give a run on one"):
+        gains.read([tmp_path / "all"])
