@@ -30,9 +30,7 @@ def get_config(arg: str | None = None):
     recipe = student.RECIPE | {"logit_kl": "softmax"}
     networks |= student.students(options, options.leads, list(networks), recipe, epochs=30)
     config = common.experiment("af", options, networks)
-    student.set_training(config, window=4096)
-    config.train.keep = "last"
-    config.train.augment.update({"gain": 0.2, "noise": 0.1, "wander": 0.2})
+    student.set_training(config, window=4096, gain=0.2, noise=0.1, wander=0.2)
     if options.preset != "demo":
         config.evaluation.window = 9000
     return config

@@ -5,7 +5,7 @@
     python -m lrhnet_jax.main --config=configs/student.py:sets=2+1,seeds=5 --config.data_dir=DATA --workdir=runs/proof
 
 Keys of its own: `methods`, alone and taught; `sets`, the students' leads; `seeds` of every student (1); `teachers`, how
-many are averaged (2); `teacher_epochs` (40) and `student_epochs` (60).
+many are averaged (2); `teacher_epochs` and `student_epochs` (30 each).
 
 Students see a fresh window of 8 s of a record at every draw, and learn labels and teachers half and half. What a
 teacher says of a record comes from a copy of it that was trained without the record's patient (`train.cross_fit`): of
@@ -25,6 +25,7 @@ from lrhnet_jax.ecg.leads import LEAD_SETS, LEADS
 METHODS = ("alone", "taught")
 SETS = ("12", "3", "2", "1")
 TRAIN_ONLY = ("ptb-xl-filtered",)
+AUGMENT = {"gain": 0.2, "noise": 0.1, "lead_drop": 0.1}
 # The target is the mean of label and teacher's probability: .5 BCE + .5 KL at T = 1 is that, up to a constant.
 RECIPE: dict[str, Any] = {
     "alpha": 0.5,
@@ -39,12 +40,12 @@ RECIPE: dict[str, Any] = {
 def get_config(arg: str | None = None):
     words = {"methods": METHODS, "sets": SETS}
     options = common.parse(arg, leads=None, words=words, seeds=1, teachers=2, teacher_epochs=int, student_epochs=int)
-    networks = ensemble(options, LEADS, epochs=40) if "taught" in options.words["methods"] else {}
+    networks = ensemble(options, LEADS, epochs=30) if "taught" in options.words["methods"] else {}
     teachers = list(networks)
     for count in options.words["sets"]:
-        networks |= students(options, LEAD_SETS[count], teachers, RECIPE, epochs=60, suffix=count)
+        networks |= students(options, LEAD_SETS[count], teachers, RECIPE, epochs=30, suffix=count)
     config = common.experiment("student", options, networks)
-    set_training(config, window=2048)
+    set_training(config, window=2048, **AUGMENT)
     config.evaluation.train_only = TRAIN_ONLY
     if options.preset == "paper":
         config.preprocess = "monitor"
@@ -85,10 +86,18 @@ def students(
     }
 
 
-def set_training(config: ConfigDict, window: int) -> None:
-    """Sets what lrhnet_wide was found to train best with; the demo keeps its own window and rate."""
+def set_training(config: ConfigDict, window: int, **augment: float) -> None:
+    """Sets what lrhnet_wide was found to train best with; the demo keeps its own window and rate.
+
+    The last epoch is kept: a validation part as small as here chooses an epoch by luck.
+
+    Args:
+      augment: of `config.train.augment`.
+    """
     config.windows_per_record = 0
     config.teacher_logits = "record"
+    config.train.keep = "last"
+    config.train.augment.update(augment)
     if config.preset != "demo":
         config.window = window
         config.train.learning_rate = 3e-3

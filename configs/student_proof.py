@@ -43,8 +43,7 @@ def get_config(arg: str | None = None):
                 for method in methods:
                     networks[f"seed{seed}_{method}{count}_{model}"] = _student(options, model, method, count, seed)
     config = common.experiment("student_proof", options, networks)
-    student.set_training(config, window=2048)
-    config.train.keep = "last"
+    student.set_training(config, window=2048, **student.AUGMENT)
     config.evaluation.train_only = student.TRAIN_ONLY
     if options.preset == "paper":
         config.preprocess = "monitor"
