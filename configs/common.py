@@ -115,6 +115,7 @@ def network(
     prune: Mapping[str, Any] | None = None,
     seed: int = 0,
     recipe: str = "",
+    start: str = "",
     **train: Any,
 ) -> ConfigDict:
     """Returns a node of the graph; see `experiment.graph.Network`. Further arguments override `config.train`.
@@ -130,6 +131,7 @@ def network(
             "leads": tuple(leads),
             "teachers": dict(teachers or {}),
             "checkpoint": checkpoint,
+            "start": start,
             "options": dict(options or {}),
             "train": train,
             "seed": seed,

@@ -60,6 +60,21 @@ def pruning(network: Network, parsed: Mapping[str, Network]) -> None:
                 )
 
 
+def start(network: Network, parsed: Mapping[str, Network]) -> None:
+    """Raises ConfigError for a network that cannot start from another's variables as it says."""
+    if not network.start:
+        return
+    where, other = f"config.networks.{network.name}.start", parsed.get(network.start)
+    if other is None:
+        raise ConfigError(f"{where}: no network is called {network.start!r}; there are {', '.join(sorted(parsed))}")
+    if network.checkpoint or network.prune:
+        raise ConfigError(f"{where}: a network that is loaded or pruned starts elsewhere; leave it empty")
+    if (other.model, dict(other.options)) != (network.model, dict(network.options)):
+        raise ConfigError(f"{where}: {other.name} is another network than {network.name}, by model or options")
+    if missing := [lead for lead in network.leads if lead not in other.leads]:
+        raise ConfigError(f"{where}: {other.name} does not read {', '.join(missing)}")
+
+
 def method(network: Network, parallel: str) -> losses.Method | None:
     """Returns the distillation method of a network.
 

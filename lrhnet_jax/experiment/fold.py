@@ -165,6 +165,10 @@ class Fold:
         return variables, options, cast(schema.Training, log)
 
     def _init(self, network: graph.Network, key: jax.Array) -> dict[str, Any]:
+        if network.start:
+            other = self.trained[network.start]
+            places = [other.lead_network.columns.index(column) for column in self.records.columns(network.leads)]
+            return teaching.start(network.model, other.variables, places)
         return init_variables(self._lead_network(network).model, key, len(network.leads), self.config.window)
 
     @property

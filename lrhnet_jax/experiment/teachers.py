@@ -6,10 +6,12 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
-from lrhnet_jax import losses
+from lrhnet_jax import losses, models
 from lrhnet_jax.data.batch import Inputs, LeadNetwork, StepNumbers
 from lrhnet_jax.ecg.leads import SAMPLE_RATE
 from lrhnet_jax.errors import CheckpointError, choose
@@ -127,6 +129,19 @@ def adopt_widths(network: graph.Network) -> graph.Network:
     path = pathlib.Path(network.checkpoint).expanduser() / "network.json"
     inner = read_json(path).get("options", {}).get("inner") if path.exists() else None
     return dataclasses.replace(network, options={"inner": inner, **network.options}) if inner else network
+
+
+def start(model: str, variables: dict[str, Any], leads: Sequence[int]) -> dict[str, Any]:
+    """Returns a network's variables for some of its leads: of the stem's kernel, (taps, leads, channels), these alone.
+
+    Args:
+      leads: their places among the network's.
+    """
+    params = traverse_util.flatten_dict(variables["params"])
+    kernel = (*models.describe(model).stem.split("/"), "kernel")
+    params[kernel] = params[kernel][:, list(leads)]
+    chosen = {**variables, "params": traverse_util.unflatten_dict(params)}
+    return jax.tree.map(jnp.array, chosen)  # copies: training donates what it starts from
 
 
 def in_step(inputs: Inputs, teachers: Sequence[tuple[str, Trained]]) -> Inputs:

@@ -74,8 +74,10 @@ def test_students_learn_from_the_mean_of_an_ensemble_and_train_as_long_alone():
 
 def test_the_proof_differs_in_nothing_but_what_students_learn_from():
     config, networks = parse("student_proof", "models=lrhnet_wide+lrhnet,seeds=2,student_epochs=7")
-    assert len(networks) == 3 + 2 * 2 * 2 * 5 and config.train.keep == "last"
-    rows = [networks[f"seed1_{method}2_lrhnet"] for method in ("alone", "vanilla", "pmlkd", "semckd", "taught")]
+    assert len(networks) == 4 + 2 * 2 * 2 * 6 and config.train.keep == "last"
+    rows = [
+        networks[f"seed1_{method}2_lrhnet"] for method in ("alone", "vanilla", "pmlkd", "semckd", "cross_fit", "start")
+    ]
     learned_from = ("alpha", "kl_weight", "temperature", "t_squared", "logit_kl", "mean_logits", "cross_fit", "method")
     for row in rows:
         assert (row.model, row.leads, row.seed) == ("lrhnet", ("I", "II"), 1) and row.train["epochs"] == 7
@@ -83,7 +85,8 @@ def test_the_proof_differs_in_nothing_but_what_students_learn_from():
         assert same == {key: rows[0].train[key] for key in same}
         check.cross_fitting(row, list(networks.values()), config.teacher_logits)
     assert rows[2].teachers == {"teacher0": 0.6, "own2": 0.4} and networks["own2"].leads == ("I", "II")
-    assert [row.recipe for row in rows] == ["alone", "vanilla", "pmlkd", "semckd", "taught"]
+    assert [row.recipe for row in rows] == ["alone", "vanilla", "pmlkd", "semckd", "cross_fit", "start"]
+    assert rows[5].start == "teacher0_lrhnet" and networks["seed0_start1_lrhnet_wide"].start == "teacher0"
     _, default = parse("student_proof")
     assert {network.leads for network in default.values()} == {LEADS, ("I", "II"), ("I",)}
     assert {network.model for network in default.values()} == {"lrhnet_wide"}

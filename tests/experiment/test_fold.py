@@ -14,6 +14,7 @@ from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.experiment import check, cross_fit, graph, provenance
 from lrhnet_jax.experiment.fold import Fold
 from lrhnet_jax.models import registry
+from lrhnet_jax.models.description import Description
 from lrhnet_jax.runtime.devices import make_parallel
 from lrhnet_jax.scoring import predict
 from lrhnet_jax.training import checkpoint, loop
@@ -27,6 +28,7 @@ WINDOW, PARTS = 64, 3
 def fold(monkeypatch, tmp_path):
     """A teacher and a student that is taught by its copies, on records of which a patient has two."""
     monkeypatch.setitem(registry._MODELS, "tiny", Tiny)
+    monkeypatch.setattr(Tiny, "description", Description(stem="Conv1D_0", head="Dense_0"))
     config = common.experiment("test", common.parse("preset=demo,data=synthetic"), {})
     config.window, config.windows_per_record, config.teacher_logits = WINDOW, 0, "record"
     config.train.epochs, config.train.batch_size, config.train.keep = 1, 8, "last"
@@ -102,6 +104,43 @@ def test_networks_can_be_scored_and_used_on_longer_windows_than_they_train_on(fo
     ]
     np.testing.assert_allclose(found, answers[0], atol=1e-5)
     assert np.abs(found - answers[1]).max() > 1e-3
+
+
+def test_a_student_starts_as_its_teacher_with_the_leads_that_it_reads(fold):
+    teacher, student = fold.networks
+    fold.obtain(teacher)
+    started = dataclasses.replace(student, name="started", leads=("II",), teachers={}, start="teacher")
+    run = fold.make_run(started, fold.inputs([started]))
+    known = fold.trained["teacher"].variables
+    kernel = known["params"]["Conv1D_0"]["kernel"]
+    np.testing.assert_array_equal(run.variables["params"]["Conv1D_0"]["kernel"], kernel[:, 1:])
+    assert kernel.shape[1] == 2
+    for part in ("params", "batch_stats"):
+        same = [name for name in known[part] if name != "Conv1D_0"]
+        jax.tree.map(
+            np.testing.assert_array_equal, *({name: one[part][name] for name in same} for one in (known, run.variables))
+        )
+    fold.obtain(started)  # and trains on from there
+    trained = fold.trained["started"].variables["params"]["Dense_0"]["kernel"]
+    assert 0 < np.abs(trained - known["params"]["Dense_0"]["kernel"]).max() < 0.1
+    assert fold.trained["teacher"].variables["params"]["Dense_0"]["kernel"].shape == trained.shape
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"start": "nobody"}, "no network is called 'nobody'; there are student, teacher"),
+        ({"start": "teacher", "checkpoint": "elsewhere"}, "loaded or pruned starts elsewhere"),
+        ({"start": "teacher", "model": "lrhnet_wide"}, "teacher is another network than student"),
+        ({"start": "teacher", "options": {"head_relu": False}}, "teacher is another network than student"),
+        ({"start": "teacher", "leads": ("I", "V2")}, "teacher does not read V2"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(changes, message):
+    train = common.experiment("test", common.parse("preset=demo,data=synthetic"), {}).train.to_dict()
+    student = {"model": "lrhnet", "leads": ("I",), **changes}
+    with pytest.raises(ConfigError, match=rf"config\.networks\.student\.start: .*{message}"):
+        graph.parse({"teacher": {"model": "lrhnet", "leads": ("I", "II")}, "student": student}, train)
 
 
 @pytest.mark.parametrize(
