@@ -14,7 +14,7 @@ from lrhnet_jax.experiment import teachers as teaching
 from lrhnet_jax.scoring import predict
 from lrhnet_jax.training import steps
 from lrhnet_jax.training.state import create_state, init_variables
-from tests.helpers import fakes
+from tests.helpers import fakes, tiny
 
 WINDOW, BATCH = 256, 8
 
@@ -25,9 +25,9 @@ def setting():
     records = fakes.records(40)
     store = make_store(records, WINDOW)
     lead_networks = {
-        "wide": fakes.lead_network("lrhnet", (0, 1, 7)),
-        "narrow": fakes.lead_network("lrhnet"),
-        "student": fakes.lead_network(),
+        "wide": tiny.lead_network(0, 1, 7),
+        "narrow": tiny.lead_network(0, 1),
+        "student": tiny.lead_network(0, 1),
     }
     keys = jax.random.split(jax.random.key(0), 3)
     variables = {
@@ -99,7 +99,7 @@ def test_many_steps_a_dispatch_are_the_same_steps(setting):
     # Seven steps end elsewhere: the comparison above can fail.
     fewer, _ = trained(setting, inputs, (), count=1, dispatches=7, **common)
     largest = jax.tree.map(lambda x, y: float(jnp.abs(x - y).max()), single.params, fewer.params)
-    assert max(jax.tree.leaves(largest)) > 1e-3
+    assert max(jax.tree.leaves(largest)) > 5e-4
 
 
 def test_metrics_are_summed_over_the_epoch_and_begin_anew(setting):
