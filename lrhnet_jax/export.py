@@ -8,6 +8,7 @@
     OUT/example.npz       inputs, and the network's answers to them, to check a port by
     OUT/c/                with --formats=c: C for a microcontroller, in integers; see docs/edge.md
     OUT/model_int8.onnx   with --formats=onnx_int8: ONNX with int8 weights and activations
+    OUT/web/              with --formats=web: a page that answers in the reader's browser; see docs/web.md
     OUT/model.json        what goes in and what comes out, thresholds, checksums; written last
 
 Each program is read back and compared with the network before model.json is written. `python -m lrhnet_jax.evaluate
@@ -32,6 +33,8 @@ import numpy as np
 from lrhnet_jax import tasks
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.deploy import agreement, exported, integer_forms, jax_network, model_folder, shipped
+from lrhnet_jax.deploy.web import runtime as web_runtime
+from lrhnet_jax.deploy.web import write as web_page
 from lrhnet_jax.ecg.leads import DEMOGRAPHICS, demographics_vector
 from lrhnet_jax.errors import CheckpointError, ConfigError, Parser, UserError, command
 from lrhnet_jax.experiment import datasets
@@ -44,6 +47,7 @@ from lrhnet_jax.tasks import raw_labels
 from lrhnet_jax.training import checkpoint
 from lrhnet_jax.training.description import create_model
 
+WEB = "web"  # a folder, with the network as ONNX in it
 PLATFORMS = ("cpu", "cuda", "tpu")
 OPSET = 17  # of 2022: edge runtimes lag behind
 EXAMPLES = 3  # windows in example.npz; one and three are answered, so that the batch is seen to be free
@@ -60,6 +64,7 @@ def export(
     formats: Sequence[str] = ("stablehlo", "onnx"),
     records: Dataset | None = None,
     name: str = "",
+    onnxruntime_web: pathlib.Path | None = None,
     **limits: Any,
 ) -> dict[str, Any]:
     """Writes a trained network below `output`.
@@ -67,10 +72,11 @@ def export(
     Args:
       folder: WORKDIR/networks/NAME; or a model's folder, or the name of a shipped one.
       output: a folder; files of an earlier export in it are replaced.
-      formats: `MODEL`, of `WRITERS`, or of `integer_forms.FORMATS`.
-      records: that the latter are calibrated with, and compared on.
+      formats: `MODEL`, of `WRITERS`, of `integer_forms.FORMATS`, or `WEB`, which writes onnx, too.
+      records: that integers are calibrated with, and compared on.
       name: what the model is to be called; its own, if empty.
-      **limits: `arena` and `tolerance`, as of `integer_forms.make`.
+      onnxruntime_web: where the runtime of the web page is; see `deploy.web.runtime.fetch`.
+      **limits: `arena`, `tolerance` and `sparse`, as of `integer_forms.make`.
 
     Returns:
       What model.json holds.
@@ -79,9 +85,12 @@ def export(
       UserError: if there is no such network or format, a package is missing, or a written program answers otherwise
         than the network.
     """
-    known = (MODEL, *WRITERS, *integer_forms.FORMATS)
+    known = (MODEL, *WRITERS, *integer_forms.FORMATS, WEB)
     if unknown := [name for name in formats if name not in known] or not formats:
         raise ConfigError(f"formats: unknown {unknown if formats else '(none)'}; choose among {', '.join(known)}")
+    ort = None
+    if WEB in formats:
+        ort, formats = web_runtime.fetch(onnxruntime_web), (*formats, "onnx")
     folder = shipped.resolve(folder)
     meta, variables = jax_network.read(folder)
     task, options = raw_labels.expected(folder, meta)
@@ -111,7 +120,7 @@ def export(
         example = _example(answer, window, len(leads))
         write_whole(output / "example.npz", lambda scratch: np.savez_compressed(scratch, **example))
     files = model_folder.write_weights(output, checkpoint.flatten(variables)) if MODEL in formats else {}
-    for form in (form for form in formats if form in WRITERS):
+    for form in (form for form in WRITERS if form in formats):
         path = output / f"model.{form}"
         content = WRITERS[form](answer, window, len(leads))
         write_whole(path, functools.partial(pathlib.Path.write_bytes, data=content))
@@ -138,6 +147,9 @@ def export(
         "files": files,
         "versions": environment.versions(),
     }
+    if ort:
+        program = (output / "model.onnx").read_bytes()
+        web_page.write(output / WEB, program, {**meta, "files": {"model.onnx": files["model.onnx"]}}, task, ort)
     write_json(description, meta)
     if MODEL in formats:
         model_folder.read(output)
@@ -204,12 +216,17 @@ def main(arguments: Sequence[str]) -> None:
     parser = Parser(prog="lrhnet-jax export", description=__doc__)
     parser.add_argument("--checkpoint", required=True, help="WORKDIR/networks/NAME, or a model")
     parser.add_argument("--output", required=True, type=pathlib.Path, help="a folder; made if need be")
-    parser.add_argument("--formats", default=",".join(WRITERS), help="what to write; also model, c, onnx_int8")
+    parser.add_argument("--formats", default=",".join(WRITERS), help="what to write; also model, c, onnx_int8, web")
     parser.add_argument("--name", default="", help="what the model is to be called (as the network)")
     parser.add_argument("--data_dir", default="data", help="where built sets are, of which c and onnx_int8 need one")
     parser.add_argument("--arena", type=int, help="of c: bytes of memory at most; more is computed twice for less")
     parser.add_argument(
         "--tolerance", type=float, default=agreement.TOLERANCE, help="macro average precision that integers may lose"
+    )
+    where = f"of web: the package {web_runtime.PACKAGE} {web_runtime.VERSION}, or a folder with its files; npm gets it"
+    parser.add_argument("--onnxruntime_web", type=pathlib.Path, metavar="PATH", help=where)
+    parser.add_argument(
+        "--sparse", action="store_true", help="of c: weights that are zero take a bit each; less flash, more memory"
     )
     options = parser.parse_args(arguments)
     log.configure(logging.WARNING)
@@ -217,8 +234,8 @@ def main(arguments: Sequence[str]) -> None:
     records, limits = None, {}
     if set(formats) & set(integer_forms.FORMATS):
         records = records_for(jax_network.read(shipped.resolve(options.checkpoint))[0], options.data_dir)
-        limits = {"arena": options.arena, "tolerance": options.tolerance}
-    meta = export(options.checkpoint, options.output, formats, records, options.name, **limits)
+        limits = {"arena": options.arena, "tolerance": options.tolerance, "sparse": options.sparse}
+    meta = export(options.checkpoint, options.output, formats, records, options.name, options.onnxruntime_web, **limits)
     for name, file in meta["files"].items():
         if name == model_folder.WEIGHTS:
             print(f"{options.output / name}: {file['bytes']:,} bytes, for lrhnet-jax predict --model={options.output}")
@@ -231,6 +248,9 @@ def main(arguments: Sequence[str]) -> None:
             f"{100 * report['decisions_equal']:.2f} % of decisions equal, on {report['records']} records of "
             f"{report['records_of']}"
         )
+    if WEB in formats:
+        served = f"python -m http.server --directory {options.output / WEB}"
+        print(f"{options.output / WEB}: a page that runs it in the browser; to look at it: {served}")
     print(f"described in {options.output / exported.DESCRIPTION}")
 
 
