@@ -32,25 +32,36 @@ MODEL, LEADS, RATE = "dx24-2", ("I", "II"), 250
 SPELL = 1800.0  # s of one rhythm
 
 
+# Runs a module; what the system tells a parent of its child's memory is not less than the parent's own.
+_TELLS_ITS_MEMORY = """
+import atexit, runpy, sys
+place = sys.argv[1]
+def tell():
+    with open("/proc/self/status") as status, open(place, "w") as file:
+        file.write(next(line for line in status if line.startswith("VmHWM")))
+atexit.register(tell)
+sys.argv = sys.argv[2:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
 def run(command: Sequence[Any]) -> dict[str, float]:
-    """Runs a command; returns seconds until its first line, and in all, its processor's seconds and its MB at most."""
+    """Runs a module with arguments; returns seconds until its first line, and in all, its processor's, and its MB."""
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert process.stdout
-    process.stdout.readline()
-    first = time.perf_counter() - started
-    process.stdout.read()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(map(str, command))} failed ({process.returncode})")
-    seconds = time.perf_counter() - started
-    return {
-        "first": first,
-        "seconds": seconds,
-        "cpu": used.ru_utime + used.ru_stime,
-        "megabytes": used.ru_maxrss / 1024,
-    }
+    with tempfile.NamedTemporaryFile("r") as memory:
+        words = [sys.executable, "-c", _TELLS_ITS_MEMORY, memory.name, *map(str, command)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            assert process.stdout
+            process.stdout.readline()
+            first = time.perf_counter() - started
+            process.stdout.read()
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - started
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(map(str, command))} failed ({process.returncode})")
+        megabytes = int(memory.read().split()[1]) / 1024
+    return {"first": first, "seconds": seconds, "cpu": used.ru_utime + used.ru_stime, "megabytes": megabytes}
 
 
 def write_folder(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
@@ -80,8 +91,8 @@ def write_day(folder: pathlib.Path, hours: float) -> pathlib.Path:
 
 def tasks(folder: pathlib.Path, records: Sequence[pathlib.Path], day: pathlib.Path) -> dict[str, list[Any]]:
     """Returns the commands by name."""
-    ours = ["-m", "lrhnet_jax.cli", "predict", f"--model={MODEL}", f"--output={folder / 'answers'}"]
-    theirs = ["-m", "benchmarks.torch_predict", folder / "answers.csv"]
+    ours = ["lrhnet_jax.cli", "predict", f"--model={MODEL}", f"--output={folder / 'answers'}"]
+    theirs = ["benchmarks.torch_predict", folder / "answers.csv"]
     return {
         "first answer": [*ours, records[0]],
         "folder": [*ours, "--no_pages", folder / "records"],

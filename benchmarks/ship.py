@@ -6,6 +6,7 @@ A line of LIST is a name and a network, as "dx24-2 WORKDIR/networks/NAME". Runs 
 model of the same name is replaced. docs/models.md says how those that are shipped were trained.
 """
 
+import argparse
 import logging
 import pathlib
 import shutil
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 
 from lrhnet_jax import export
 from lrhnet_jax.deploy import shipped
-from lrhnet_jax.errors import Parser, UserError, command
+from lrhnet_jax.errors import UserError, command
 from lrhnet_jax.report import model_card
 from lrhnet_jax.runtime import log
 
@@ -44,7 +45,9 @@ def ship(lines: Sequence[str], folder: pathlib.Path) -> list[str]:
 
 @command
 def main(arguments: Sequence[str]) -> None:
-    parser = Parser(prog="python -m benchmarks.ship", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.ship", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("list", metavar="LIST", type=pathlib.Path)
     parser.add_argument("--folder", type=pathlib.Path, default=shipped.FOLDER)
     options = parser.parse_args(arguments)

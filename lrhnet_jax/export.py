@@ -76,7 +76,7 @@ def export(
       records: that integers are calibrated with, and compared on.
       name: what the model is to be called; its own, if empty.
       onnxruntime_web: where the runtime of the web page is; see `deploy.web.runtime.fetch`.
-      **limits: `arena` and `tolerance`, as of `integer_forms.make`.
+      **limits: `arena`, `tolerance` and `sparse`, as of `integer_forms.make`.
 
     Returns:
       What model.json holds.
@@ -225,13 +225,16 @@ def main(arguments: Sequence[str]) -> None:
     )
     where = f"of web: the package {web_runtime.PACKAGE} {web_runtime.VERSION}, or a folder with its files; npm gets it"
     parser.add_argument("--onnxruntime_web", type=pathlib.Path, metavar="PATH", help=where)
+    parser.add_argument(
+        "--sparse", action="store_true", help="of c: weights that are zero take a bit each; less flash, more memory"
+    )
     options = parser.parse_args(arguments)
     log.configure(logging.WARNING)
     formats = options.formats.split(",")
     records, limits = None, {}
     if set(formats) & set(integer_forms.FORMATS):
         records = records_for(jax_network.read(shipped.resolve(options.checkpoint))[0], options.data_dir)
-        limits = {"arena": options.arena, "tolerance": options.tolerance}
+        limits = {"arena": options.arena, "tolerance": options.tolerance, "sparse": options.sparse}
     meta = export(options.checkpoint, options.output, formats, records, options.name, options.onnxruntime_web, **limits)
     for name, file in meta["files"].items():
         if name == model_folder.WEIGHTS:

@@ -115,6 +115,7 @@ def bandpass(signal: np.ndarray, options: Preprocess) -> np.ndarray:
     return scipy.signal.sosfiltfilt(rows, values, axis=0, padlen=edge).astype(np.float32)
 
 
+@functools.lru_cache(maxsize=16)  # it takes longer than to filter ten seconds
 def design(options: Preprocess) -> tuple[np.ndarray, int]:
     """Returns the filter of `options.bandpass`, which is not "none", for those who filter without this module.
 

@@ -198,7 +198,7 @@ def _read(header: Header, columns: Sequence[int]) -> np.ndarray:
 def check_readable(header: Header, columns: Sequence[int]) -> None:
     """Raises UserError for a record that is too short, or of which no signal is wanted."""
     if header.samples < MIN_SECONDS * header.rate:
-        raise UserError(f"short signal: {header.samples} samples at {header.rate:g} Hz")
+        raise UserError(f"short signal: {header.samples} samples at {header.rate:g} Hz; {MIN_SECONDS:g} s is needed")
     if not columns:
         raise UserError("has no signal that is a voltage")
 

@@ -139,4 +139,4 @@ def _check_size(header: Header, name: str, width: int) -> None:
         raise UserError(f"signal file {path.name}: {error.strerror}") from error
     if size < first.offset + formats.size(first.format, header.frames * width):
         have = formats.capacity(first.format, size - first.offset) // width
-        raise UserError(f"short signal: {have} of {header.frames} samples in {path.name}")
+        raise UserError(f"short signal: {have} of {header.frames} samples in {path.name}; copy it again")

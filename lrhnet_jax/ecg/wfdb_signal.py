@@ -108,7 +108,7 @@ def stored(header: Header, name: str, columns: Sequence[int]) -> tuple[np.ndarra
         return _flac(header, data, group, inside), formats.FORMATS[format].missing
     if start + len(data) < need:
         have = formats.capacity(format, start + len(data) - first.offset) // width
-        raise UserError(f"short signal: {have} of {header.frames} samples in {path.name}")
+        raise UserError(f"short signal: {have} of {header.frames} samples in {path.name}; copy it again")
     if header.described > len(header.signals) and size != need:
         raise _wrong_count(header)
     flat = formats.decode(data, format, header.frames * width, first.offset - start)

@@ -22,7 +22,7 @@ from lrhnet_jax.data.batch import LeadNetwork
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.splits import Split
 from lrhnet_jax.data.store import Store, random_shifts
-from lrhnet_jax.experiment import check
+from lrhnet_jax.experiment import check, provenance
 from lrhnet_jax.experiment.teachers import Trained
 from lrhnet_jax.report import schema, seed_groups
 from lrhnet_jax.runtime import environment, processes
@@ -59,17 +59,20 @@ class Assessor:
         self.task = records.task
         check.validation(records, split)
 
+    def predictor(self, lead_network: LeadNetwork, variables: Any) -> predict.Predictor:
+        """Returns what answers for records of the store."""
+        window, size = provenance.answer_window(self.config), self.config.evaluation.batch_size
+        return predict.Predictor(lead_network, variables, window, size, self.task.exclusive, self.parallel)
+
     def probabilities(
         self, lead_network: LeadNetwork, variables: Any, rows: np.ndarray, progress: str = ""
     ) -> np.ndarray:
         """Returns class probabilities of the records `rows`, (n, classes), on the windows that the config names."""
-        window, size = self.config.window, self.config.evaluation.batch_size
-        predictor = predict.Predictor(lead_network, variables, window, size, self.task.exclusive, self.parallel)
-        lengths = self.records.lengths[rows]
+        predictor, lengths = self.predictor(lead_network, variables), self.records.lengths[rows]
         if self.config.evaluation.windows == "cover":
             return predictor.probabilities(self.store, rows, lengths, progress)
         key = jax.random.fold_in(jax.random.key(self.config.seed), len(rows))
-        starts = np.asarray(random_shifts(key, jnp.asarray(lengths), window, 1)[:, 0])
+        starts = np.asarray(random_shifts(key, jnp.asarray(lengths), predictor.window, 1)[:, 0])
         logits = predictor.logits(self.store, np.asarray(rows, np.int32), starts, progress)
         return predict.to_probabilities(logits, self.task.exclusive)
 

@@ -21,7 +21,7 @@ from lrhnet_jax.data.batch import Inputs, LeadNetwork, fill_up, plain_inputs
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import Store, random_shifts
 from lrhnet_jax.errors import ConfigError
-from lrhnet_jax.experiment import assess, graph, provenance
+from lrhnet_jax.experiment import assess, cross_fit, graph, provenance
 from lrhnet_jax.experiment import teachers as teaching
 from lrhnet_jax.report import schema
 from lrhnet_jax.runtime import processes
@@ -70,12 +70,11 @@ class Fold:
         """Trains or loads every network, scores it, and compares the pairs of `graph.comparisons`."""
         sizes = ", ".join(f"{count} {part}" for part, count in self.split.sizes().items())
         logger.info("fold %d: %s records", self.fold, sizes)
+        rows = {}
         for network in self.networks:
             self.obtain(network)
-        rows = {
-            network.name: self.assessor.network(network.name, self.trained[network.name], self.folder_of(network))
-            for network in self.networks
-        }
+            trained, folder = self.trained[network.name], self.folder_of(network)
+            rows[network.name] = self.assessor.network(network.name, trained, folder)
         pairs, split = graph.comparisons(self.networks), self.split
         return {
             "records": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
@@ -124,10 +123,21 @@ class Fold:
     def _keep(self, network: graph.Network, variables: Any, log: schema.Training) -> None:
         folder = self.folder_of(network)
         write_json(folder / "training.json", log)
-        meta = provenance.describe_model(self.config, network, self.records, variables)
+        meta = self._describe(network, variables)
         facts = {"pruning": {k: v for k, v in log["pruning"].items() if k != "rounds"}} if "pruning" in log else {}
         checkpoint.save_model(folder, variables, meta | facts)
         self.trained[network.name] = teaching.Trained(self._lead_network(network), variables, log)
+
+    def _describe(self, network: graph.Network, variables: Any) -> dict[str, Any]:
+        """Returns what network.json says; by "held_out" an export knows which records the network has not seen."""
+        evaluation = self.config.evaluation
+        held_out = {
+            "protocol": evaluation.protocol,
+            "fold": self.fold,
+            "train_only": list(evaluation.train_only),
+        }
+        meta = provenance.describe_model(self.config, network, self.records, variables)
+        return meta | {"held_out": held_out}
 
     def _lead_network(self, network: graph.Network) -> LeadNetwork:
         model = create_model(network, self.records.task, self.config.dtype, self.parallel.axis_name)
@@ -156,9 +166,7 @@ class Fold:
             create=lambda options: self._lead_network(with_options(options)).model,
             init=lambda key: self._init(network, key),
             score=self.assessor.epoch_score,
-            describe=lambda variables, options: provenance.describe_model(
-                self.config, with_options(options), self.records, variables
-            ),
+            describe=lambda variables, options: self._describe(with_options(options), variables),
             key=key,
             ticket=folder.with_name(settings.ticket) if settings.ticket else None,
         ).run()
@@ -166,6 +174,10 @@ class Fold:
         return variables, options, cast(schema.Training, log)
 
     def _init(self, network: graph.Network, key: jax.Array) -> dict[str, Any]:
+        if network.start:
+            other = self.trained[network.start]
+            places = [other.lead_network.columns.index(column) for column in self.records.columns(network.leads)]
+            return teaching.start(network.model, other.variables, places)
         return init_variables(self._lead_network(network).model, key, len(network.leads), self.config.window)
 
     @property
@@ -184,6 +196,8 @@ class Fold:
         features = method is not None and method.needs_teacher
         if teachers and (features or self.config.teacher_logits == "in_graph"):
             inputs = teaching.in_step(inputs, teachers)
+        elif teachers and self.config.teacher_logits == "record":
+            inputs = teaching.of_records(inputs, [self._record_logits(networks[0], name) for name, _ in teachers])
         elif teachers:
             inputs = teaching.precomputed(
                 inputs,
@@ -196,6 +210,12 @@ class Fold:
         if method is not None:  # which may look at all of its records
             return inputs
         return fill_up(inputs, max(self.sizes))
+
+    def _record_logits(self, student: graph.Network, teacher: str) -> np.ndarray:
+        parts = student.train["cross_fit"]
+        network = next(network for network in self.networks if network.name == teacher)
+        path = self.folder / "teacher_logits" / (f"{teacher}_of_{parts}.npy" if parts else f"{teacher}_record.npy")
+        return teaching.cached(path, lambda: cross_fit.logits(self, network, parts))
 
     def make_run(
         self,

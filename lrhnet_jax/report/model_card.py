@@ -5,6 +5,7 @@ Metrics are printed in percent, with 95 % intervals over patients.
 
 import dataclasses
 import pathlib
+import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ NOT_FOR = (
     "taking a 'no' for the absence of a disease, or a probability for a risk",
 )
 _WIDTH = 100
+_OF_A_MACHINE = ("--config.compilation_cache", "--config.parallel", "--config.devices")
 _CHALLENGE_2020 = (
     "E. A. Perez Alday et al.: Classification of 12-lead ECGs: the PhysioNet/Computing in Cardiology Challenge 2020. "
     "Physiological Measurement 41:124003, 2021. https://doi.org/10.13026/dvyd-kd57. CC BY 4.0."
@@ -87,13 +89,14 @@ def make(folder: pathlib.Path, meta: Mapping[str, Any]) -> dict[str, Any]:
     sources = {name: SOURCES[name] for name in per_source}
     task = tasks.TASKS[run["dataset"]["task"]]
     leads = f"lead {meta['leads'][0]}" if len(meta["leads"]) == 1 else f"leads {', '.join(meta['leads'])}"
-    parts = _parts(run["config"], folder.name)
+    parts = _parts(run["config"], folder.name, task.exclusive)
     return {
         "title": f"{len(task.classes)} classes of {_title(task)} on {leads}",
         "trained_on": [
             {"source": source.title, "records": per_source[name], "licence": source.licence}
             for name, source in sources.items()
         ],
+        "command": _command(run["command"]),
         "attribution": list(dict.fromkeys(text for source in sources.values() for text in source.attribution)),
         "licence": LICENCE,
         "seen": {
@@ -105,20 +108,28 @@ def make(folder: pathlib.Path, meta: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _parts(config: Mapping[str, Any], name: str) -> dict[str, str]:
-    """Returns which parts of the data were scored, and what they are to the network `name`."""
+def _parts(config: Mapping[str, Any], name: str, exclusive: bool) -> dict[str, str]:
+    """Returns which parts of the data were scored, and what they are to the network `name`.
+
+    Args:
+      exclusive: its classes exclude each other, and have no thresholds.
+    """
     evaluation, fold = config["evaluation"], config["fold"]
     keep = config["networks"][name]["train"].get("keep", config["train"]["keep"])
     unscored = ", ".join(SOURCES[source].title for source in evaluation["train_only"] if source in SOURCES)
     without = (
         f" ({unscored}: trains only, and of patients that are not all known: some may be these)" if unscored else ""
     )
-    chosen = "thresholds" if keep == "last" else "epoch and thresholds"
+    choices = ["epoch"] * (keep != "last") + ["thresholds"] * (not exclusive)
+    chosen = f"its {' and '.join(choices)} were chosen" if choices else ""
     test = f"fold {fold} of the patients, which it has not learned from{without}"
-    if evaluation["protocol"] != "leak_free":  # one part for both
-        return {"test": f"{test}; its {chosen} were chosen on these records: figures of decisions are too favourable"}
-    choice = f"by which its {chosen} were chosen: too favourable"
-    return {"test": f"{test}, neither its {chosen}", "validation": choice}
+    if evaluation["protocol"] == "leak_free":
+        return {
+            "test": test,
+            "validation": f"by which {chosen}: too favourable" if chosen else "held out beside that fold",
+        }
+    biased = f"; {chosen} on these records: figures of decisions are too favourable"  # validation is the same part
+    return {"test": test + (biased if chosen else "")}
 
 
 def table(models: Mapping[str, Mapping[str, Any]]) -> str:
@@ -151,6 +162,7 @@ def text(name: str, meta: Mapping[str, Any]) -> str:
         + "; ".join(f"{s['source']}: {s['records']:,} records ({s['licence']})" for s in card["trained_on"]),
         f"seen        recordings of {_from_to(seen['seconds'])} s at {_from_to(seen['rates'])} Hz",
         f"licence     {card['licence']}",
+        f"trained by  {card['command']}",
     ]
     for part in card["measured"]:
         lines += ["", *textwrap.wrap(f"Measured on {part['records']:,} records of {part['patients']:,} patients, "
@@ -162,6 +174,17 @@ def text(name: str, meta: Mapping[str, Any]) -> str:
         lines += [line for one in texts for line in textwrap.wrap(one, _WIDTH, initial_indent="- ",
                                                                   subsequent_indent="  ")]  # fmt: skip
     return "\n".join(lines)
+
+
+def _command(given: str) -> str:
+    """The command of a run without what belongs to a machine."""
+    places = {"--config.data_dir": "DATA", "--workdir": "WORKDIR"}
+    words = []
+    for word in shlex.split(given):
+        flag = word.partition("=")[0]
+        if flag not in _OF_A_MACHINE:
+            words.append(f"{flag}={places[flag]}" if flag in places else word)
+    return shlex.join(words)
 
 
 def _title(task: tasks.Task) -> str:

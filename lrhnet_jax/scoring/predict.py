@@ -120,6 +120,15 @@ class Predictor:
             results.append(np.asarray(waiting))
         return np.concatenate(results)[:n]
 
+    def record_logits(self, store: Store, records: np.ndarray, lengths: np.ndarray, progress: str = "") -> np.ndarray:
+        """Returns each record's logits, (n, classes) float32, averaged over the windows that cover it.
+
+        Arguments as of `probabilities`.
+        """
+        row, start = covering_windows(lengths, self.window)
+        answers = self.logits(store, np.asarray(records, np.int32)[row], start, progress)
+        return average(answers, row, len(records))
+
     def probabilities(self, store: Store, records: np.ndarray, lengths: np.ndarray, progress: str = "") -> np.ndarray:
         """Returns each record's class probabilities, (n, classes) float32, averaged over the windows that cover it.
 

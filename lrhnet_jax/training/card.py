@@ -2,6 +2,7 @@
 
     title         one line
     trained_on    a list of {source, records, licence}
+    command       how it was trained, with DATA for the folder of the built set
     attribution   texts that have to go wherever the weights go
     licence       of the weights
     seen          {rates: [low, high] in Hz, seconds: [low, high]} of the recordings that it learned from
@@ -28,6 +29,7 @@ def is_card(value: Any) -> bool:
         {
             "title": is_text,
             "trained_on": lambda sources: is_list(sources, _is_source),
+            "command": is_text,
             "attribution": lambda texts: is_list(texts, is_text),
             "licence": is_text,
             "seen": _is_seen,

@@ -37,6 +37,17 @@ def _file(value: Any) -> bool:
     return has_fields(value, {"bytes": is_whole, "sha256": is_text})
 
 
+def _held_out(value: Any) -> bool:
+    return has_fields(
+        value,
+        {
+            "protocol": is_text,
+            "fold": lambda fold: is_whole(fold, 0, 4),
+            "train_only": lambda sources: isinstance(sources, list) and all(map(is_text, sources)),
+        },
+    )
+
+
 # Field -> what it has to be, in words, and whether it is. The first ones are in every description.
 REQUIRED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "name": ("a text", is_text),
@@ -53,6 +64,7 @@ OPTIONAL: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "preprocess_options": ("a table", lambda value: isinstance(value, dict)),
     "trained_on": ("a text", is_text),
     "synthetic": ("true or false", lambda value: isinstance(value, bool)),
+    "held_out": ("a table of protocol, fold (0 to 4) and train_only (a list of sources)", _held_out),
     "parameters": ("a whole number", is_whole),
     "files": ("a table of files, each with its bytes and sha256", lambda value: is_table(value, _file)),
     "card": ("a card (lrhnet_jax/training/card.py)", is_card),

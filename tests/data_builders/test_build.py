@@ -74,6 +74,7 @@ def test_what_is_built(archive, ptbxl_database, tmp_path):
     assert sum(report["per_fold"].values()) == 24
 
 
+@pytest.mark.slow
 def test_number_of_workers_changes_nothing(archive, tmp_path, small_shards):
     one, two = (build.build("physionet2020", archive, tmp_path / str(n), workers=n) for n in (1, 2))
     assert len(list(one.glob("*array_record*"))) == 5

@@ -153,6 +153,7 @@ def test_recordings_unlike_those_it_has_learned_from_are_said_to_be_so(copy):
     card = {
         "title": "t",
         "trained_on": [{"source": "s", "records": 1, "licence": "l"}],
+        "command": "c",
         "attribution": ["a"],
         "licence": "l",
         "seen": {"rates": [500, 500], "seconds": [5, 10]},

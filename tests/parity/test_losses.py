@@ -52,6 +52,7 @@ def test_distillation(scale, teachers, t_squared):
     assert np.abs(gradient).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
 def test_a_mean_of_teachers_is_one_teacher_with_the_mean_of_their_logits(kind):
     logits, labels, teacher_logits, _ = arrays("ordinary", 3)

@@ -37,6 +37,7 @@ def network(tmp_path_factory):
     folder = fakes.network(work / "networks/student", "physionet2020", ("I", "II"), 512, "lrhnet_wide")
     task = tasks.PHYSIONET2020
     results = {
+        "command": "python -m x --config=student:seeds=2 --config.data_dir=/a/b --config.devices=2 --workdir=/d",
         "dataset": {"task": task.name, "per_source": {"ptb-xl": 383, "ptb-xl-filtered": 70}},
         "config": {
             "fold": "0",
@@ -58,6 +59,7 @@ def test_a_card_is_made_of_what_was_measured(network):
     assert (first["records"], first["patients"], second["records"]) == (50, 49, 33)
     assert "PTB-XL, band-passed: trains only" in first["on"] and "too favourable" in second["on"]
     assert first["metrics"]["macro_auroc"] == {"value": 0.5, "low": 0.4, "high": 0.6}
+    assert made["command"] == "python -m x --config=student:seeds=2 --config.data_dir=DATA --workdir=WORKDIR"
     assert len(made["attribution"]) == 2 and "Wagner" in made["attribution"][0]
     rare = made["not_for"][-1]
     task = tasks.PHYSIONET2020

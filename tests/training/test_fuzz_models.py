@@ -7,6 +7,7 @@ from benchmarks import fuzz, fuzz_models
 from lrhnet_jax.errors import CheckpointError
 
 
+@pytest.mark.slow
 def test_altered_networks_are_refused_or_load_as_they_were(tmp_path):
     outcomes = fuzz.run_here("models", tmp_path, range(300), seed=0)
     assert [outcome for outcome in outcomes if not outcome.right] == []
