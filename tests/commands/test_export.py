@@ -145,7 +145,7 @@ def test_a_program_that_answers_otherwise_is_no_export(network, tmp_path, monkey
 
 
 def test_bad_input_is_named(network, student, tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match=r"formats: unknown \['tflite'\]; choose among stablehlo, onnx"):
+    with pytest.raises(ConfigError, match=r"formats: unknown \['tflite'\]; choose among model, stablehlo, onnx"):
         export.export(network, tmp_path / "out", ["tflite"])
     with pytest.raises(CheckpointError, match="no such folder"):
         export.export(tmp_path / "nowhere", tmp_path / "out")
