@@ -85,7 +85,7 @@ def export(
       UserError: if there is no such network or format, a package is missing, or a written program answers otherwise
         than the network.
     """
-    known = (*WRITERS, *integer_forms.FORMATS, MODEL, WEB)
+    known = (MODEL, *WRITERS, *integer_forms.FORMATS, WEB)
     if unknown := [name for name in formats if name not in known] or not formats:
         raise ConfigError(f"formats: unknown {unknown if formats else '(none)'}; choose among {', '.join(known)}")
     ort = None
