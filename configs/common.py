@@ -115,6 +115,7 @@ def network(
     prune: Mapping[str, Any] | None = None,
     seed: int = 0,
     recipe: str = "",
+    start: str = "",
     **train: Any,
 ) -> ConfigDict:
     """Returns a node of the graph; see `experiment.graph.Network`. Further arguments override `config.train`.
@@ -130,6 +131,7 @@ def network(
             "leads": tuple(leads),
             "teachers": dict(teachers or {}),
             "checkpoint": checkpoint,
+            "start": start,
             "options": dict(options or {}),
             "train": train,
             "seed": seed,
@@ -185,7 +187,8 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
             # Samples lie on the "device", or "stream" from the host; "auto": on it, where they take half of it at most.
             "input": "auto",
             # Teachers: "precomputed" once on `windows_per_record` fixed windows a record, or "in_graph" in every step;
-            # windows_per_record = 0 draws a fresh window every time, which only in_graph can do.
+            # windows_per_record = 0 draws a fresh window every time, which only in_graph can do; and "record", where a
+            # teacher answers once for a whole record, whatever window of it is drawn.
             "teacher_logits": "precomputed",
             "windows_per_record": 8,
             "dtype": "float32",  # of the computation; bfloat16 on accelerators
@@ -214,6 +217,9 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
                 "temperature": 7.0,
                 "t_squared": False,
                 "mean_logits": False,  # several teachers as one, by the mean of their logits; else a KL each
+                # With teacher_logits = "record": so many copies of each teacher, each trained without a part of the
+                # patients, answer for these; 0: the teachers themselves.
+                "cross_fit": 0,
                 "logit_kl": "softmax",  # over classes, as the paper has it; "sigmoid": each class on its own
                 "method": {"name": "none"},  # what is learned beyond labels and logits: see `method`
                 # What is done to windows before any network reads them; with teachers only in_graph.
@@ -227,6 +233,9 @@ def experiment(name: str, options: Options, networks: Mapping[str, ConfigDict]) 
                 "protocol": "leak_free",
                 "validation_parts": 10,  # one part in ten of the training folds is held out
                 "train_only": (),  # sources whose records train in every fold, and are never scored
+                # Samples that a network sees at a time when it is scored and used; 0: as in training. Longer ones suit
+                # what occurs now and then, as ectopic beats do.
+                "window": 0,
                 "windows": "cover",  # deterministic and averaged; "random": one random window a record
                 # Which rule the headline uses; "threshold_or_top1" is reported beside it. Where classes exclude each
                 # other, the most probable one is the decision.

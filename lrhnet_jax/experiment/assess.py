@@ -22,7 +22,7 @@ from lrhnet_jax.data.batch import LeadNetwork
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.splits import Split
 from lrhnet_jax.data.store import Store, random_shifts
-from lrhnet_jax.experiment import check
+from lrhnet_jax.experiment import check, provenance
 from lrhnet_jax.experiment.teachers import Trained
 from lrhnet_jax.report import schema, seed_groups
 from lrhnet_jax.runtime import environment, processes
@@ -59,17 +59,20 @@ class Assessor:
         self.task = records.task
         check.validation(records, split)
 
+    def predictor(self, lead_network: LeadNetwork, variables: Any) -> predict.Predictor:
+        """Returns what answers for records of the store."""
+        window, size = provenance.answer_window(self.config), self.config.evaluation.batch_size
+        return predict.Predictor(lead_network, variables, window, size, self.task.exclusive, self.parallel)
+
     def probabilities(
         self, lead_network: LeadNetwork, variables: Any, rows: np.ndarray, progress: str = ""
     ) -> np.ndarray:
         """Returns class probabilities of the records `rows`, (n, classes), on the windows that the config names."""
-        window, size = self.config.window, self.config.evaluation.batch_size
-        predictor = predict.Predictor(lead_network, variables, window, size, self.task.exclusive, self.parallel)
-        lengths = self.records.lengths[rows]
+        predictor, lengths = self.predictor(lead_network, variables), self.records.lengths[rows]
         if self.config.evaluation.windows == "cover":
             return predictor.probabilities(self.store, rows, lengths, progress)
         key = jax.random.fold_in(jax.random.key(self.config.seed), len(rows))
-        starts = np.asarray(random_shifts(key, jnp.asarray(lengths), window, 1)[:, 0])
+        starts = np.asarray(random_shifts(key, jnp.asarray(lengths), predictor.window, 1)[:, 0])
         logits = predictor.logits(self.store, np.asarray(rows, np.int32), starts, progress)
         return predict.to_probabilities(logits, self.task.exclusive)
 
@@ -89,25 +92,25 @@ class Assessor:
             read = functools.partial(self.probabilities, trained.lead_network, trained.variables)
             read(parts["validation"][: self.config.evaluation.batch_size])  # fills a batch: compiles what is timed
             started = time.perf_counter()
-            found = {"validation": read(parts["validation"], f"{name} validation")}
+            probabilities = {"validation": read(parts["validation"], f"{name} validation")}
             seconds = time.perf_counter() - started
-            found["test"] = read(parts["test"], f"{name} test")
-            processes.from_first(lambda: self._write_scores(folder, parts, found, seconds))
+            probabilities["test"] = read(parts["test"], f"{name} test")
+            processes.from_first(lambda: self._write_scores(folder, parts, probabilities, seconds))
         evaluation: schema.Evaluation = processes.from_first(lambda: read_json(path))
         return {**trained.log, **evaluation}
 
     def _write_scores(
-        self, folder: pathlib.Path, parts: dict[str, np.ndarray], found: dict[str, np.ndarray], seconds: float
+        self, folder: pathlib.Path, parts: dict[str, np.ndarray], probabilities: dict[str, np.ndarray], seconds: float
     ) -> None:
-        self._save_predictions(folder, parts, found)
-        chosen = self._fit(parts["validation"], found["validation"], self.config.evaluation.threshold_shrinkage)
+        self._save_predictions(folder, parts, probabilities)
+        chosen = self._fit(parts["validation"], probabilities["validation"], self.config.evaluation.threshold_shrinkage)
         if chosen is not None:
             protocol = self.config.evaluation.protocol
             write_json(
                 folder / "thresholds.json",
                 {"thresholds": chosen.tolist(), "protocol": protocol, "fitted_on": "validation"},
             )
-        evaluation = self._evaluation(parts, found, chosen)
+        evaluation = self._evaluation(parts, probabilities, chosen)
         evaluation["inference"] = {
             "seconds": seconds,
             "records": len(parts["validation"]),
@@ -117,24 +120,24 @@ class Assessor:
         write_json(folder / "evaluation.json", evaluation)
 
     def _save_predictions(
-        self, folder: pathlib.Path, parts: dict[str, np.ndarray], found: dict[str, np.ndarray]
+        self, folder: pathlib.Path, parts: dict[str, np.ndarray], probabilities: dict[str, np.ndarray]
     ) -> None:
         """Writes predictions.npz: for each part NAME and NAME_records, the probabilities and whose they are."""
         arrays: dict[str, Any] = {f"{part}_records": self.records.record_ids[rows] for part, rows in parts.items()}
-        arrays |= found
+        arrays |= probabilities
         write_whole(folder / "predictions.npz", lambda scratch: np.savez(scratch, allow_pickle=False, **arrays))
 
     def _evaluation(
-        self, parts: dict[str, np.ndarray], found: dict[str, np.ndarray], chosen: np.ndarray | None
+        self, parts: dict[str, np.ndarray], probabilities: dict[str, np.ndarray], chosen: np.ndarray | None
     ) -> schema.Evaluation:
         evaluation: schema.Evaluation = {
             "thresholds": None if chosen is None else chosen.tolist(),
-            "validation": self._score(parts["validation"], found["validation"], chosen),
-            "test": self._score(parts["test"], found["test"], chosen),
+            "validation": self._score(parts["validation"], probabilities["validation"], chosen),
+            "test": self._score(parts["test"], probabilities["test"], chosen),
         }
         if self.config.evaluation.also_reference and chosen is not None:
-            leaky = self._fit(parts["test"], found["test"], shrinkage=0)
-            evaluation["test_reference"] = self._score(parts["test"], found["test"], leaky)
+            leaky = self._fit(parts["test"], probabilities["test"], shrinkage=0)
+            evaluation["test_reference"] = self._score(parts["test"], probabilities["test"], leaky)
         return evaluation
 
     def _fit(self, rows: np.ndarray, probabilities: np.ndarray, shrinkage: float) -> np.ndarray | None:
@@ -178,10 +181,10 @@ class Assessor:
     def _scored(self, folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns a scored network's probabilities on the scored fold, and its thresholds, if the task has any."""
         with np.load(folder / "predictions.npz") as predictions:
-            found = predictions["test"]
+            probabilities = predictions["test"]
         if self.task.exclusive:
-            return found, None
-        return found, np.array(read_json(folder / "thresholds.json")["thresholds"])
+            return probabilities, None
+        return probabilities, np.array(read_json(folder / "thresholds.json")["thresholds"])
 
 
 def summarize(folds: dict[str, schema.FoldResult], decision: str) -> dict[str, dict[str, schema.Spread]]:

@@ -60,6 +60,21 @@ def pruning(network: Network, parsed: Mapping[str, Network]) -> None:
                 )
 
 
+def start(network: Network, parsed: Mapping[str, Network]) -> None:
+    """Raises ConfigError for a network that cannot start from another's variables as it says."""
+    if not network.start:
+        return
+    where, other = f"config.networks.{network.name}.start", parsed.get(network.start)
+    if other is None:
+        raise ConfigError(f"{where}: no network is called {network.start!r}; there are {', '.join(sorted(parsed))}")
+    if network.checkpoint or network.prune:
+        raise ConfigError(f"{where}: a network that is loaded or pruned starts elsewhere; leave it empty")
+    if (other.model, dict(other.options)) != (network.model, dict(network.options)):
+        raise ConfigError(f"{where}: {other.name} is another network than {network.name}, by model or options")
+    if missing := [lead for lead in network.leads if lead not in other.leads]:
+        raise ConfigError(f"{where}: {other.name} does not read {', '.join(missing)}")
+
+
 def method(network: Network, parallel: str) -> losses.Method | None:
     """Returns the distillation method of a network.
 
@@ -104,12 +119,34 @@ def augmentation(network: Network, rate: float, teacher_logits: str = "in_graph"
     if made.mixup and chosen and chosen.across_records:
         name = fields["method"]["name"]
         raise ConfigError(f"{where}.augment.mixup: {name} compares records, not mixtures of two; set it to 0")
-    if made and network.teachers and teacher_logits == "precomputed" and not (chosen and chosen.needs_teacher):
+    beforehand = network.teachers and teacher_logits != "in_graph" and not (chosen and chosen.needs_teacher)
+    if made and beforehand and (teacher_logits == "precomputed" or made.mixup):
         raise ConfigError(
             f"{where}.augment changes the windows, and precomputed logits are those of unchanged ones; set "
-            "config.teacher_logits=in_graph"
+            "config.teacher_logits=in_graph (or record, which is for whole records, whatever the window; not for mixup)"
         )
     return made
+
+
+def cross_fitting(network: Network, networks: Sequence[Network], teacher_logits: str) -> None:
+    """Raises ConfigError for a network whose teachers cannot be trained again without some of the records."""
+    parts, where = network.train["cross_fit"], f"config.networks.{network.name}.train.cross_fit"
+    method = network.train["method"]["name"]
+    if parts == 0 or not network.teachers:
+        return
+    if teacher_logits != "record":
+        raise ConfigError(f"{where}: copies of a teacher answer for whole records; set config.teacher_logits=record")
+    if parts < 2:
+        raise ConfigError(f"{where}: {parts} parts are too few; give at least 2, or 0 for the teachers themselves")
+    chosen = losses.METHODS.get(method)
+    if chosen and chosen.needs_teacher:
+        raise ConfigError(f"{where}: {method} reads features of the teacher itself; set it to 0")
+    for teacher in networks:
+        if teacher.name in network.teachers and (teacher.teachers or teacher.checkpoint or teacher.prune):
+            raise ConfigError(
+                f"{where}: {teacher.name} has to learn from labels alone, here and unpruned, so that copies of it have "
+                "not seen the records that they answer for"
+            )
 
 
 def experiment(config: ConfigDict) -> tasks.Dataset:
@@ -122,7 +159,7 @@ def experiment(config: ConfigDict) -> tasks.Dataset:
     dataset = tasks.choose(config.data, config.datasets)
     evaluation = config.evaluation
     for field, value, valid in (
-        ("teacher_logits", config.teacher_logits, ("precomputed", "in_graph")),
+        ("teacher_logits", config.teacher_logits, ("precomputed", "in_graph", "record")),
         ("dtype", config.dtype, ("float32", "bfloat16")),
         ("preprocess", config.preprocess, dataset.preprocess),
         ("input", config.input, stream.KINDS),
@@ -141,12 +178,23 @@ def experiment(config: ConfigDict) -> tasks.Dataset:
             "config.windows_per_record: precomputed teacher logits need at least 1 fixed window a record; with "
             "--config.teacher_logits=in_graph, 0 draws a fresh window every time"
         )
+    if config.teacher_logits == "record" and config.windows_per_record:
+        raise ConfigError(
+            "config.windows_per_record: where teachers answer for whole records, a fresh window is drawn every time; "
+            "set it to 0"
+        )
     _numbers(
         "config",
         ("seed", config.seed, 0 <= config.seed < 2**32, "a whole number from 0 to 4294967295"),
         ("synthetic_records", config.synthetic_records, config.synthetic_records >= 1, "at least 1"),
         ("steps_per_dispatch", config.steps_per_dispatch, config.steps_per_dispatch >= 0, "at least 0"),
         ("evaluation.validation_parts", evaluation.validation_parts, evaluation.validation_parts >= 2, "at least 2"),
+        (
+            "evaluation.window",
+            evaluation.window,
+            evaluation.window == 0 or evaluation.window >= 64,
+            "at least 64 samples, or 0 for config.window",
+        ),
         ("evaluation.resamples", evaluation.resamples, evaluation.resamples >= 1, "at least 1"),
         ("evaluation.batch_size", evaluation.batch_size, evaluation.batch_size >= 1, "at least 1"),
         (
@@ -219,7 +267,7 @@ def validation(dataset: Dataset, split: splits.Split) -> None:
     """Raises DataError if the validation part lacks classes without which no epoch can be chosen."""
     task, labels = dataset.task, dataset.labels[split.validation]
     if not np.isfinite(epoch_score(task, labels, labels.astype(np.float32))):  # of a perfect answer
-        absent = [name for name, found in zip(task.classes, labels.any(axis=0), strict=True) if not found]
+        absent = [name for name, occurs in zip(task.classes, labels.any(axis=0), strict=True) if not occurs]
         raise DataError(
             f"{dataset.name}: no epoch can be chosen by {tasks.METRICS[task.epoch_metric]}, for the "
             f"{len(labels)} validation records have none of class {', '.join(absent)}; build a larger data set, or "

@@ -21,7 +21,7 @@ from lrhnet_jax.data.batch import Inputs, LeadNetwork, fill_up, plain_inputs
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.data.store import Store, random_shifts
 from lrhnet_jax.errors import ConfigError
-from lrhnet_jax.experiment import assess, graph, provenance
+from lrhnet_jax.experiment import assess, cross_fit, graph, provenance
 from lrhnet_jax.experiment import teachers as teaching
 from lrhnet_jax.report import schema
 from lrhnet_jax.runtime import processes
@@ -70,12 +70,11 @@ class Fold:
         """Trains or loads every network, scores it, and compares the pairs of `graph.comparisons`."""
         sizes = ", ".join(f"{count} {part}" for part, count in self.split.sizes().items())
         logger.info("fold %d: %s records", self.fold, sizes)
+        rows = {}
         for network in self.networks:
             self.obtain(network)
-        rows = {
-            network.name: self.assessor.network(network.name, self.trained[network.name], self.folder_of(network))
-            for network in self.networks
-        }
+            trained, folder = self.trained[network.name], self.folder_of(network)
+            rows[network.name] = self.assessor.network(network.name, trained, folder)
         pairs, split = graph.comparisons(self.networks), self.split
         return {
             "records": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
@@ -175,6 +174,10 @@ class Fold:
         return variables, options, cast(schema.Training, log)
 
     def _init(self, network: graph.Network, key: jax.Array) -> dict[str, Any]:
+        if network.start:
+            other = self.trained[network.start]
+            places = [other.lead_network.columns.index(column) for column in self.records.columns(network.leads)]
+            return teaching.start(network.model, other.variables, places)
         return init_variables(self._lead_network(network).model, key, len(network.leads), self.config.window)
 
     @property
@@ -193,6 +196,8 @@ class Fold:
         features = method is not None and method.needs_teacher
         if teachers and (features or self.config.teacher_logits == "in_graph"):
             inputs = teaching.in_step(inputs, teachers)
+        elif teachers and self.config.teacher_logits == "record":
+            inputs = teaching.of_records(inputs, [self._record_logits(networks[0], name) for name, _ in teachers])
         elif teachers:
             inputs = teaching.precomputed(
                 inputs,
@@ -205,6 +210,12 @@ class Fold:
         if method is not None:  # which may look at all of its records
             return inputs
         return fill_up(inputs, max(self.sizes))
+
+    def _record_logits(self, student: graph.Network, teacher: str) -> np.ndarray:
+        parts = student.train["cross_fit"]
+        network = next(network for network in self.networks if network.name == teacher)
+        path = self.folder / "teacher_logits" / (f"{teacher}_of_{parts}.npy" if parts else f"{teacher}_record.npy")
+        return teaching.cached(path, lambda: cross_fit.logits(self, network, parts))
 
     def make_run(
         self,

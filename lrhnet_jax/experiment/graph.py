@@ -47,6 +47,7 @@ def parse(networks: Mapping[str, Mapping[str, Any]], train: Mapping[str, Any]) -
             options=dict(fields.get("options", {})),
             train={**train, **own},
             checkpoint=fields.get("checkpoint", ""),
+            start=fields.get("start", ""),
             prune=dict(fields.get("prune", {})),
             seed=fields.get("seed", 0),
             recipe=fields.get("recipe", ""),
@@ -54,6 +55,7 @@ def parse(networks: Mapping[str, Mapping[str, Any]], train: Mapping[str, Any]) -
         check.teachers(parsed[name], networks)
     for network in parsed.values():
         check.pruning(network, parsed)
+        check.start(network, parsed)
     return _order(parsed)
 
 
@@ -90,7 +92,7 @@ def _order(parsed: dict[str, Network]) -> list[Network]:
         return [parsed[name] for name in sorter.static_order()]
     except graphlib.CycleError as error:
         cycle = " -> ".join(reversed(error.args[1]))
-        raise ConfigError(f"config.networks: the teachers (and tickets) form a cycle: {cycle}") from error
+        raise ConfigError(f"config.networks: the teachers (and tickets, and starts) form a cycle: {cycle}") from error
 
 
 def populations(networks: Sequence[Network]) -> list[list[Network]]:

@@ -24,6 +24,8 @@ class Network:
       options: further arguments of `models.create`.
       train: its training fields: the experiment's, with the network's own over them.
       checkpoint: a trained network's folder, or a .pth file of the reference, to load instead of training.
+      start: another network, of the same model and options, from whose variables it starts; of the stem it takes what
+        belongs to its own leads. Empty: it starts at random.
       prune: how it is pruned, fields of `search.Settings`; empty: not at all.
       seed: beside the experiment's own it decides initialisation, order of records and windows. Networks of one seed
         and shape start from the same values, and see the same windows in the same order.
@@ -38,6 +40,7 @@ class Network:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     train: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     checkpoint: str = ""
+    start: str = ""
     prune: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     seed: int = 0
     recipe: str = ""
@@ -51,7 +54,7 @@ class Network:
     def needs(self) -> list[str]:
         """The networks that have to be trained before it."""
         ticket = self.pruning.ticket if self.pruning else ""
-        return [*self.teachers, *([ticket] if ticket else [])]
+        return list(dict.fromkeys([*self.teachers, *filter(None, (ticket, self.start))]))
 
     @property
     def step_key(self) -> str:

@@ -140,6 +140,11 @@ def _describe_network(network: graph.Network, classes: int, window: int) -> sche
     }
 
 
+def answer_window(config: ConfigDict) -> int:
+    """Returns how many samples a network sees at a time when it is scored and used; training may cut shorter ones."""
+    return config.get("evaluation", {}).get("window", 0) or config.window
+
+
 def describe_model(
     config: ConfigDict, network: graph.Network, records: Dataset, variables: dict[str, Any]
 ) -> dict[str, Any]:
@@ -151,7 +156,7 @@ def describe_model(
         "leads": list(network.leads),
         "task": records.task.name,
         "classes": list(records.classes),
-        "window": config.window,
+        "window": answer_window(config),
         "rate": records.rate,
         "preprocess": config.preprocess,
         "preprocess_options": records.build_report.get("preprocess"),

@@ -45,9 +45,11 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     dataset = check.experiment(config)
     parallel = make_parallel(config.parallel, config.devices)
     for network in networks:
-        check.model(network, create_model(network, dataset.task, config.dtype), config.window)
+        for window in sorted({config.window, provenance.answer_window(config)}):
+            check.model(network, create_model(network, dataset.task, config.dtype), window)
         check.training(network)
         check.augmentation(network, dataset.task.rate, config.teacher_logits)
+        check.cross_fitting(network, networks, config.teacher_logits)
         parallel.check(network.train["batch_size"])
         teaching.make_recipe(network, parallel.kind)
         if network.prune and jax.process_count() > 1:
@@ -72,7 +74,8 @@ def run(config: ConfigDict, workdir: pathlib.Path) -> str:
     if records.synthetic:
         logger.warning("%s", provenance.SYNTHETIC_NOTICE)
     logger.info("%d records of %s on %s", len(records), records.name, environment.device())
-    store = parallel.replicate(stream.make_store(records, config.window, config.input, parallel.local_devices))
+    longest = max(config.window, provenance.answer_window(config))
+    store = parallel.replicate(stream.make_store(records, longest, config.input, parallel.local_devices))
     origin = provenance.describe(config, networks, records)
     compiled_steps: dict[Any, Any] = {}
 

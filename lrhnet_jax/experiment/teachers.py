@@ -3,13 +3,15 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
-from lrhnet_jax import losses
+from lrhnet_jax import losses, models
 from lrhnet_jax.data.batch import Inputs, LeadNetwork, StepNumbers
 from lrhnet_jax.ecg.leads import SAMPLE_RATE
 from lrhnet_jax.errors import CheckpointError, choose
@@ -129,6 +131,19 @@ def adopt_widths(network: graph.Network) -> graph.Network:
     return dataclasses.replace(network, options={"inner": inner, **network.options}) if inner else network
 
 
+def start(model: str, variables: dict[str, Any], leads: Sequence[int]) -> dict[str, Any]:
+    """Returns a network's variables for some of its leads: of the stem's kernel, (taps, leads, channels), these alone.
+
+    Args:
+      leads: their places among the network's.
+    """
+    params = traverse_util.flatten_dict(variables["params"])
+    kernel = (*models.describe(model).stem.split("/"), "kernel")
+    params[kernel] = params[kernel][:, list(leads)]
+    chosen = {**variables, "params": traverse_util.unflatten_dict(params)}
+    return jax.tree.map(jnp.array, chosen)  # copies: training donates what it starts from
+
+
 def in_step(inputs: Inputs, teachers: Sequence[tuple[str, Trained]]) -> Inputs:
     """Returns a student's inputs with teachers that run in every step."""
     return inputs.replace(teachers=tuple(trained.variables for _, trained in teachers))
@@ -154,26 +169,36 @@ def precomputed(
     """
     records, starts = np.asarray(inputs.records), np.asarray(inputs.shifts)
     stacked = []
+
+    def answer(name: str, trained: Trained) -> np.ndarray:
+        predictor = predict.Predictor(
+            trained.lead_network, trained.variables, window, batch_size, parallel=parallel or one_device()
+        )
+        index = np.repeat(records, starts.shape[1])
+        logits = predictor.logits(inputs.store, index, starts.reshape(-1), progress=f"{name} teaches")
+        return logits.reshape(*starts.shape, -1)
+
     for name, trained in teachers:
-        path = cache / f"{name}.npy"
-        logits = processes.from_first(functools.partial(_cached, path))
-        if logits is None:
-            predictor = predict.Predictor(
-                trained.lead_network, trained.variables, window, batch_size, parallel=parallel or one_device()
-            )
-            index = np.repeat(records, starts.shape[1])
-            logits = predictor.logits(inputs.store, index, starts.reshape(-1), progress=f"{name} teaches")
-            logits = logits.reshape(*starts.shape, -1)
-            _save(path, logits)
-        stacked.append(logits)
+        stacked.append(cached(cache / f"{name}.npy", functools.partial(answer, name, trained)))
     return inputs.replace(teacher_logits=jnp.asarray(np.stack(stacked, axis=2)))
 
 
-def _cached(path: pathlib.Path) -> np.ndarray | None:
-    return np.load(path) if path.exists() else None
+def of_records(inputs: Inputs, logits: Sequence[np.ndarray]) -> Inputs:
+    """Returns a student's inputs with its teachers' logits for whole records; every draw is a fresh window.
+
+    Args:
+      inputs: from `plain_inputs`, with n records and no fixed windows.
+      logits: of each teacher, (n, classes).
+    """
+    return inputs.replace(teacher_logits=jnp.asarray(np.stack(logits, axis=1))[:, None])
 
 
-def _save(path: pathlib.Path, logits: np.ndarray) -> None:
-    if processes.is_first():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, lambda scratch: np.save(scratch, logits))
+def cached(path: pathlib.Path, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """Returns the array that `path` holds, or computes and keeps it there."""
+    found = processes.from_first(lambda: np.load(path) if path.exists() else None)
+    if found is None:
+        found = compute()
+        if processes.is_first():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, lambda scratch: np.save(scratch, found))
+    return found

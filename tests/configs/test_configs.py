@@ -7,7 +7,7 @@ import configs
 from configs import common
 from lrhnet_jax.ecg.leads import LEADS
 from lrhnet_jax.errors import ConfigError
-from lrhnet_jax.experiment import graph
+from lrhnet_jax.experiment import check, graph
 
 NAMES = sorted(p.stem for p in pathlib.Path(configs.__path__[0]).glob("*.py") if p.stem not in ("common", "__init__"))
 
@@ -21,7 +21,8 @@ def parse(name: str, arg: str | None = None):
 @pytest.mark.parametrize("preset", common.PRESETS)
 def test_every_experiment_is_a_sound_graph_in_every_preset(name, preset):
     # The graphs of the tables and of the students have lead sets of their own.
-    config, networks = parse(name, f"preset={preset}" + ("" if name in ("tables", "student") else ",leads=3"))
+    own = {"tables": "", "student": "", "student_proof": ",sets=3"}
+    config, networks = parse(name, f"preset={preset}" + own.get(name, ",leads=3"))
     assert config.experiment == name and config.preset == preset
     assert any(network.leads == ("I", "II", "V2") for network in networks.values())
     assert f"configs/{name}.py" in importlib.import_module(f"configs.{name}").__doc__
@@ -55,7 +56,7 @@ def test_the_reference_preset_turns_on_every_deviation():
 def test_students_learn_from_the_mean_of_an_ensemble_and_train_as_long_alone():
     config, networks = parse("student", "sets=2+1,seeds=2,teachers=4")
     assert (config.preprocess, config.window, config.evaluation.train_only) == ("monitor", 2048, ("ptb-xl-filtered",))
-    assert (config.windows_per_record, config.teacher_logits) == (0, "in_graph")
+    assert (config.windows_per_record, config.teacher_logits) == (0, "record")
     assert len(networks) == 4 + 2 * 2 * 2
     teachers = [networks[f"teacher{seed}"] for seed in range(4)]
     assert {teacher.seed for teacher in teachers} == {0, 1, 2, 3}
@@ -65,8 +66,30 @@ def test_students_learn_from_the_mean_of_an_ensemble_and_train_as_long_alone():
     assert taught.leads == alone.leads == ("I",) and taught.seed == alone.seed == 1
     assert taught.train["epochs"] == alone.train["epochs"]
     assert taught.train["mean_logits"] and taught.train["logit_kl"] == "sigmoid"
+    assert taught.train["cross_fit"] == 4  # and what would learn from records that its teachers saw is refused
+    check.cross_fitting(taught, list(networks.values()), config.teacher_logits)
     _, shorter = parse("af", "methods=alone,student_epochs=7")
     assert [(n.name, n.train["epochs"]) for n in shorter.values()] == [("alone_0", 7)]
+
+
+def test_the_proof_differs_in_nothing_but_what_students_learn_from():
+    config, networks = parse("student_proof", "models=lrhnet_wide+lrhnet,seeds=2,student_epochs=7")
+    assert len(networks) == 4 + 2 * 2 * 2 * 6 and config.train.keep == "last"
+    rows = [
+        networks[f"seed1_{method}2_lrhnet"] for method in ("alone", "vanilla", "pmlkd", "semckd", "cross_fit", "start")
+    ]
+    learned_from = ("alpha", "kl_weight", "temperature", "t_squared", "logit_kl", "mean_logits", "cross_fit", "method")
+    for row in rows:
+        assert (row.model, row.leads, row.seed) == ("lrhnet", ("I", "II"), 1) and row.train["epochs"] == 7
+        same = {key: value for key, value in row.train.items() if key not in learned_from}
+        assert same == {key: rows[0].train[key] for key in same}
+        check.cross_fitting(row, list(networks.values()), config.teacher_logits)
+    assert rows[2].teachers == {"teacher0": 0.6, "own2": 0.4} and networks["own2"].leads == ("I", "II")
+    assert [row.recipe for row in rows] == ["alone", "vanilla", "pmlkd", "semckd", "cross_fit", "start"]
+    assert rows[5].start == "teacher0_lrhnet" and networks["seed0_start1_lrhnet_wide"].start == "teacher0"
+    _, default = parse("student_proof")
+    assert {network.leads for network in default.values()} == {LEADS, ("I", "II"), ("I",)}
+    assert {network.model for network in default.values()} == {"lrhnet_wide"}
 
 
 def test_the_chain_gives_every_level_all_teachers_above_it():

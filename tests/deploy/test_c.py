@@ -82,6 +82,7 @@ def build(folder: pathlib.Path, target: str, **variables: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @needs_gcc
 @pytest.mark.parametrize("name", CASES)
 def test_host_gives_the_same_bits_and_the_sanitizers_find_nothing(name, tmp_path):

@@ -46,6 +46,7 @@ def logits_of(folder):
     return lambda *inputs: model.apply(variables, *inputs, train=False).logits
 
 
+@pytest.mark.slow
 def test_every_file_is_described(student):
     meta = json.loads((student / "model.json").read_text())
     written = {path.relative_to(student).as_posix() for path in student.rglob("*") if path.is_file()}
@@ -83,6 +84,7 @@ def test_onnx_answers_as_the_network_does(network, student, records):
     np.testing.assert_allclose(one, found[:1], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["lrhnet", "resnet34", "lrhnet_wide"])
 def test_onnx_of_other_networks(model, tmp_path):
     """Squeeze-excite, BatchNorm behind ReLU, pooled shortcuts, exclusive classes, no demographics, odd windows."""
@@ -107,6 +109,7 @@ def test_a_form_that_loses_too_much_is_not_written(network, records, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(network, records, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(ConfigError, match="need records to calibrate with"):

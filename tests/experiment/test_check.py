@@ -30,6 +30,7 @@ def config_of(data_dir="nowhere", networks=None, **changes):
         ("evaluation.resamples", 0, "config.evaluation.resamples: 0 is not at least 1"),
         ("evaluation.batch_size", 0, "config.evaluation.batch_size: 0 is not at least 1"),
         ("evaluation.threshold_shrinkage", math.nan, "config.evaluation.threshold_shrinkage: nan is not a number"),
+        ("evaluation.window", 10, "config.evaluation.window: 10 is not at least 64 samples, or 0 for config.window"),
         ("evaluation.windows", "all", "config.evaluation.windows: unknown value 'all'; choose cover, random"),
         ("data", "ptbxl", "config.data: unknown value 'ptbxl'; choose auto, physionet2020, synthetic"),
     ],

@@ -12,10 +12,9 @@ import numpy as np
 
 from lrhnet_jax.data import splits
 from lrhnet_jax.data.dataset import Dataset
-from lrhnet_jax.data.store import HostSignals, covering_windows
+from lrhnet_jax.data.windows import HostSignals, average, covering_windows
 from lrhnet_jax.deploy.int8 import calibrate, fuse, graph, program, quantize, trace
 from lrhnet_jax.errors import ConfigError, DataError
-from lrhnet_jax.scoring import predict
 
 Array = np.ndarray
 Logits = Callable[[jax.Array, jax.Array], jax.Array]  # (signal, demographics), any batch -> (batch, classes)
@@ -43,7 +42,7 @@ class Windows(NamedTuple):
 
     def average(self, probabilities: Array) -> Array:
         """Returns each record's probabilities, (records, classes) float32: the mean over its windows."""
-        return predict.average(probabilities, self.record, self.records)
+        return average(probabilities, self.record, self.records)
 
 
 class Conversion(NamedTuple):
