@@ -110,7 +110,9 @@ class Parallel:
         """Returns the one state that `replicate_state` was given, on this process' first device."""
         if self.kind == "jit":
             return jax.tree.map(lambda leaf: leaf.addressable_data(0), state)
-        return jax.device_put(jax.tree.map(lambda leaf: leaf[0], state), self.devices[0])
+        # Of the first device's own part: `leaf[0]` would be a program of all devices for each leaf, and CPUs that have
+        # fewer threads than devices may wait for each other for ever.
+        return jax.tree.map(lambda leaf: leaf.addressable_data(0)[0], state)
 
     @property
     def layout(self) -> pallas_conv1d.Layout | None:
