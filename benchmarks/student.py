@@ -95,23 +95,27 @@ def compare(names: Sequence[str], leads: int, window: int, repeats: int, batch: 
 
 
 def summarize(timings: dict[str, Any], names: Sequence[str], batch: int = BATCH) -> dict[str, Any]:
-    """Returns speeds and ratios: the first network is the student that the others are compared with."""
+    """Returns speeds and ratios, in wall-clock and in processor time, which other programs hardly change.
+
+    The first network is the student that the others are compared with.
+    """
     summary: dict[str, Any] = {}
     for work, found in timings.items():
         count = 1 if work == "answer_1" else batch
-        summary[work] = {
-            task: {
-                "samples_per_second": count / measure.median(timing),
-                "milliseconds": 1e3 * measure.median(timing),
-                f"x {names[0]}": measure.ratio(found[f"{names[0]} {task.split()[1]}"], timing),
-                "x PyTorch": {
-                    other: measure.ratio(timing, found[f"{task.split()[0]} {other}"])
-                    for other in ("torch", "torch_fused")
-                    if task.endswith(" jax") and f"{task.split()[0]} {other}" in found
-                },
+        summary[work] = {}
+        for task, timing in found.items():
+            name, framework = task.split()
+            twins = [f"{name} {other}" for other in ("torch", "torch_fused")] if framework == "jax" else []
+            row = {"samples_per_second": count / measure.median(timing), "milliseconds": 1e3 * measure.median(timing)}
+            summary[work][task] = row | {
+                clock: {
+                    f"x {names[0]}": measure.ratio(found[f"{names[0]} {framework}"], timing, times),
+                    "x PyTorch": {
+                        twin.split()[1]: measure.ratio(timing, found[twin], times) for twin in twins if twin in found
+                    },
+                }
+                for clock, times in (("wall", "seconds"), ("processor", "cpu_seconds"))
             }
-            for task, timing in found.items()
-        }
     return summary
 
 
@@ -119,11 +123,16 @@ def table(result: dict[str, Any]) -> str:
     """Returns the result for the terminal."""
     first = result["models"][0]
     head = f"{measure.machine(result)}, {result['leads']} leads, window {result['window']}"
-    rows: list[Sequence[Any]] = [("work", "network", "windows/s", "ms", f"x {first}", "x eager", "x fused")]
+    clocks = ("wall", "processor")
+    heads = [f"{clock}: {what}" for clock in clocks for what in (f"x {first}", "x eager", "x fused")]
+    rows: list[Sequence[Any]] = [("work", "network", "windows/s", "ms", *heads)]
     for work, found in result["summary"].items():
         for task, row in found.items():
-            theirs = [row["x PyTorch"].get(other) for other in ("torch", "torch_fused")]
-            rows.append((work, task, row["samples_per_second"], row["milliseconds"], row[f"x {first}"], *theirs))
+            ratios: list[Any] = []
+            for clock in clocks:
+                theirs = row[clock]["x PyTorch"]
+                ratios += [row[clock][f"x {first}"], theirs.get("torch"), theirs.get("torch_fused")]
+            rows.append((work, task, row["samples_per_second"], row["milliseconds"], *ratios))
     return f"{head}\n{measure.table(rows)}"
 
 

@@ -118,7 +118,7 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(network, 
         export.export(network, out, ("c",), records, arena=1000, tolerance=LOOSE)
     with pytest.raises(DataError, match="2 records of the set physionet2020 are too few"):
         export.export(network, out, ("c",), records.select(np.arange(2)))
-    with pytest.raises(ConfigError, match="choose among stablehlo, onnx, c, onnx_int8"):
+    with pytest.raises(ConfigError, match="choose among model, stablehlo, onnx, c, onnx_int8"):
         export.export(network, out, ("tflite",))
     strange = fakes.network(tmp_path / "x", "physionet2020", LEADS, WINDOW, "xresnet1d", {"depth": 18, "width": 4})
     with pytest.raises(ConfigError, match="layer layer2_0: its operation 'add'"):

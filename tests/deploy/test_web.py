@@ -353,7 +353,15 @@ def test_in_chromium_the_page_answers_as_python_does(served, browser, tmp_path):
     (tmp_path / "letter.csv").write_text("dear doctor,\n<b>the ECG</b> is attached\n")
     sets = [["A00002.csv"], ["HR00001.hea", "HR00001.mat"], ["HR09289.edf"]]
     files = [[str(EXAMPLES / name) for name in names] for names in sets] + [[str(tmp_path / "letter.csv")]]
-    order = {"chromium": CHROMIUM, "url": address, "sets": files, "screenshots": str(artefacts)}
+    strip = readers.read(EXAMPLES / "A00002.csv").signal
+    (tmp_path / "plain.csv").write_text("".join(f"{value:.3f}\n" for value in strip[:, 0].tolist()))
+    order = {
+        "plain": str(tmp_path / "plain.csv"),
+        "chromium": CHROMIUM,
+        "url": address,
+        "sets": files,
+        "screenshots": str(artefacts),
+    }
     told = json.loads(node("browse.mjs", json.dumps(order), cwd=browser))
     model = lrhnet_jax.load(network)
     unseen = ("recorded at 300 Hz: the network has seen 500 Hz", "30 s long: the network has seen 5 to 12 s")
@@ -379,6 +387,8 @@ def test_in_chromium_the_page_answers_as_python_does(served, browser, tmp_path):
         assert (looked["shades"] > 0) == bool(ours.shade.any())
     assert "macro AUROC 0.900 (0.850 to ?); 408 records: patients that it has not learned from" in told["facts"]
     assert "diagnosing anyone\nchildren" in told["facts"] and fakes.CARD["attribution"][0] in told["facts"]
+    typed = model.predict(strip, 500, ("I",), 61, "female")
+    np.testing.assert_allclose([told["given"][code] for code in typed.classes], typed.probabilities, atol=1e-3)
     bad = told["answers"][-1]
     assert bad["error"].startswith("letter.csv: is not an ECG file that this page reads") and bad["traces"] == 0
     assert told["dropped"] == [["<img src=x>.csv", 24]]

@@ -126,6 +126,7 @@ def build(records: Dataset, data_dir: pathlib.Path, config: str, **report: objec
 CARD: dict[str, Any] = {
     "title": "24 classes on lead I",
     "trained_on": [{"source": "A collection", "records": 2000, "licence": "CC BY 4.0"}],
+    "command": "lrhnet-jax train --config=student --config.data_dir=DATA",
     "attribution": ["A. Somebody: A <large> collection, 2020."],
     "licence": "Apache-2.0",
     "seen": {"rates": [500, 500], "seconds": [5, 12]},

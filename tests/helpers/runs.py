@@ -22,9 +22,10 @@ FIELDS = {
 }
 
 
-def make_run(folder, score=None, n=32, resident=True, **changes):
+def make_run(folder, score=None, n=32, resident=True, student=None, **changes):
+    """A run of `student` on leads I and II, by default the tiny network, with other values of its fields."""
     store = make_store(fakes.records(40), WINDOW, resident=resident)
-    student = tiny.lead_network(0, 1)
+    student = student or tiny.lead_network(0, 1)
     run = Run(
         spec=StepSpec(student, optim.make(FIELDS, 4), BATCH, WINDOW),
         name="student",

@@ -104,7 +104,7 @@ def run_both_ways(inputs, folder, members, devices=1, **changes):
     """Trains networks at once, and each alone, by the very same runs."""
 
     def score(variables):  # the first epoch is better for some networks, the second for others
-        return float(np.abs(np.sin(1e3 * np.asarray(variables["params"]["Dense_0"]["bias"]).sum())))
+        return float(np.abs(np.sin(1e3 * np.asarray(variables["params"]["fc2"]["bias"]).sum())))
 
     runs = [make(inputs, folder, *member, score=score, **changes) for member in members]
     spread = {"parallel": make_parallel("jit", devices), "steps_per_dispatch": 1 if devices == 1 else PER_EPOCH}

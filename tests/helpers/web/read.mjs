@@ -1,5 +1,6 @@
-// Reads files with the page's own modules, and prepares them for a network; prints what it found as JSON, a line a case.
-// node read.mjs FOLDER CASES, both paths: the page's files; JSON of [{"files": [FILE], "given": {...}, "meta": model.json}].
+// Reads files with the page's own modules, and prepares them for a network; prints what it has made of each case, a line
+// of JSON. node read.mjs FOLDER CASES, both paths: the page's files; JSON of [{"files": [FILE], "given": {...},
+// "meta": model.json, "tables": tables.json}].
 
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -20,7 +21,11 @@ for (const { files, given, meta, tables, numbers, ratios } of JSON.parse(readFil
     continue;
   }
   const model = new Model(meta, tables, null);
-  const found = readAll(files.map((path) => ({ name: basename(path), data: buffer(path) })), model.leads, given ?? {});
+  const found = readAll(
+    files.map((path) => ({ name: basename(path), data: buffer(path) })),
+    model.leads,
+    given ?? {},
+  );
   const told = found.map(({ name, recording, error }) => {
     if (error) return { name, error };
     const result = { ...recording, signals: recording.signals.map(encode) };

@@ -1,6 +1,7 @@
 // The page: files in, answers out. Nothing here sends anything anywhere; the page's policy would not let it.
 
 import * as ort from "./ort/ort.wasm.min.js";
+import { UserError } from "./errors.js";
 import { Model } from "./model.js";
 import { drawPaper, shownSeconds } from "./paper.js";
 import { readAll } from "./recordings.js";
@@ -57,11 +58,15 @@ function card(card, names) {
   const figure = (value) => (value === null ? "?" : value.toFixed(3));
   const measured = card.measured.map(({ metrics, records, on }) => {
     const known = Object.entries(metrics).filter(([key]) => names[key]);
-    const figures = known.map(([key, { value, low, high }]) => `${names[key]} ${figure(value)} (${figure(low)} to ${figure(high)})`);
+    const figures = known.map(
+      ([key, { value, low, high }]) => `${names[key]} ${figure(value)} (${figure(low)} to ${figure(high)})`,
+    );
     return `${figures.join(", ")}; ${records} records: ${on}`;
   });
   return {
-    "learned from": card.trained_on.map((part) => `${part.source} (${part.records} records, ${part.licence})`).join("\n"),
+    "learned from": card.trained_on
+      .map((part) => `${part.source} (${part.records} records, ${part.licence})`)
+      .join("\n"),
     measured: measured.join("\n"),
     "not for": card.not_for.join("\n"),
     licence: card.licence,
@@ -71,23 +76,31 @@ function card(card, names) {
 
 function given() {
   const text = (id) => byId(id).value.trim();
-  const number = (id) => Number(text(id).replace(",", ".")) || null;
-  const leads = text("leads").split(/[\s,;]+/).filter(Boolean);
-  return { rate: number("rate"), leads: leads.length ? leads : null, unit: text("unit") || null, age: number("age"), sex: text("sex") || null };
+  const number = (id) => (/[0-9]/.test(text(id)) ? Number(text(id).replace(",", ".")) : null);
+  const leads = text("leads")
+    .split(/[\s,;]+/)
+    .filter(Boolean);
+  return {
+    rate: number("rate"),
+    leads: leads.length ? leads : null,
+    unit: text("unit") || null,
+    age: number("age"),
+    sex: text("sex") || null,
+  };
 }
 
 async function answerAll(list) {
-  const chosen = [...list];
-  if (!chosen.length) return;
+  const dropped = [...list];
+  if (!dropped.length) return;
   byId("files").disabled = true;
   byId("answers").replaceChildren();
-  say(`Reading ${chosen.length === 1 ? chosen[0].name : `${chosen.length} files`} …`);
+  say(`Reading ${dropped.length === 1 ? dropped[0].name : `${dropped.length} files`} …`);
   await painted();
   try {
-    const fitting = chosen.filter((file) => file.size <= MAX_BYTES);
+    const fitting = dropped.filter((file) => file.size <= MAX_BYTES);
     const files = await Promise.all(fitting.map(async (file) => ({ name: file.name, data: await file.arrayBuffer() })));
     const said = given();
-    const tooLarge = chosen.filter((file) => file.size > MAX_BYTES);
+    const tooLarge = dropped.filter((file) => file.size > MAX_BYTES);
     const error = "is too large for a browser (1 GB at most); cut it into parts, or use lrhnet-jax predict";
     const found = [...readAll(files, model.leads, said), ...tooLarge.map(({ name }) => ({ name, error }))];
     let answered = 0;
@@ -110,11 +123,15 @@ async function answerOne({ name, recording, error }, said) {
   if (!error) {
     try {
       const known = { ...recording, age: said.age ?? recording.age, sex: said.sex ?? recording.sex };
-      const answer = await model.predict(known, async (share) => say(`${name}: ${Math.round(100 * share)} %`));
+      const progress = async (share) => {
+        say(`${name}: ${Math.round(100 * share)} %`);
+        await painted();
+      };
+      const answer = await model.predict(known, progress);
       article.append(...answered(known, answer));
       return true;
     } catch (failure) {
-      if (failure.constructor.name !== "UserError") console.error(failure);
+      if (!(failure instanceof UserError)) console.error(failure);
       error = failure.message;
     }
   }
@@ -124,15 +141,25 @@ async function answerOne({ name, recording, error }, said) {
 
 function answered(recording, answer) {
   const seconds = recording.signals[0].length / recording.rate;
-  const age = recording.age === null ? "" : recording.age <= 120 ? `${Math.round(recording.age)} years` : "over 89 years";
+  const age =
+    recording.age === null ? "" : recording.age <= 120 ? `${Math.round(recording.age)} years` : "over 89 years";
   const sex = { f: "female", m: "male" }[(recording.sex ?? "").trim().toLowerCase()[0]] ?? "";
   const person = [age, sex].filter(Boolean).join(", ") || "age and sex unknown";
-  const scroll = { class: "paper", tabindex: "0", role: "region", "aria-label": "The ECG on squared paper, which scrolls sideways" };
+  const scroll = {
+    class: "paper",
+    tabindex: "0",
+    role: "region",
+    "aria-label": "The ECG on squared paper, which scrolls sideways",
+  };
   const paper = make("div", scroll, drawing(recording));
   const notes = answer.notes.length ? answer.notes : ["nothing to note"];
   return [
     make("p", { class: "decision" }, answer.words),
-    make("p", {}, `${person}; ${Number(seconds.toPrecision(4)).toLocaleString("en")} s at ${Number(recording.rate.toPrecision(6))} Hz`),
+    make(
+      "p",
+      {},
+      `${person}; ${Number(seconds.toPrecision(4)).toLocaleString("en")} s at ${Number(recording.rate.toPrecision(6))} Hz`,
+    ),
     paper,
     make("p", {}, "25 mm/s, 10 mm/mV; blue: read by the network."),
     asking(recording, answer, paper),
@@ -153,11 +180,16 @@ function asking(recording, answer, paper) {
       button.textContent = `Covering one piece after another: ${Math.round(100 * share)} %`;
       await painted();
     };
-    const looked = await explain(model, recording, chosen(answer), shown, progress);
-    paper.replaceChildren(drawing(recording, looked));
-    told.replaceChildren(looked.words);
-    told.dataset.covered = JSON.stringify(looked.covered);
-    told.dataset.silent = JSON.stringify(looked.silent);
+    try {
+      const looked = await explain(model, recording, chosen(answer), shown, progress);
+      paper.replaceChildren(drawing(recording, looked));
+      told.replaceChildren(looked.words);
+      told.dataset.covered = JSON.stringify(looked.covered);
+      told.dataset.silent = JSON.stringify(looked.silent);
+    } catch (failure) {
+      console.error(failure);
+      told.replaceChildren(`This could not be found out: ${failure.message}`);
+    }
   });
   return told;
 }
@@ -176,7 +208,9 @@ function drawing(recording, looked = null) {
 }
 
 function table({ probabilities, thresholds, decisions }) {
-  const order = [...probabilities.keys()].sort((a, b) => decisions[b] - decisions[a] || probabilities[b] - probabilities[a]);
+  const order = [...probabilities.keys()].sort(
+    (a, b) => decisions[b] - decisions[a] || probabilities[b] - probabilities[a],
+  );
   const body = make("tbody");
   for (const i of order) {
     const bar = make("div", { class: "bar", "aria-hidden": "true" }, make("span"));
@@ -186,7 +220,11 @@ function table({ probabilities, thresholds, decisions }) {
     body.append(
       make(
         "tr",
-        { class: decisions[i] ? "yes" : "no", "data-class": model.meta.classes[i], "data-probability": probabilities[i] },
+        {
+          class: decisions[i] ? "yes" : "no",
+          "data-class": model.meta.classes[i],
+          "data-probability": probabilities[i],
+        },
         make("th", { scope: "row" }, model.meta.class_names[i], bar),
         make("td", { class: "number" }, probabilities[i].toFixed(3)),
         make("td", { class: "number" }, thresholds ? thresholds[i].toFixed(3) : "-"),

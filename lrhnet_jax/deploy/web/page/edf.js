@@ -32,7 +32,8 @@ export function readEdf(name, data, leads, given = {}) {
   let records = whole(text.slice(236, 244), "number of data records");
   if (records < 0) records = there;
   claim(start + Math.max(records, 1) * width * length, data.length, "its EDF header");
-  if (there > records) notes.push(`${there - records} data records behind those that the header announces are not read`);
+  if (there > records)
+    notes.push(`${there - records} data records behind those that the header announces are not read`);
   if (/^[EB]DF\+D/.test(text.slice(192, 197))) {
     notes.push("recorded with interruptions, which are not kept: its parts are read one after another");
   }

@@ -12,7 +12,12 @@ export class Leads {
   // Which of the twelve leads a name means for certain, or null.
   canonical(name) {
     if (name.length > LONGEST_NAME || name.trimStart().startsWith("-")) return null;
-    let text = name.normalize("NFKC").toLowerCase().replace(/[_\-.]/g, " ").trim().replace(/\+$/, "");
+    let text = name
+      .normalize("NFKC")
+      .toLowerCase()
+      .replace(/[_\-.]/g, " ")
+      .trim()
+      .replace(/\+$/, "");
     text = text.split(/\s+/).filter(Boolean).join(" ");
     for (const suffix of this.tables.suffixes) {
       if (text.endsWith(suffix)) text = text.slice(0, text.length - suffix.length);
@@ -27,7 +32,11 @@ export class Leads {
 
   // How many millivolts a unit is, or null if it is not a voltage.
   millivolts(unit) {
-    const text = unit.slice(0, 20).normalize("NFKC").replace(/^[ [\]()]+|[ [\]()]+$/g, "").toLowerCase();
+    const text = unit
+      .slice(0, 20)
+      .normalize("NFKC")
+      .replace(/^[ [\]()]+|[ [\]()]+$/g, "")
+      .toLowerCase();
     return Object.hasOwn(this.tables.millivolts, text) ? this.tables.millivolts[text] : null;
   }
 
@@ -37,7 +46,9 @@ export class Leads {
     const derived = known.includes("i") && known.includes("ii") ? this.tables.derived : {};
     const missing = wanted.filter((lead) => !known.includes(lead.toLowerCase()) && !derived[lead]);
     if (missing.length) {
-      throw new UserError(`lacks lead ${missing.join(", ")} (it has ${listed(recording.leads)}); the network reads ${wanted.join(", ")}`);
+      throw new UserError(
+        `lacks lead ${missing.join(", ")} (it has ${listed(recording.leads)}); the network reads ${wanted.join(", ")}`,
+      );
     }
     const notes = [];
     const signals = wanted.map((lead) => {

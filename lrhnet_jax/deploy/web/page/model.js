@@ -29,7 +29,7 @@ export class Model {
     return { signals, prepared, notes };
   }
 
-  // onProgress: called with the share that is done.
+  // onProgress: awaited with the share that is done.
   async predict(recording, onProgress = () => {}) {
     const { signals, prepared, notes } = this.prepare(recording);
     const { window, leads, classes } = this.meta;
@@ -42,7 +42,7 @@ export class Model {
       const people = Float32Array.from({ length: 5 * some.length }, (_, i) => person[i % 5]);
       const found = await this.run(cutWindows(prepared, some, window), people, some.length);
       found.forEach((value, i) => (sums[i % classes.length] += value));
-      onProgress((first + some.length) / starts.length);
+      await onProgress((first + some.length) / starts.length);
     }
     const probabilities = sums.map((sum) => Math.fround(sum / starts.length));
     if (!probabilities.every(Number.isFinite)) throw new UserError("the network answers no number for it");
@@ -50,7 +50,8 @@ export class Model {
     const best = probabilities.indexOf(Math.max(...probabilities));
     const decisions = Array.from(probabilities, (p, i) => (thresholds ? p >= thresholds[i] : i === best));
     const decided = this.meta.class_names.filter((_, i) => decisions[i]);
-    const words = decided.join(", ") || `none; most probable: ${this.meta.class_names[best]} (${probabilities[best].toFixed(2)})`;
+    const words =
+      decided.join(", ") || `none; most probable: ${this.meta.class_names[best]} (${probabilities[best].toFixed(2)})`;
     const rate = this.meta.preprocess_options.rate;
     const seconds = (count) => (count / rate).toFixed(1);
     const padded =
@@ -102,13 +103,16 @@ function marks(signals, leads) {
       if (high - low < SPAN[0] || high - low > SPAN[1]) found.scale.push(leads[i]);
     }
   });
-  if (found.flat.length === leads.length) return [`no signal (${leads.join(", ")}): every lead is flat: nothing was recorded`];
+  if (found.flat.length === leads.length)
+    return [`no signal (${leads.join(", ")}): every lead is flat: nothing was recorded`];
   const texts = {
     flat: "the lead has one value throughout: it was off, or is at a rail of the converter",
     clipped: "the lead stays at its highest or lowest value: its amplitude was beyond the converter's range",
     scale: "the lead spans less than 0.1 mV or more than 20 mV: its gain or unit may be wrong",
   };
-  return Object.entries(found).flatMap(([mark, names]) => (names.length ? [`${mark} (${names.join(", ")}): ${texts[mark]}`] : []));
+  return Object.entries(found).flatMap(([mark, names]) =>
+    names.length ? [`${mark} (${names.join(", ")}): ${texts[mark]}`] : [],
+  );
 }
 
 function held(signal, value) {

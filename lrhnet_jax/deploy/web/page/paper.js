@@ -1,7 +1,11 @@
 // Draws an ECG on squared paper, 25 mm/s and 10 mm/mV, as SVG: what ecg/squared_paper.py does.
 
 const SVG = "http://www.w3.org/2000/svg";
-const ROWS = [["I", "aVR", "V1", "V4"], ["II", "aVL", "V2", "V5"], ["III", "aVF", "V3", "V6"]];
+const ROWS = [
+  ["I", "aVR", "V1", "V4"],
+  ["II", "aVL", "V2", "V5"],
+  ["III", "aVF", "V3", "V6"],
+];
 const SECONDS = 10;
 const ROW_MM = 30;
 const MOST_ROWS = 6;
@@ -17,9 +21,11 @@ export function drawPaper(signals, leads, rate, marked, looked = null) {
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
   const shown = shownSeconds(leads, seconds);
   const title = element("title");
-  title.textContent = `${shown.toFixed(1)} s of the ECG, leads ${leads.join(", ")}; the network reads ${marked.join(", ")}`;
+  const read = `the network reads ${marked.join(", ")}`;
+  title.textContent = `${shown.toFixed(1)} s of the ECG, leads ${leads.join(", ")}; ${read}`;
   svg.append(title, grid(width, height));
-  if (looked) svg.append(...strips.filter((strip) => marked.includes(strip.lead)).flatMap((strip) => shaded(strip, looked)));
+  if (looked)
+    svg.append(...strips.filter((strip) => marked.includes(strip.lead)).flatMap((strip) => shaded(strip, looked)));
   for (const strip of strips) {
     const signal = signals[leads.indexOf(strip.lead)];
     const level = median(signal.subarray(0, Math.round(MOST_ROWS * SECONDS * rate)));
@@ -37,9 +43,9 @@ export function drawPaper(signals, leads, rate, marked, looked = null) {
       points.push(`${pen}${x.toFixed(2)} ${y.toFixed(2)}`);
       pen = "L";
     }
-    const read = marked.includes(strip.lead) ? "read" : "other";
-    svg.append(element("path", { d: points.join(""), class: `trace ${read}` }));
-    const label = element("text", { x: strip.left * 25 + 1, y: strip.row * ROW_MM + 8, class: `lead ${read}` });
+    const kind = marked.includes(strip.lead) ? "read" : "other";
+    svg.append(element("path", { d: points.join(""), class: `trace ${kind}` }));
+    const label = element("text", { x: strip.left * 25 + 1, y: strip.row * ROW_MM + 8, class: `lead ${kind}` });
     label.textContent = strip.left === 0 && strip.start ? `${strip.lead}  ${strip.start} s` : strip.lead;
     svg.append(label);
   }
@@ -57,7 +63,12 @@ function shaded(strip, { times, shade }) {
   return times.flatMap((time, i) => {
     const [left, right] = [Math.max(time - half, strip.start), Math.min(time + half, strip.start + strip.seconds)];
     if (!(right > left) || shade[i] < 0.01) return [];
-    const place = { x: (strip.left + left - strip.start) * 25, y: strip.row * ROW_MM, width: (right - left) * 25, height: ROW_MM };
+    const place = {
+      x: (strip.left + left - strip.start) * 25,
+      y: strip.row * ROW_MM,
+      width: (right - left) * 25,
+      height: ROW_MM,
+    };
     return [element("rect", { ...place, class: "shade", "fill-opacity": (DARKEST * shade[i]).toFixed(3) })];
   });
 }
@@ -78,7 +89,10 @@ function layout(leads, seconds, long) {
 
 function grid(width, height) {
   const group = element("g", { class: "grid", "aria-hidden": "true" });
-  for (const [step, kind] of [[1, "fine"], [5, "coarse"]]) {
+  for (const [step, kind] of [
+    [1, "fine"],
+    [5, "coarse"],
+  ]) {
     const lines = [];
     for (let x = 0; x <= width; x += step) lines.push(`M${x} 0V${height}`);
     for (let y = 0; y <= height; y += step) lines.push(`M0 ${y}H${width}`);

@@ -40,8 +40,13 @@ export function readAll(files, leads, given = {}) {
 
 // Names of the files that a WFDB header says hold its signals.
 function signalFiles(file) {
-  const lines = decode(new Uint8Array(file.data)).split("\n").map((line) => line.trim());
-  return lines.filter((line) => line && !line.startsWith("#")).slice(1).map((line) => line.split(/\s+/)[0]);
+  const lines = decode(new Uint8Array(file.data))
+    .split("\n")
+    .map((line) => line.trim());
+  return lines
+    .filter((line) => line && !line.startsWith("#"))
+    .slice(1)
+    .map((line) => line.split(/\s+/)[0]);
 }
 
 function readOne(file, leads, given) {
@@ -72,7 +77,8 @@ function named(recording, given) {
 
 function checked(recording, tables) {
   const { signals, rate } = recording;
-  if (!signals.length || signals.length > MAX_LEADS) throw new UserError(`holds no ECG leads (${signals.length} signals)`);
+  if (!signals.length || signals.length > MAX_LEADS)
+    throw new UserError(`holds no ECG leads (${signals.length} signals)`);
   const [low, high] = tables.rates;
   if (!(rate >= low && rate <= high)) {
     throw new UserError(`a rate of ${rate} Hz is not that of an ECG (${low} to ${high} Hz)`);

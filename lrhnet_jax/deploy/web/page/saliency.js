@@ -97,7 +97,8 @@ function inWords({ name, probability, covered, shade, silent }) {
     return `No single piece of the signal speaks for ${name}: covering any leaves the answer as it is.`;
   }
   const least = Math.min(...covered).toFixed(3);
-  const told = `Shaded: what spoke for ${name}. Covering the darkest piece lowers its probability from ${probability.toFixed(3)} to ${least}.`;
+  const change = `from ${probability.toFixed(3)} to ${least}`;
+  const told = `Shaded: what spoke for ${name}. Covering the darkest piece lowers its probability ${change}.`;
   const missed = Object.entries(silent).sort((a, b) => a[1] - b[1]);
   const leads = missed.slice(0, MISSED).map(([lead, value]) => `${value.toFixed(3)} without lead ${lead}`);
   const rest = missed.length > MISSED ? ", and more without any other" : "";

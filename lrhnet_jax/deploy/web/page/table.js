@@ -89,7 +89,10 @@ function findTable(text, leads) {
     top[first] = "";
     first += 1;
   }
-  const rows = lines.slice(first).map((line) => line.trim()).filter(Boolean);
+  const rows = lines
+    .slice(first)
+    .map((line) => line.trim())
+    .filter(Boolean);
   const sample = top.slice(first, first + LOOK).filter(Boolean);
   const [separator, comma] = dialect(sample, top.slice(0, first), leads);
   const quoted = separator === "," && sample[0].includes('"');
@@ -223,7 +226,8 @@ function split(line, separator) {
   const clean = (field) => field.replace(/^['" \r]+|['" \r]+$/g, "");
   if (separator === null) return line.split(/\s+/).filter(Boolean).map(clean);
   if (!line.includes('"')) return line.split(separator).map(clean);
-  const pattern = separator === "\t" ? /("[^"]*"|[^\t]*)(\t|$)/g : new RegExp(`("[^"]*"|[^${separator}]*)(${separator}|$)`, "g");
+  const pattern =
+    separator === "\t" ? /("[^"]*"|[^\t]*)(\t|$)/g : new RegExp(`("[^"]*"|[^${separator}]*)(${separator}|$)`, "g");
   const fields = [];
   for (const [, field, end] of line.matchAll(pattern)) {
     fields.push(clean(field));
@@ -233,7 +237,9 @@ function split(line, separator) {
 }
 
 function statedRate(preamble, said) {
-  const texts = said.filter(([key]) => RATE_KEY.test(key)).map(([, value]) => /^[0-9]+(?:[.,][0-9]+)?/.exec(value)?.[0]);
+  const texts = said
+    .filter(([key]) => RATE_KEY.test(key))
+    .map(([, value]) => /^[0-9]+(?:[.,][0-9]+)?/.exec(value)?.[0]);
   texts.push(...preamble.filter((line) => !FILTER.test(line)).map((line) => HERTZ.exec(line)?.[1]));
   const first = texts.find(Boolean);
   return first ? Number(first.replace(",", ".")) : null;
@@ -243,7 +249,9 @@ function labelsOf(count, said, given, leads) {
   const last = said.map(([, value]) => value.split(/\s+/).at(-1)).filter((word) => word && leads.canonical(word));
   if (count === 1 && last.length) return last.slice(-1);
   if (!given.leads) {
-    throw new UserError(`does not name its ${count} columns of samples; write the leads below “If the file does not say it”`);
+    throw new UserError(
+      `does not name its ${count} columns of samples; write the leads below “If the file does not say it”`,
+    );
   }
   if (given.leads.length !== count) {
     throw new UserError(`has ${count} columns of samples, which ${given.leads.length} names do not fit`);

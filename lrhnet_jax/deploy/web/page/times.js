@@ -4,10 +4,27 @@ import { UserError } from "./errors.js";
 
 const NAME = /^(elapsed\s*)?(time(stamp)?|t|date(time)?|sec(ond)?s?|ms|milli(second)?s?)\b.*$/i;
 const INDEX = /^(sample|index|idx|frame|row|n|no|nr|#|unnamed.*|)\W*\d*$/i;
-const UNITS = { s: 1, sec: 1, second: 1, ms: 1e-3, milli: 1e-3, msec: 1e-3, millisecond: 1e-3, us: 1e-6, usec: 1e-6, microsecond: 1e-6, ns: 1e-9 };
+const UNITS = {
+  s: 1,
+  sec: 1,
+  second: 1,
+  ms: 1e-3,
+  milli: 1e-3,
+  msec: 1e-3,
+  millisecond: 1e-3,
+  us: 1e-6,
+  usec: 1e-6,
+  microsecond: 1e-6,
+  ns: 1e-9,
+};
 const CLOCK = /^(?:(\d+):)?(\d+):(\d+(?:[.,]\d+)?)$/;
 const SNAP = 2e-4; // of a rate: times are rounded
-const GUESSES = [[0.05, 1, "seconds"], [200, 1e-3, "milliseconds"], [2e5, 1e-6, "microseconds"], [Infinity, 1e-9, "ns"]];
+const GUESSES = [
+  [0.05, 1, "seconds"],
+  [200, 1e-3, "milliseconds"],
+  [2e5, 1e-6, "microseconds"],
+  [Infinity, 1e-9, "ns"],
+];
 
 export function isTime(name) {
   return NAME.test(name.replaceAll("_", " ").trim());
@@ -23,7 +40,11 @@ export function isClock(text) {
 
 // The seconds of the unit of time that a text names last, or null.
 export function unitSeconds(text) {
-  const words = text.replace(/[µμ]/g, "u").toLowerCase().match(/[a-z]+/g) ?? [];
+  const words =
+    text
+      .replace(/[µμ]/g, "u")
+      .toLowerCase()
+      .match(/[a-z]+/g) ?? [];
   for (const word of words.reverse()) {
     const one = Object.hasOwn(UNITS, word) ? word : word.replace(/s$/, "");
     if (Object.hasOwn(UNITS, one)) return UNITS[one];

@@ -1,4 +1,4 @@
-// WFDB records of one segment in format 16: a header (.hea) and its signal file (.dat, or .mat as the Challenges have it).
+// WFDB records of one segment in format 16: a header (.hea) and its signal file (.dat, or the Challenges' .mat).
 
 import { UserError } from "./errors.js";
 
@@ -6,7 +6,8 @@ const MISSING = -32768;
 const DEFAULT_RATE = 250;
 const DEFAULT_GAIN = 200;
 const HIGHEST = 1000; // mV
-const RECORD = /^([^ \t/]+)(?:\/([0-9]+))?[ \t]+([0-9]+)(?:[ \t]+([-+0-9.eE]+)(?:\/\S*)?(?:[ \t]+([0-9]+)(?:[ \t].*)?)?)?$/;
+const RECORD =
+  /^([^ \t/]+)(?:\/([0-9]+))?[ \t]+([0-9]+)(?:[ \t]+([-+0-9.eE]+)(?:\/\S*)?(?:[ \t]+([0-9]+)(?:[ \t].*)?)?)?$/;
 const FORMAT = /^([0-9]+)(?:x([0-9]+))?(?::([0-9]+))?(?:\+([0-9]+))?$/;
 const GAIN = /^([-+0-9.eE]+)(?:\(([-+]?[0-9]+)\))?(?:\/(\S+))?$/;
 const CALL_PREDICT = "which this page does not read; lrhnet-jax predict does";
@@ -55,7 +56,9 @@ export function readWfdb(name, header, files, leads) {
         throw new UserError(`checksum mismatch in lead ${spec.lead}; copy the file again`);
       }
       if (values.some((value) => Math.abs(value) > HIGHEST)) {
-        throw new UserError(`lead ${spec.lead} reaches more than ${HIGHEST} mV: its gain or its baseline makes no sense`);
+        throw new UserError(
+          `lead ${spec.lead} reaches more than ${HIGHEST} mV: its gain or its baseline makes no sense`,
+        );
       }
       signals[specs.indexOf(spec)] = values;
     });
