@@ -1,14 +1,14 @@
-"""Runs a trained network on any folder of WFDB records, and scores it where they carry scored diagnoses.
+"""Runs a trained network on any folder of recordings, and scores it where they carry scored diagnoses.
 
     python -m lrhnet_jax.evaluate --checkpoint=WORKDIR/networks/NAME --raw_dir=DIR --output=OUT
 
---checkpoint may also be a file that `lrhnet_jax.export` has written: model.onnx or model.stablehlo. Writes
+Recordings are WFDB records, or of any format that `lrhnet_jax.ecg.readers` reads. --checkpoint may also be a shipped
+model, a model's folder, or a file that `lrhnet_jax.export` has written: model.onnx or model.stablehlo. Writes
 OUT/predictions.csv, one row a record, and OUT/metrics.json. The data that the network was trained on is not needed;
 whether DIR holds some of it, nothing here can tell.
 """
 
 import csv
-import dataclasses
 import logging
 import os
 import pathlib
@@ -22,14 +22,14 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lrhnet_jax import tasks
 from lrhnet_jax.data.dataset import Dataset
+from lrhnet_jax.deploy import records
 from lrhnet_jax.deploy.model import SYNTHETIC, UNFITTED, Model, check_answers, load
-from lrhnet_jax.ecg import preprocess as preprocessing
+from lrhnet_jax.deploy.records import Recording
 from lrhnet_jax.ecg import quality
 from lrhnet_jax.ecg.files import printable
 from lrhnet_jax.ecg.lead_names import parse_renames
 from lrhnet_jax.ecg.leads import demographics_vector
-from lrhnet_jax.ecg.recording import record_errors
-from lrhnet_jax.ecg.wfdb import Header, RecordError, find_headers, read_header, read_signal
+from lrhnet_jax.ecg.wfdb import Header, RecordError
 from lrhnet_jax.errors import ConfigError, DataError, Parser, UserError, command
 from lrhnet_jax.runtime import log
 from lrhnet_jax.runtime.files import write_json, write_whole
@@ -41,15 +41,6 @@ CHUNK_RECORDS = 256
 CHUNK_SAMPLES = 2**20  # at 257 Hz: over an hour; what bounds the memory, with the longest record
 
 logger = logging.getLogger("lrhnet_jax.evaluate")  # not __name__, which is "__main__" on the command line
-
-
-@dataclasses.dataclass(frozen=True)
-class Recording:
-    """A record that was read: header, signal as the network wants it, (time, leads) float16, and `quality.marks`."""
-
-    header: Header
-    signal: np.ndarray
-    marks: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 def evaluate(
@@ -64,8 +55,8 @@ def evaluate(
     """Predicts and scores; writes predictions.csv and metrics.json below `output`.
 
     Args:
-      folder: WORKDIR/networks/NAME; or an exported network's file.
-      raw_dir: a folder of WFDB records in any layout. They need to have the network's leads only.
+      folder: what `deploy.model.load` takes.
+      raw_dir: a folder of recordings in any layout and format. They need to have the network's leads only.
       output: a folder; made if need be.
       batch_size: windows that the network sees at once.
       ptbxl_database: PTB-XL's table, for the bootstrap over patients, and for the labels of a network of its task.
@@ -79,7 +70,7 @@ def evaluate(
     """
     model = load(folder)
     meta, task = model.meta, model.task
-    paths = _find(raw_dir)
+    paths = records.find(raw_dir)
     label_of = raw_labels.labels(task, raw_dir, ptbxl_database)
     patient_of = raw_labels.patients(ptbxl_database)
     if ptbxl_database is not None:
@@ -90,7 +81,7 @@ def evaluate(
     except OSError as error:
         raise UserError(f"output {str(output)!r} cannot be made a folder ({error.strerror})") from error
     rejected: list[RecordError] = []
-    recordings = _read(paths, model, rejected, rename_leads)
+    recordings = records.read(paths, model, rejected, rename_leads)
     headers, marks, probabilities = _predict(model, batch_size, recordings, len(paths), rejected)
     for reason in rejected:
         logger.warning("rejected %s", reason)
@@ -161,17 +152,6 @@ def summary(metrics: Mapping[str, Any], output: str | os.PathLike[str]) -> str:
     return "\n".join([*lines, f"written: {printable(pathlib.Path(output) / 'metrics.json')}, predictions.csv"])
 
 
-def _find(raw_dir: str | os.PathLike[str]) -> list[pathlib.Path]:
-    if not pathlib.Path(raw_dir).is_dir():
-        raise DataError(
-            f"raw_dir {str(raw_dir)!r} is not a folder; give one that holds WFDB records (NAME.hea and its signal)"
-        )
-    paths = find_headers(raw_dir)
-    if not paths:
-        raise DataError(f"raw_dir {str(raw_dir)!r} holds no WFDB header (*.hea) at any depth")
-    return paths
-
-
 def _predict(
     model: Model,
     batch_size: int,
@@ -197,28 +177,6 @@ def _predict(
             bar.update(len(headers) + len(rejected) - bar.n)
         bar.update(found - bar.n)
     return headers, marks, np.concatenate(parts)
-
-
-def _read(
-    paths: Iterable[pathlib.Path],
-    model: Model,
-    rejected: list[RecordError],
-    rename: Mapping[str, str] | None = None,
-) -> Iterator[Recording]:
-    """Yields the records that can be used; appends an error for each of the others."""
-    for path in paths:
-        try:
-            header = read_header(path)
-            signal = read_signal(header, raw_labels.lead_names(model.task, header, model.leads), rename)
-            with record_errors(path):
-                marks = quality.marks(signal, model.leads)
-                signal = preprocessing.preprocess(signal, header.rate, model.options)
-                if not np.isfinite(signal).all():
-                    raise UserError("non-finite samples after preprocessing")
-        except RecordError as error:
-            rejected.append(error)
-        else:
-            yield Recording(header, signal, marks)
 
 
 def _chunks(found: Iterable[Recording]) -> Iterator[list[Recording]]:
@@ -270,8 +228,8 @@ def _write_predictions(
 @command
 def main(arguments: Sequence[str]) -> None:
     parser = Parser(prog="lrhnet-jax evaluate", description=__doc__)
-    parser.add_argument("--checkpoint", required=True, help="a trained network, WORKDIR/networks/NAME, or its export")
-    parser.add_argument("--raw_dir", required=True, help="a folder of WFDB records, at any depth")
+    parser.add_argument("--checkpoint", required=True, help="WORKDIR/networks/NAME, a model, or an export")
+    parser.add_argument("--raw_dir", required=True, help="a folder of recordings, at any depth")
     parser.add_argument("--output", required=True, help="where metrics.json and predictions.csv go")
     parser.add_argument("--batch_size", type=int, default=64, help="windows that the network sees at once (64)")
     parser.add_argument(

@@ -36,7 +36,7 @@ from lrhnet_jax.ecg.leads import LeadError
 from lrhnet_jax.ecg.recording import RecordError
 from lrhnet_jax.errors import ConfigError, Parser, command
 from lrhnet_jax.report.formats import columns
-from lrhnet_jax.runtime import host, log
+from lrhnet_jax.runtime import log
 from lrhnet_jax.runtime.files import write_json
 
 SHOWN = 3  # classes of the table, the most probable ones
@@ -81,16 +81,11 @@ def answer(
     output = pathlib.Path(output)
     files, results = _find(paths, output)
     fixed = None if network is None else load(network)
-
-    def one(item: tuple[pathlib.Path, str]) -> Answered:
-        try:
-            return _answer(*item, fixed, output, rename)
+    for path, name in zip(tqdm.tqdm(files, desc="predict", unit="file", disable=None), _names(files), strict=True):
+        try:  # one after another: two threads take longer, since most of the work holds Python's lock
+            results.append(_answer(path, name, fixed, output, rename))
         except RecordError as error:
-            return Answered(error.path, None, error.reason)
-
-    # Threads: while one waits for a file, or filters, another goes on.
-    answers = host.ahead(one, zip(files, _names(files), strict=True), host.cores())
-    results += tqdm.tqdm(answers, desc="predict", unit="file", total=len(files), disable=None)
+            results.append(Answered(error.path, None, error.reason))
     answer_tables.write_table(output / "predictions.csv", results)
     return results
 

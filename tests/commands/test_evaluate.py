@@ -12,6 +12,7 @@ import pytest
 from lrhnet_jax import evaluate, models, tasks
 from lrhnet_jax.data.batch import LeadNetwork
 from lrhnet_jax.data.dataset import Dataset
+from lrhnet_jax.deploy.model import load
 from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.ecg.leads import LEADS, demographics_vector
 from lrhnet_jax.ecg.wfdb import read_header, read_signal
@@ -393,3 +394,19 @@ def test_real_records(network, real_records, tmp_path):
     assert counts["rejected"] == []
     assert counts["scored"] == metrics["score"]["records"]
     assert len(rows_of(tmp_path / "out")) == counts["found"]
+
+
+def test_every_format_is_evaluated_as_predict_answers_it(tmp_path):
+    """The examples: WFDB, EDF, DICOM and CSV, by a shipped model; those of one lead lack what it reads."""
+    examples = pathlib.Path(__file__).parents[2] / "examples"
+    metrics = evaluate.evaluate("dx24-2", examples, tmp_path)
+    counts = metrics["records"]
+    assert (counts["found"], counts["predicted"], counts["scored"]) == (5, 3, 1)  # the header has diagnoses
+    assert {row["path"] for row in counts["rejected"]} == {"A00002.csv", "A00004.hea"}
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        rows = {row["path"]: row for row in csv.DictReader(file)}
+    model = load("dx24-2")
+    for name in ("HR00001.hea", "HR09289.edf", "HR10862.dcm"):
+        answer = model.predict_file(examples / name)
+        told = [float(rows[name][f"probability_{code}"]) for code in model.task.abbreviations]
+        np.testing.assert_allclose(told, answer.probabilities, rtol=1e-5)
