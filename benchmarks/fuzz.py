@@ -135,12 +135,12 @@ def run(name: str, mutations: int, seed: int, command: Sequence[str] = COMMAND) 
     """Tries cases in a process of its own, which is followed by another if it dies or hangs."""
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="lrhnet-fuzz-") as scratch:
-        log = pathlib.Path(scratch, "log")
+        log, errors = pathlib.Path(scratch, "log"), pathlib.Path(scratch, "errors")
         while len(outcomes) < mutations:
             flags = [f"--target={name}", f"--seed={seed}", f"--mutations={mutations}"]
             flags += [f"--folder={scratch}", f"--start={len(outcomes)}"]
-            with log.open("w") as file:
-                process = subprocess.Popen([*command, *flags], stdout=file, stderr=subprocess.PIPE)
+            with log.open("w") as file, errors.open("w") as error_file:
+                process = subprocess.Popen([*command, *flags], stdout=file, stderr=error_file)
                 last, size = time.monotonic(), 0
                 while process.poll() is None:
                     time.sleep(0.2)
@@ -152,8 +152,7 @@ def run(name: str, mutations: int, seed: int, command: Sequence[str] = COMMAND) 
             lines = log.read_text().splitlines()
             outcomes += [Outcome(**json.loads(line)) for line in lines]
             if process.returncode:
-                assert process.stderr is not None
-                detail = process.stderr.read().decode(errors="replace")[-2000:]
+                detail = errors.read_text(errors="replace")[-2000:]
                 outcome = "hung" if time.monotonic() - last > HUNG else f"ended the process ({process.returncode})"
                 outcomes.append(Outcome(len(outcomes), "", outcome, False, detail))
     return outcomes

@@ -1,4 +1,6 @@
-"""Altered and broken files of trained networks, and what `load_model` makes of each; for `benchmarks.fuzz`.
+"""Altered and broken files of trained networks, and what loading makes of each; for `benchmarks.fuzz`.
+
+A run's folder is read by `checkpoint.load_model`, a model's folder by what runs it in NumPy.
 
 Two outcomes are right: the folder is refused, naming a file of it, or it loads as the network that it was. Values that
 a description may have, such as another window, are the user's to change: what loads then has the same weights.
@@ -13,6 +15,7 @@ import jax
 import numpy as np
 
 from lrhnet_jax import models
+from lrhnet_jax.deploy import exported, model_folder, numpy_network
 from lrhnet_jax.errors import CheckpointError
 from lrhnet_jax.runtime.files import write_json
 from lrhnet_jax.tasks import physionet2020
@@ -47,7 +50,7 @@ STRANGE: list[Any] = [
 
 
 def write_bases(folder: pathlib.Path) -> None:
-    """Writes a trained network as a run leaves it."""
+    """Writes a trained network as a run leaves it, and one as a model that has left it."""
     variables = init_variables(models.create("lrhnet", LEADS), jax.random.key(0), len(LEADS), WINDOW)
     meta = {
         "name": "student",
@@ -66,13 +69,20 @@ def write_bases(folder: pathlib.Path) -> None:
         "teachers": {},
     }
     checkpoint.save_model(folder / "lrhnet", variables, meta)
+    wide = init_variables(models.create("lrhnet_wide", LEADS), jax.random.key(0), len(LEADS), WINDOW)
+    thresholds = [0.5] * len(physionet2020.CLASSES)
+    described = {**meta, "model": "lrhnet_wide", "thresholds": thresholds}
+    model_folder.write(folder / "wide", described, checkpoint.flatten(wide))
     write_json(folder / "lrhnet" / "thresholds.json", {"thresholds": [0.5] * len(physionet2020.CLASSES)})
 
 
 def mutate(rng: np.random.Generator, base: pathlib.Path, case: pathlib.Path) -> str:
     """Copies a network to `case` and alters it; returns what was done."""
     shutil.copytree(base, case)
-    path = case / str(rng.choice(["network.json", "network.json", "thresholds.json", str(checkpoint.WEIGHTS)]))
+    files = ["network.json", "network.json", "thresholds.json", str(checkpoint.WEIGHTS)]
+    if model_folder.is_one(case):
+        files = [exported.DESCRIPTION, exported.DESCRIPTION, model_folder.WEIGHTS]
+    path = case / str(rng.choice(files))
     if path.suffix == ".json" and rng.random() < 0.7:
         return f"{path.name}: {_change_json(rng, path)}"
     return f"{path.name}: {_change_bytes(rng, path)}"
@@ -122,9 +132,21 @@ def _change_bytes(rng: np.random.Generator, path: pathlib.Path) -> str:
 def attempt(case: pathlib.Path) -> Any:
     """Loads the network in a folder; returns its variables, or the error, with the folder."""
     try:
-        return case, checkpoint.load_model(case)[1]
+        return case, _load(case)
     except CheckpointError as error:
         return case, error
+
+
+def _load(folder: pathlib.Path) -> Any:
+    """Returns a network's variables, a tree or arrays by their paths."""
+    if not model_folder.is_one(folder):
+        return checkpoint.load_model(folder)[1]
+    meta, arrays = model_folder.read(folder)
+    try:
+        numpy_network.make(arrays, len(meta["leads"]), len(meta["classes"]), exclusive=False)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+    return arrays
 
 
 def judge(result: tuple[pathlib.Path, Any], base: pathlib.Path) -> tuple[str, str]:
@@ -134,6 +156,6 @@ def judge(result: tuple[pathlib.Path, Any], base: pathlib.Path) -> tuple[str, st
         text = str(found)
         plain = "\n" not in text and len(text) < 1000
         return ("refused" if str(case) in text and plain else "refused without naming the file"), text[:300]
-    expected = checkpoint.load_model(base)[1]
+    expected = _load(base)
     same = jax.tree.map(np.array_equal, found, expected)
     return ("the same weights" if all(jax.tree.leaves(same)) else "other weights"), ""

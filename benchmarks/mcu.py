@@ -1,18 +1,21 @@
 """Trained networks on a microcontroller: do the answers survive, and what do they cost?
 
     python -m benchmarks.mcu CHECKPOINT [CHECKPOINT ...] --data_dir=DATA [--output=FILE.json] [--windows=1000]
-        [--window=SAMPLES] [--arena=BYTES] [--boards=netduino2,mps2-an386] [--repeats=9] [--smoke]
+        [--window=SAMPLES] [--arena=BYTES] [--boards=netduino2,mps2-an386] [--train_only=SOURCE,...] [--repeats=9]
+        [--smoke]
 
 Each checkpoint, WORKDIR/networks/NAME, is exported as C and as ONNX with int8, and compared with the network on records
 of the set that it was trained on, of a fold that neither calibrates nor chooses. Then
 
-- the C, compiled by gcc -O2, answers --windows windows of these records, and NumPy's integers answer them too: every
-  bit is compared, and again for a tenth of them under the address and undefined behaviour sanitizers;
+- the C, compiled by gcc -O2, answers --windows windows of the set, and NumPy's integers answer them too: every bit is
+  compared, and again for a tenth of them under the address and undefined behaviour sanitizers;
 - a window is timed on one core of this computer, in turns: C, ONNX Runtime (float32 and int8), XLA and PyTorch, where
   they are installed;
-- boards are emulated by QEMU: the examples bit for bit, bytes of flash and RAM, instructions. An emulator has no cycles
-  and no energy: none are given;
-- a made-up recording of half an hour goes through the C sample by sample, and its windows through the network.
+- boards are emulated by QEMU: the examples bit for bit, bytes of flash and RAM, instructions, and all of this again
+  with sparse weights where most are zero. An emulator has no cycles and no energy: none are given;
+- arenas of several sizes are planned: in less memory more is computed twice;
+- a made-up recording of half an hour goes through the C sample by sample, and its windows through the network:
+  benchmarks.holter.
 """
 
 import os
@@ -22,23 +25,17 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from benchmarks import measure
-from benchmarks.mcu_subject import Subject, bits, holter, on_board
+from benchmarks import holter, measure
+from benchmarks.mcu_subject import Subject, bits, memory, on_boards
 from benchmarks.mcu_timing import on_one_core
-from lrhnet_jax.deploy.int8 import program
 from lrhnet_jax.runtime import environment
 
 BOARDS = ("netduino2", "mps2-an386")
-HOLTER_SECONDS = 1800.0
 
 
 def measure_one(subject: Subject, count: int, boards: Sequence[str], repeats: int, seconds: float) -> dict[str, Any]:
     """Returns everything about one network."""
-    linear = [step for step in subject.program.steps if isinstance(step, program.Linear) and not step.shares]
-    weights = sum(step.weights.size for step in linear)
-    kept = sum(int(np.count_nonzero(step.weights)) for step in linear)
+    weights, kept = subject.weights
     return {
         "name": subject.meta["name"],
         "model": subject.meta["model"],
@@ -48,13 +45,17 @@ def measure_one(subject: Subject, count: int, boards: Sequence[str], repeats: in
         "rate": subject.options.rate,
         "task": subject.task.name,
         "multiplications": sum(subject.program.multiplications(step) for step in subject.program.steps),
-        "weight_bytes": weights,
-        "sparse_bytes": kept + -(-weights // 8),  # the weights that are not zero, and a bit for each
+        "weights": weights,
+        "weights_not_zero": kept,
         "forms": subject.forms.reports,
         "bits": bits(subject, count),
         "host": on_one_core(subject, repeats),
-        "boards": {board: on_board(subject, board) for board in boards},
-        "holter": holter(subject, seconds),
+        "memory": memory(subject),
+        "boards": on_boards(subject, boards),
+        "holter": {
+            "seconds": seconds,
+            **holter.compare(subject, holter.answer(subject, holter.record(subject.meta["leads"], seconds))),
+        },
     }
 
 
@@ -97,6 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--windows", type=int, default=1000, help="that are compared bit for bit")
     parser.add_argument("--window", type=int, help="samples, instead of the network's own")
     parser.add_argument("--arena", type=int, help="bytes at most")
+    parser.add_argument(
+        "--train_only",
+        type=lambda text: text.split(","),
+        default=[],
+        help="sources that train in every fold, of a network whose network.json does not say it",
+    )
     parser.add_argument("--boards", type=measure.several(BOARDS), default=list(BOARDS))
     options = parser.parse_args(arguments)
     if missing := [tool for tool in ("gcc", "make") if shutil.which(tool) is None]:
@@ -106,12 +113,19 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         options.boards = []
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})  # before JAX makes its threads
-    seconds, repeats = (60.0, 1) if options.smoke else (HOLTER_SECONDS, options.repeats)
+    seconds, repeats = (60.0, 1) if options.smoke else (holter.SECONDS, options.repeats)
     result: dict[str, Any] = {"benchmark": "mcu", **environment.describe("torch", "onnxruntime"), "networks": []}
     try:
         for path in options.checkpoints:
             with tempfile.TemporaryDirectory() as scratch:
-                subject = Subject(path, options.data_dir, pathlib.Path(scratch), options.window, options.arena)
+                subject = Subject(
+                    path,
+                    options.data_dir,
+                    pathlib.Path(scratch),
+                    options.window,
+                    options.arena,
+                    train_only=options.train_only,
+                )
                 count = 10 if options.smoke else options.windows
                 result["networks"].append(measure_one(subject, count, options.boards, repeats, seconds))
             measure.write(result, options.output)

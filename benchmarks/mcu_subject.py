@@ -4,35 +4,45 @@ import importlib.util
 import pathlib
 import re
 import subprocess
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from data_builders import synthetic
 from lrhnet_jax import export
+from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.deploy import integer_forms
-from lrhnet_jax.deploy.int8 import convert, prepare, program
-from lrhnet_jax.ecg import preprocess as preprocessing
-from lrhnet_jax.ecg.leads import LEADS
-from lrhnet_jax.scoring import predict
+from lrhnet_jax.deploy.c import plan
+from lrhnet_jax.deploy.int8 import convert, program
+from lrhnet_jax.deploy.model import UNFITTED
 from lrhnet_jax.tasks import raw_labels
 from lrhnet_jax.training import checkpoint
 from lrhnet_jax.training.description import create_model
 
-HOLTER_RATE = 360
-AF = "164889003"
+ARENAS = (64 * 1024, 80 * 1024, 96 * 1024, 1 << 30)  # bytes at most, of which the last is no limit
 
 
 class Subject:
     """A network under measurement, exported to a folder."""
 
-    def __init__(self, path: pathlib.Path, data_dir: str, folder: pathlib.Path, window: int | None, arena: int | None):
+    def __init__(
+        self,
+        path: pathlib.Path,
+        data_dir: str,
+        folder: pathlib.Path,
+        window: int | None,
+        arena: int | None = None,
+        formats: Sequence[str] | None = None,
+        train_only: Sequence[str] = (),
+    ):
         self.meta, variables = checkpoint.load_model(path)
         self.task, self.options = raw_labels.expected(path, self.meta)
-        self.variables, self.folder = variables, folder
+        self.variables, self.folder, self.arena = variables, folder, arena
         if window:
             self.meta["window"] = window
+        if train_only:
+            self.meta["held_out"] = {**convert.HELD_OUT, "train_only": list(train_only)}
         model = create_model(self.meta)
 
         def logits(signal: jax.Array, demographics: jax.Array) -> jax.Array:
@@ -40,14 +50,30 @@ class Subject:
             return output.logits
 
         self.logits = logits
-        records = export.records_for(self.meta, data_dir)
-        formats = [name for name in integer_forms.FORMATS if name == "c" or installed("onnxruntime", "onnx")]
-        self.forms = integer_forms.make(
-            logits, self.meta, self.task, self.options, records, formats, arena, tolerance=1.0
-        )
+        self.records = export.records_for(self.meta, data_dir)
+        every = [name for name in integer_forms.FORMATS if name == "c" or installed("onnxruntime", "onnx")]
+        self.forms = self.forms_of(formats or every)
         self.forms.write(folder)
-        _, _, compared = convert.parts(records)
-        self.windows = convert.cut(compared, tuple(self.meta["leads"]), self.meta["window"])
+        _, _, compared = convert.parts(self.records, convert.held_out(self.meta, self.records))
+        self.windows = self.cut(compared, None)
+
+    def forms_of(self, formats: Sequence[str], sparse: bool = False) -> integer_forms.Forms:
+        """Returns the network in integers."""
+        return integer_forms.make(
+            self.logits,
+            self.meta,
+            self.task,
+            self.options,
+            self.records,
+            formats,
+            self.arena,
+            tolerance=1.0,
+            sparse=sparse,
+        )
+
+    def cut(self, records: Dataset, most: int | None) -> convert.Windows:
+        """Returns windows of records, as the network reads them."""
+        return convert.cut(records, tuple(self.meta["leads"]), self.meta["window"], most)
 
     @property
     def program(self) -> program.Program:
@@ -57,13 +83,30 @@ class Subject:
     def c(self) -> pathlib.Path:
         return self.folder / integer_forms.FORMATS["c"]
 
-    def make(self, target: str, **variables: str) -> str:
+    @property
+    def limits(self) -> np.ndarray:
+        """The thresholds, (classes,)."""
+        fitted = self.meta.get("thresholds")
+        return np.full(len(self.task.classes), UNFITTED) if fitted is None else np.array(fitted)
+
+    def build(self, target: str, **variables: str) -> str:
         """Returns what a target of the exported Makefile prints."""
-        command = ["make", "-C", str(self.c), target, *(f"{key}={value}" for key, value in variables.items())]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"make {target}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-        return done.stdout
+        return make(self.c, target, **variables)
+
+    @property
+    def weights(self) -> tuple[int, int]:
+        """How many weights there are, and how many of them are not zero."""
+        linear = [step for step in self.program.steps if isinstance(step, program.Linear) and not step.shares]
+        return sum(step.weights.size for step in linear), sum(int(np.count_nonzero(step.weights)) for step in linear)
+
+
+def make(folder: pathlib.Path, target: str, **variables: str) -> str:
+    """Returns what a target of an exported Makefile prints."""
+    command = ["make", "-C", str(folder), target, *(f"{key}={value}" for key, value in variables.items())]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"make {target}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
 
 
 def installed(*modules: str) -> bool:
@@ -73,8 +116,9 @@ def installed(*modules: str) -> bool:
 
 def bits(subject: Subject, count: int) -> dict[str, Any]:
     """Returns how many windows of records were answered bit for bit alike, plainly and under the sanitizers."""
-    subject.make("test")
-    signal, person = program.quantize_inputs(subject.windows.signal[:count], subject.windows.demographics[:count])
+    subject.build("test")
+    windows = subject.cut(subject.records, count)  # of all folds: equal bits need no held-out records
+    signal, person = program.quantize_inputs(windows.signal, windows.demographics)
     expected = program.run(subject.program, signal, person)
     found = {}
     for name, share in (("check", 1), ("check-sanitized", 10)):
@@ -88,9 +132,29 @@ def bits(subject: Subject, count: int) -> dict[str, Any]:
     return found
 
 
-def on_board(subject: Subject, board: str) -> dict[str, Any]:
-    """Returns what the emulated board prints."""
-    output = subject.make("qemu", BOARD=board)
+def memory(subject: Subject) -> list[dict[str, int]]:
+    """Returns what a smaller arena costs: the products of weights that are computed, those computed again included."""
+    least = plan.least_arena(subject.program)
+    limits = [least, *(limit for limit in ARENAS if limit > least)]
+    plans = [plan.make(subject.program, limit) for limit in limits]
+    products = {chosen.arena_bytes: chosen.multiplications for chosen in plans}
+    return [{"arena_bytes": size, "multiplications": products[size]} for size in sorted(products)]
+
+
+def on_boards(subject: Subject, boards: Sequence[str]) -> dict[str, Any]:
+    """Returns what each emulated board prints, also of sparse weights where most are zero."""
+    found = {board: _on_board(subject.c, board) for board in boards}
+    every, kept = subject.weights
+    if boards and 2 * kept < every:
+        folder = subject.folder / "sparse"
+        subject.forms_of(["c"], sparse=True).write(folder)
+        make(folder / integer_forms.FORMATS["c"], "test")
+        found |= {f"{board}, sparse": _on_board(folder / integer_forms.FORMATS["c"], board) for board in boards}
+    return found
+
+
+def _on_board(folder: pathlib.Path, board: str) -> dict[str, Any]:
+    output = make(folder, "qemu", BOARD=board)
     numbers = {key.strip(): int(value) for key, value in re.findall(r"^([^ ].*): (-?\d+)$", output, re.MULTILINE)}
     stages = {key: int(value) for key, value in re.findall(r"^  (.+): (\d+)$", output, re.MULTILINE)}
     return {
@@ -99,40 +163,8 @@ def on_board(subject: Subject, board: str) -> dict[str, Any]:
         "ram_bytes": numbers["bytes of RAM in all"],
         "arena_bytes": numbers["bytes of arena"],
         "stack_bytes": numbers["bytes of stack"],
+        "stream_bytes": numbers["bytes of an ecg_stream"],
+        "stream_flash_bytes": numbers["flash of the preparation, all rates"],
         "instructions": numbers["instructions a window"],
         "stages": stages,
-    }
-
-
-def holter(subject: Subject, seconds: float) -> dict[str, Any]:
-    """Returns how a made-up recording is answered sample by sample, and by the network for the same windows."""
-    meta = subject.meta
-    signal = synthetic.generate([AF], seed=0, seconds=seconds, rate=HOLTER_RATE)
-    own = signal[:, [LEADS.index(lead) for lead in meta["leads"]]]
-    counts = np.rint(1000 * own).astype(np.int32)
-    path = subject.folder / "holter"
-    path.write_bytes(counts.tobytes())
-    done = subprocess.run([subject.c / "check", "stream", str(HOLTER_RATE), path], capture_output=True, check=True)
-    found = np.frombuffer(done.stdout, np.int16).reshape(-1, len(meta["classes"]))
-    window, rate = meta["window"], round(subject.options.rate)
-    resampled = prepare.resample(counts, prepare.resampler(HOLTER_RATE, rate))
-    pieces = [resampled[start : start + window] for start in range(0, len(resampled), window)]
-    prepared = np.stack([prepare.place(prepare.prepare(piece, subject.options), window) for piece in pieces])
-    integers = program.run(subject.program, prepared, np.zeros((len(prepared), 5), np.int16))
-    floats = preprocessing.resample(counts.astype(np.float32) / 1000, HOLTER_RATE, subject.options)
-    read = np.zeros((len(prepared), window, len(meta["leads"])), np.float32)
-    for row, start in zip(read, range(0, len(floats), window), strict=True):
-        piece = preprocessing.zscore(preprocessing.bandpass(floats[start : start + window], subject.options))
-        before = (window - len(piece)) // 2
-        row[before : before + len(piece)] = piece
-    windows = convert.Windows(read, np.zeros((len(read), 5), np.float32), np.arange(len(read)), len(read))
-    expected = predict.to_probabilities(convert.answers(subject.logits, windows), subject.task.exclusive)
-    answers = program.probabilities(found, subject.task.exclusive) / program.PROBABILITY_ONE
-    differences = np.abs(answers - expected)
-    return {
-        "seconds": seconds,
-        "windows": len(found),
-        "equal_to_integers": int((found == integers).all(1).sum()),
-        "largest_difference": float(differences.max()),
-        "mean_difference": float(differences.mean()),
     }

@@ -101,13 +101,13 @@ class WfdbBuilder(dataset_builder.FileReaderBuilder):
 
     def _download_and_prepare(self, dl_manager: Any, download_config: Any = None) -> None:
         """Builds everything in `self.data_path`, which TFDS renames to its final name afterwards."""
-        raw_dir, found = self._catalogue(dl_manager)
-        if not found.entries:
+        raw_dir, catalogue = self._catalogue(dl_manager)
+        if not catalogue.entries:
             raise DataError(
-                f"{raw_dir}: no record can be used; {found.left_out} carry no scored class, "
-                f"{len(found.rejected)} were rejected{_list(found.rejected)}"
+                f"{raw_dir}: no record can be used; {catalogue.left_out} carry no scored class, "
+                f"{len(catalogue.rejected)} were rejected{_list(catalogue.rejected)}"
             )
-        parts = shards.plan(found.entries, download_config and download_config.num_shards)
+        parts = shards.plan(catalogue.entries, download_config and download_config.num_shards)
         template = self._get_filename_template(split_name="train")
         options, leads = self.builder_config.options, tuple(self.FILE_LEADS)
         work = [
@@ -120,7 +120,7 @@ class WfdbBuilder(dataset_builder.FileReaderBuilder):
             results = shards.write_all_with_beam(work, download_config.beam_runner, download_config.beam_options)
         else:
             results = shards.write_all(work, self._workers)
-        rejected = sorted([*found.rejected, *(item for result in results for item in result.rejected)])
+        rejected = sorted([*catalogue.rejected, *(item for result in results for item in result.rejected)])
         built = [shard.entries[i] for shard, result in zip(work, results, strict=True) for i in result.written]
         if self._strict and rejected:
             raise DataError(f"{raw_dir}: {len(rejected)} records were rejected (--strict){_list(rejected)}")
@@ -137,7 +137,7 @@ class WfdbBuilder(dataset_builder.FileReaderBuilder):
             "synthetic": self.SYNTHETIC,
             "notice": SYNTHETIC_NOTICE if self.SYNTHETIC else "",
             "records": len(built),
-            "left_out_no_scored_class": found.left_out,
+            "left_out_no_scored_class": catalogue.left_out,
             "rejected": [{"path": path, "reason": reason} for path, reason in rejected],
             "patients": len({entry.patient for entry in built}),
             "per_source": _count(built, lambda entry: entry.source),
@@ -146,7 +146,7 @@ class WfdbBuilder(dataset_builder.FileReaderBuilder):
             **({"per_published_fold": _count(built, lambda e: e.published_fold)} if self.PUBLISHED_FOLDS else {}),
             "classes": list(self.CLASSES),
             "leads": list(self.LEADS),
-            **found.report,
+            **catalogue.report,
             "raw_dir": str(raw_dir),
             "preprocess": dataclasses.asdict(options),
         }

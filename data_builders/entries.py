@@ -96,22 +96,22 @@ def read_labelled(
       encode: header -> (classes,) bool; a RecordError of it rejects the record.
       source_of: header -> where the record comes from.
     """
-    found: dict[tuple[str, str], tuple[Header, np.ndarray]] = {}
+    by_key: dict[tuple[str, str], tuple[Header, np.ndarray]] = {}
     rejected: list[tuple[str, str]] = []
     left_out = 0
     for path in tqdm.tqdm(paths, desc="read headers", unit="record", disable=None):
         try:
             header = read_header(path)
             key = source_of(header), header.record_id
-            if key in found:
-                raise RecordError(path, f"the same record as {found[key][0].path}")
+            if key in by_key:
+                raise RecordError(path, f"the same record as {by_key[key][0].path}")
             labels = encode(header)
         except RecordError as error:
             rejected.append((error.path, error.reason))
             continue
         if labels.any():
-            found[key] = header, labels
+            by_key[key] = header, labels
         else:
             left_out += 1
-    matrix = np.array([labels for _, labels in found.values()], bool).reshape(-1, classes)
-    return Labelled([header for header, _ in found.values()], matrix, left_out, rejected)
+    matrix = np.array([labels for _, labels in by_key.values()], bool).reshape(-1, classes)
+    return Labelled([header for header, _ in by_key.values()], matrix, left_out, rejected)

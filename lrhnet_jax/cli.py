@@ -1,6 +1,7 @@
 """The command `lrhnet-jax`: each of its sub-commands is a module that can also be run as python -m MODULE."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ COMMANDS = {  # module, and what it does
     "predict": ("lrhnet_jax.predict", "answer for recordings of any ECG device, with a page for each"),
     "evaluate": ("lrhnet_jax.evaluate", "run a trained network on a folder of recordings, and score it"),
     "export": ("lrhnet_jax.export", "write a trained network as ONNX and StableHLO"),
+    "models": ("lrhnet_jax.list_models", "list the trained models that come with this package, and their cards"),
 }
 EXAMPLE = """
 an example:
@@ -37,6 +39,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     choose("lrhnet-jax", name, COMMANDS, noun="command")
     project.use_own("data_builders")
+    if name == "predict":  # its matrices are small: threads of a product would wait for each other most of the time
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.argv[1:] = rest  # what a run says of itself
     return importlib.import_module(COMMANDS[name][0]).main(rest)
 

@@ -2,17 +2,20 @@
 
     python -m lrhnet_jax.export --checkpoint=WORKDIR/networks/NAME --output=OUT [--formats=stablehlo,onnx]
 
+    OUT/weights.npz       with --formats=model: the network itself, which with model.json is a model of this project
     OUT/model.stablehlo   jax.export: CPUs, NVIDIA GPUs and TPUs, with nothing but jax
     OUT/model.onnx        ONNX: ONNX Runtime, and what else reads it
     OUT/example.npz       inputs, and the network's answers to them, to check a port by
     OUT/c/                with --formats=c: C for a microcontroller, in integers; see docs/edge.md
     OUT/model_int8.onnx   with --formats=onnx_int8: ONNX with int8 weights and activations
+    OUT/web/              with --formats=web: a page that answers in the reader's browser; see docs/web.md
     OUT/model.json        what goes in and what comes out, thresholds, checksums; written last
 
 Each program is read back and compared with the network before model.json is written. `python -m lrhnet_jax.evaluate
 --checkpoint=OUT/model.onnx` scores what was written. docs/deploy.md shows how to run it elsewhere.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -29,11 +32,14 @@ import numpy as np
 
 from lrhnet_jax import tasks
 from lrhnet_jax.data.dataset import Dataset
-from lrhnet_jax.deploy import agreement, exported, integer_forms
+from lrhnet_jax.deploy import agreement, exported, integer_forms, jax_network, model_folder, shipped
+from lrhnet_jax.deploy.web import runtime as web_runtime
+from lrhnet_jax.deploy.web import write as web_page
 from lrhnet_jax.ecg.leads import DEMOGRAPHICS, demographics_vector
-from lrhnet_jax.errors import ConfigError, Parser, UserError, command
+from lrhnet_jax.errors import CheckpointError, ConfigError, Parser, UserError, command
 from lrhnet_jax.experiment import datasets
 from lrhnet_jax.kernels.conv1d import plain
+from lrhnet_jax.report import model_card
 from lrhnet_jax.runtime import environment, log
 from lrhnet_jax.runtime.files import write_json, write_whole
 from lrhnet_jax.scoring import predict
@@ -41,10 +47,12 @@ from lrhnet_jax.tasks import raw_labels
 from lrhnet_jax.training import checkpoint
 from lrhnet_jax.training.description import create_model
 
+WEB = "web"  # a folder, with the network as ONNX in it
 PLATFORMS = ("cpu", "cuda", "tpu")
 OPSET = 17  # of 2022: edge runtimes lag behind
 EXAMPLES = 3  # windows in example.npz; one and three are answered, so that the batch is seen to be free
 TOLERANCE = 1e-4  # of a probability
+MODEL = "model"  # the format that this project itself reads
 GENERATED = 600  # records, where the set that a network was trained on is not built here
 
 Answer = Callable[[jax.Array, jax.Array], jax.Array]
@@ -55,16 +63,20 @@ def export(
     output: str | os.PathLike[str],
     formats: Sequence[str] = ("stablehlo", "onnx"),
     records: Dataset | None = None,
+    name: str = "",
+    onnxruntime_web: pathlib.Path | None = None,
     **limits: Any,
 ) -> dict[str, Any]:
     """Writes a trained network below `output`.
 
     Args:
-      folder: WORKDIR/networks/NAME.
+      folder: WORKDIR/networks/NAME; or a model's folder, or the name of a shipped one.
       output: a folder; files of an earlier export in it are replaced.
-      formats: of `WRITERS`, or of `integer_forms.FORMATS`.
-      records: that the latter are calibrated with, and compared on.
-      **limits: `arena` and `tolerance`, as of `integer_forms.make`.
+      formats: `MODEL`, of `WRITERS`, of `integer_forms.FORMATS`, or `WEB`, which writes onnx, too.
+      records: that integers are calibrated with, and compared on.
+      name: what the model is to be called; its own, if empty.
+      onnxruntime_web: where the runtime of the web page is; see `deploy.web.runtime.fetch`.
+      **limits: `arena`, `tolerance` and `sparse`, as of `integer_forms.make`.
 
     Returns:
       What model.json holds.
@@ -73,10 +85,14 @@ def export(
       UserError: if there is no such network or format, a package is missing, or a written program answers otherwise
         than the network.
     """
-    known = (*WRITERS, *integer_forms.FORMATS)
+    known = (MODEL, *WRITERS, *integer_forms.FORMATS, WEB)
     if unknown := [name for name in formats if name not in known] or not formats:
         raise ConfigError(f"formats: unknown {unknown if formats else '(none)'}; choose among {', '.join(known)}")
-    meta, variables = checkpoint.load_model(pathlib.Path(folder))
+    ort = None
+    if WEB in formats:
+        ort, formats = web_runtime.fetch(onnxruntime_web), (*formats, "onnx")
+    folder = shipped.resolve(folder)
+    meta, variables = jax_network.read(folder)
     task, options = raw_labels.expected(folder, meta)
     leads, window = tuple(meta["leads"]), meta["window"]
     model = create_model(meta)
@@ -100,19 +116,24 @@ def export(
         description.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"output {str(output)!r} cannot be written ({error.strerror})") from error
-    example = _example(answer, window, len(leads))
-    write_whole(output / "example.npz", lambda scratch: np.savez_compressed(scratch, **example))
-    files = {}
-    for name in (name for name in formats if name in WRITERS):
-        path = output / f"model.{name}"
-        content = WRITERS[name](answer, window, len(leads))
+    if set(formats) != {MODEL}:
+        example = _example(answer, window, len(leads))
+        write_whole(output / "example.npz", lambda scratch: np.savez_compressed(scratch, **example))
+    files = model_folder.write_weights(output, checkpoint.flatten(variables)) if MODEL in formats else {}
+    for form in (form for form in WRITERS if form in formats):
+        path = output / f"model.{form}"
+        content = WRITERS[form](answer, window, len(leads))
         write_whole(path, functools.partial(pathlib.Path.write_bytes, data=content))
         _check(path, example)
         files[path.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     if forms:
         files |= forms.write(output)
         meta["integers"] = forms.reports
+    if "card" not in meta:
+        with contextlib.suppress(CheckpointError):  # nothing was measured, or on data of one's own
+            meta["card"] = model_card.make(folder, meta)
     meta |= {
+        "name": name or meta["name"],
         "task": task.name,
         "rate": options.rate,
         "preprocess_options": dataclasses.asdict(options),
@@ -126,7 +147,12 @@ def export(
         "files": files,
         "versions": environment.versions(),
     }
+    if ort:
+        program = (output / "model.onnx").read_bytes()
+        web_page.write(output / WEB, program, {**meta, "files": {"model.onnx": files["model.onnx"]}}, task, ort)
     write_json(description, meta)
+    if MODEL in formats:
+        model_folder.read(output)
     return meta
 
 
@@ -188,24 +214,32 @@ def records_for(meta: Mapping[str, Any], data_dir: str) -> Dataset:
 @command
 def main(arguments: Sequence[str]) -> None:
     parser = Parser(prog="lrhnet-jax export", description=__doc__)
-    parser.add_argument("--checkpoint", required=True, help="a trained network: WORKDIR/networks/NAME")
+    parser.add_argument("--checkpoint", required=True, help="WORKDIR/networks/NAME, or a model")
     parser.add_argument("--output", required=True, type=pathlib.Path, help="a folder; made if need be")
-    parser.add_argument("--formats", default=",".join(WRITERS), help="which programs to write; also c, onnx_int8")
+    parser.add_argument("--formats", default=",".join(WRITERS), help="what to write; also model, c, onnx_int8, web")
+    parser.add_argument("--name", default="", help="what the model is to be called (as the network)")
     parser.add_argument("--data_dir", default="data", help="where built sets are, of which c and onnx_int8 need one")
     parser.add_argument("--arena", type=int, help="of c: bytes of memory at most; more is computed twice for less")
     parser.add_argument(
         "--tolerance", type=float, default=agreement.TOLERANCE, help="macro average precision that integers may lose"
+    )
+    where = f"of web: the package {web_runtime.PACKAGE} {web_runtime.VERSION}, or a folder with its files; npm gets it"
+    parser.add_argument("--onnxruntime_web", type=pathlib.Path, metavar="PATH", help=where)
+    parser.add_argument(
+        "--sparse", action="store_true", help="of c: weights that are zero take a bit each; less flash, more memory"
     )
     options = parser.parse_args(arguments)
     log.configure(logging.WARNING)
     formats = options.formats.split(",")
     records, limits = None, {}
     if set(formats) & set(integer_forms.FORMATS):
-        records = records_for(checkpoint.load_model(pathlib.Path(options.checkpoint))[0], options.data_dir)
-        limits = {"arena": options.arena, "tolerance": options.tolerance}
-    meta = export(options.checkpoint, options.output, formats, records, **limits)
+        records = records_for(jax_network.read(shipped.resolve(options.checkpoint))[0], options.data_dir)
+        limits = {"arena": options.arena, "tolerance": options.tolerance, "sparse": options.sparse}
+    meta = export(options.checkpoint, options.output, formats, records, options.name, options.onnxruntime_web, **limits)
     for name, file in meta["files"].items():
-        if name in (f"model.{one}" for one in WRITERS):
+        if name == model_folder.WEIGHTS:
+            print(f"{options.output / name}: {file['bytes']:,} bytes, for lrhnet-jax predict --model={options.output}")
+        elif name in (f"model.{one}" for one in WRITERS):
             print(f"{options.output / name}: {file['bytes']:,} bytes, answers as the network does")
     for name, report in meta.get("integers", {}).items():
         change = 100 * report["metrics"][agreement.HEADLINE]["difference"]
@@ -214,6 +248,9 @@ def main(arguments: Sequence[str]) -> None:
             f"{100 * report['decisions_equal']:.2f} % of decisions equal, on {report['records']} records of "
             f"{report['records_of']}"
         )
+    if WEB in formats:
+        served = f"python -m http.server --directory {options.output / WEB}"
+        print(f"{options.output / WEB}: a page that runs it in the browser; to look at it: {served}")
     print(f"described in {options.output / exported.DESCRIPTION}")
 
 

@@ -1,15 +1,19 @@
 """Answers for recordings of any ECG device, with a page for each that a person can read.
 
-    lrhnet-jax predict FILE... --model=WORKDIR/networks/NAME [--output=FOLDER]
+    lrhnet-jax predict FILE... [--model=NAME_OR_PATH] [--output=FOLDER]
 
 FILE is a recording of any format that `lrhnet_jax.ecg.readers` reads, a folder of them, or a pattern as 'ecgs/*.edf'.
---model may also be a file that `lrhnet_jax.export` has written. Prints a table, and writes below FOLDER
-predictions.csv, a row a recording, and for each recording NAME.json, NAME.png and NAME.html. A recording that cannot be
-used is named, with the reason, and does not stop the others; the exit status is then 1.
+Without --model, each is answered by the shipped model that reads most of its leads (`lrhnet-jax models` lists them);
+--model may name one of these, WORKDIR/networks/NAME of a run, or what `lrhnet-jax export` has written. Prints a table,
+and writes below FOLDER predictions.csv, a row a recording, and for each NAME.json, NAME.png and NAME.html.
+
+Recordings of more than five minutes are answered along time: NAME-windows.csv has a row a window, NAME.json and
+NAME.html the episodes of atrial fibrillation, NAME.png the course of the answers.
+
+A recording that cannot be used is named, with the reason, and does not stop the others; the exit status is then 1.
 """
 
-import csv
-import dataclasses
+import functools
 import glob
 import logging
 import os
@@ -18,40 +22,34 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import tqdm
 
-from lrhnet_jax.deploy import answer_page
+from lrhnet_jax.deploy import answer_page, answer_tables, shipped, timeline, timeline_page
+from lrhnet_jax.deploy.answer_tables import Answered
 from lrhnet_jax.deploy.model import NOT_A_DEVICE, SYNTHETIC, Answer, Model, check_answers, load
+from lrhnet_jax.deploy.timeline import Timeline
 from lrhnet_jax.ecg import readers
 from lrhnet_jax.ecg.files import printable
 from lrhnet_jax.ecg.lead_names import parse_renames
-from lrhnet_jax.ecg.recording import RecordError, Recording
+from lrhnet_jax.ecg.leads import LeadError
+from lrhnet_jax.ecg.recording import RecordError
 from lrhnet_jax.errors import ConfigError, Parser, command
 from lrhnet_jax.report.formats import columns
-from lrhnet_jax.runtime import log
-from lrhnet_jax.runtime.files import write_json, write_whole
+from lrhnet_jax.runtime import host, log
+from lrhnet_jax.runtime.files import write_json
 
 SHOWN = 3  # classes of the table, the most probable ones
 _DECISION = 60  # characters of the table
 _OF_EVERY_ANSWER = (SYNTHETIC, NOT_A_DEVICE)
 _SIDE_FILES = (".dat", ".mat")  # of a WFDB record, whose header stands for it
-
-
-@dataclasses.dataclass(frozen=True)
-class Answered:
-    """A file, and what the model says of it; or why it says nothing: then `answer` is None."""
-
-    path: str
-    answer: Answer | None
-    error: str = ""
+_Path = str | os.PathLike[str]
 
 
 def predict(
-    paths: Iterable[str | os.PathLike[str]],
-    network: str | os.PathLike[str],
-    output: str | os.PathLike[str],
+    paths: Iterable[_Path],
+    network: _Path | None,
+    output: _Path,
     rename: Mapping[str, str] | None = None,
     pages: bool = True,
 ) -> list[Answered]:
@@ -59,7 +57,7 @@ def predict(
 
     Args:
       paths: files, folders and patterns.
-      network: WORKDIR/networks/NAME, or an exported network's file.
+      network: what `deploy.model.load` takes; None: for each recording, the shipped model that fits its leads.
       output: a folder; made if need be.
       rename: name of a signal in the files -> the lead that it counts as.
       pages: write PNG and HTML too, which take far longer than the answers.
@@ -70,43 +68,92 @@ def predict(
     Raises:
       UserError: if the network is missing or answers NaN, or `output` cannot be written or holds the recordings.
     """
+    results = answer(paths, network, output, rename)
+    if pages:
+        write_pages(results, output, rename)
+    return results
+
+
+def answer(
+    paths: Iterable[_Path], network: _Path | None, output: _Path, rename: Mapping[str, str] | None = None
+) -> list[Answered]:
+    """Does what `predict` does, without pages."""
     output = pathlib.Path(output)
     files, results = _find(paths, output)
-    model = load(network)
-    names = _names(files)
-    for path, name in zip(tqdm.tqdm(files, desc="predict", unit="file", disable=None), names, strict=True):
+    fixed = None if network is None else load(network)
+
+    def one(item: tuple[pathlib.Path, str]) -> Answered:
         try:
-            recording = readers.read(path, rename=rename)
-            answer = model.predict_recording(recording)
+            return _answer(*item, fixed, output, rename)
         except RecordError as error:
-            results.append(Answered(error.path, None, error.reason))
-            continue
-        check_answers(network, answer.probabilities)
-        write_json(output / f"{name}.json", _described(model, recording, answer))
-        if pages:
-            answer_page.write(output / name, model, recording, answer)
-        results.append(Answered(printable(path), answer))
-    _write_table(output / "predictions.csv", model, results)
+            return Answered(error.path, None, error.reason)
+
+    # Threads: while one waits for a file, or filters, another goes on.
+    answers = host.ahead(one, zip(files, _names(files), strict=True), host.cores())
+    results += tqdm.tqdm(answers, desc="predict", unit="file", total=len(files), disable=None)
+    answer_tables.write_table(output / "predictions.csv", results)
     return results
+
+
+def write_pages(results: Sequence[Answered], output: _Path, rename: Mapping[str, str] | None = None) -> None:
+    """Writes PNG and HTML of what was answered; recordings are read again, so that memory need not hold them all."""
+    answered = [result for result in results if result.answer is not None]
+    for result in tqdm.tqdm(answered, desc="pages", unit="page", disable=None):
+        assert result.model and result.file
+        path = pathlib.Path(output, result.name)
+        if isinstance(result.answer, Timeline):
+            timeline_page.write(path, result.model, result.file, result.answer)
+        elif isinstance(result.answer, Answer):
+            recording = readers.read(result.file, rename=rename)
+            answer_page.write(path, result.model, recording, result.answer)
+
+
+def _answer(
+    path: pathlib.Path, name: str, fixed: Model | None, output: pathlib.Path, rename: Mapping[str, str] | None
+) -> Answered:
+    """Answers for a file, and writes its JSON, and its table if it is long."""
+    opened = readers.read_blocks(path, rename=rename)
+    try:
+        model = fixed or _shipped(shipped.fitting(opened.leads))
+    except LeadError as error:
+        raise RecordError(path, str(error)) from error
+    if opened.samples is None or opened.samples > timeline.LONG * opened.rate:
+        course = timeline.follow(model, opened)
+        check_answers(model.name, course.probabilities[course.answered])
+        answer_tables.write_windows(output / f"{name}-windows.csv", model, course)
+        write_json(output / f"{name}.json", answer_tables.described(model, opened, course))
+        return Answered(printable(path), course, model=model, file=path, name=name)
+    recording = opened.whole or readers.read(path, rename=rename)
+    found = model.predict_recording(recording)
+    check_answers(model.name, found.probabilities)
+    write_json(output / f"{name}.json", answer_tables.described(model, recording, found), indent=None)
+    return Answered(printable(path), found, model=model, file=path, name=name)
+
+
+@functools.cache
+def _shipped(name: str) -> Model:
+    return load(name)
 
 
 def table(results: Sequence[Answered]) -> str:
     """Returns the answers as text: a line for each file, its notes below it, and what holds for all of them last."""
-    rows: list[list[str]] = [["file", "decision", "most probable"]]
+    rows: list[list[str]] = [["file", "decision", "most probable", "model"]]
     notes: list[list[str]] = []
     general: dict[str, None] = {}
     for result in results:
         answer = result.answer
         if answer is None:
             continue
-        best = answer.probabilities.argsort()[::-1][:SHOWN]
-        told = ", ".join(f"{answer.names[i]} {answer.probabilities[i]:.2f}" for i in best)
-        rows.append([result.path, textwrap.shorten(str(answer), _DECISION, placeholder=" ..."), told])
+        values = answer.means if isinstance(answer, Timeline) else answer.probabilities
+        best = values.argsort()[::-1][:SHOWN]
+        told = ", ".join(f"{answer.names[i]} {values[i]:.2f}" for i in best)
+        named = result.model.name if result.model else ""
+        rows.append([result.path, textwrap.shorten(str(answer), _DECISION, placeholder=" ..."), told, named])
         notes.append([note for note in answer.notes if note not in _OF_EVERY_ANSWER])
         general |= dict.fromkeys(note for note in answer.notes if note in _OF_EVERY_ANSWER)
     if not notes:
         return ""
-    head, rule, *lines = columns(rows, left=3)
+    head, rule, *lines = columns(rows, left=4)
     body = [text for line, below in zip(lines, notes, strict=True) for text in (line, *(f"    {n}" for n in below))]
     return "\n".join([head, rule, *body, "", *general])
 
@@ -159,65 +206,24 @@ def _names(files: Sequence[pathlib.Path]) -> list[str]:
     return names
 
 
-def _described(model: Model, recording: Recording, answer: Answer) -> dict[str, Any]:
-    """What a recording's JSON file holds."""
-    limits = [None] * len(answer.classes) if answer.thresholds is None else answer.thresholds.tolist()
-    rows = zip(
-        answer.classes, answer.names, answer.probabilities.tolist(), limits, answer.decisions.tolist(), strict=True
-    )
-    fields = ("code", "name", "probability", "threshold", "decision")
-    keys = ("name", "model", "task", "leads", "window", "parameters", "trained_on", "synthetic")
-    return {
-        "schema": 1,
-        "file": printable(recording.path),
-        "network": {**{key: model.meta.get(key) for key in keys}, "task": model.task.name, "rate": model.options.rate},
-        "recording": {
-            "rate": recording.rate,
-            "seconds": len(recording.signal) / recording.rate,
-            "leads": list(recording.leads),
-            "age": recording.age,
-            "sex": recording.sex,
-        },
-        "decision": str(answer),
-        "classes": [dict(zip(fields, row, strict=True)) for row in rows],
-        "windows": {"starts": answer.starts.tolist(), "probabilities": answer.window_probabilities.tolist()},
-        "notes": list(answer.notes),
-    }
-
-
-def _write_table(path: pathlib.Path, model: Model, results: Sequence[Answered]) -> None:
-    names = model.task.abbreviations
-    prefixed = [f"{prefix}_{name}" for prefix in ("probability", "decision") for name in names]
-    rows: list[list[Any]] = [["file", "decision", *prefixed, "notes", "error"]]
-    for result in results:
-        if result.answer is None:
-            rows.append([result.path, "", *[""] * len(prefixed), "", result.error])
-            continue
-        values = [f"{probability:.6g}" for probability in result.answer.probabilities]
-        decisions = result.answer.decisions.astype(int)
-        rows.append([result.path, str(result.answer), *values, *decisions, "; ".join(result.answer.notes), ""])
-
-    def write(scratch: pathlib.Path) -> None:
-        with scratch.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows)
-
-    write_whole(path, write)
-
-
 @command
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="lrhnet-jax predict", description=__doc__)
     parser.add_argument("files", nargs="+", metavar="FILE", help="a recording, a folder of recordings, or a pattern")
-    parser.add_argument("--model", required=True, help="a trained network, WORKDIR/networks/NAME, or its export")
+    parser.add_argument(
+        "--model", help="a shipped model, WORKDIR/networks/NAME, or an export (the shipped one that fits)"
+    )
     parser.add_argument("--output", default="predictions", help="a folder for pages and tables (predictions)")
     parser.add_argument("--rename_leads", default="", help="signals that count as leads, as in MLII=II,ECG1=I")
     parser.add_argument("--no_pages", action="store_true", help="write tables and JSON alone: many times faster")
     options = parser.parse_args(arguments)
     log.configure(logging.WARNING)
     renames = parse_renames(options.rename_leads)
-    results = predict(options.files, options.model, options.output, renames, not options.no_pages)
+    results = answer(options.files, options.model, options.output, renames)
     if printed := table(results):
-        print(printed)
+        print(printed, flush=True)
+    if not options.no_pages:
+        write_pages(results, options.output, renames)
     failed = [result for result in results if result.answer is None]
     for result in failed:
         print(f"error: {result.path}: {result.error}", file=sys.stderr)

@@ -4,6 +4,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 ROOT = pathlib.Path(__file__).parents[1]
 # What is installed beside the project may use these where they are, and is imported before they are taken away.
 IMPORT_ALL = """
@@ -31,6 +33,7 @@ print(len(names), "modules")
 """
 
 
+@pytest.mark.slow
 def test_every_module_imports_without_what_posix_alone_has():
     result = subprocess.run([sys.executable, "-c", IMPORT_ALL], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr

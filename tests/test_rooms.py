@@ -20,7 +20,7 @@ ORDER = (
     ("training", "scoring"),
     ("compress", "deploy", "report"),
     ("experiment",),
-    ("main", "evaluate", "predict", "export", "cli", "__main__"),
+    ("main", "evaluate", "predict", "export", "list_models", "cli", "__main__"),
 )
 PLACE = {room: place for place, group in enumerate(ORDER) for room in group}
 # What lies outside of the package, and the rooms that it may import; None: all.

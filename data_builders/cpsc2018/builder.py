@@ -37,5 +37,5 @@ record and lead, of whole length."""
         catalogue.find(self._raw_dir)
 
     def _catalogue(self, dl_manager: Any) -> tuple[str | os.PathLike[str], Catalogue]:
-        found = catalogue.read(self._raw_dir)  # raises for None: there is no download
-        return str(self._raw_dir), found
+        read = catalogue.read(self._raw_dir)  # raises for None: there is no download
+        return str(self._raw_dir), read

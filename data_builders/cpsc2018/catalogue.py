@@ -42,13 +42,13 @@ def read(raw_dir: str | os.PathLike[str] | None) -> Catalogue:
     Raises:
       DataError: as `find`.
     """
-    found = entries.read_labelled(
+    labelled = entries.read_labelled(
         find(raw_dir), len(cpsc2018.CLASSES), lambda header: cpsc2018.encode_labels(header.codes)
     )
-    names = [f"{SOURCE}/{header.record_id}" for header in found.headers]
-    fold = stratify.assign_folds(found.labels, np.full(len(names), SOURCE), np.array(names, str))
+    names = [f"{SOURCE}/{header.record_id}" for header in labelled.headers]
+    fold = stratify.assign_folds(labelled.labels, np.full(len(names), SOURCE), np.array(names, str))
     built = [
         BuildEntry(header, SOURCE, name, int(k), tuple(labels))
-        for header, name, k, labels in zip(found.headers, names, fold, found.labels.tolist(), strict=True)
+        for header, name, k, labels in zip(labelled.headers, names, fold, labelled.labels.tolist(), strict=True)
     ]
-    return Catalogue(built, found.left_out, found.rejected)
+    return Catalogue(built, labelled.left_out, labelled.rejected)

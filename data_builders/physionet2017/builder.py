@@ -45,8 +45,8 @@ normal, atrial fibrillation, other rhythm or noisy; z-scored per record, of whol
         catalogue.find(self._raw_dir)
 
     def _catalogue(self, dl_manager: Any) -> tuple[str | os.PathLike[str], Catalogue]:
-        found = catalogue.read(self._raw_dir)  # raises for None: there is no download
-        return str(self._raw_dir), found
+        read = catalogue.read(self._raw_dir)  # raises for None: there is no download
+        return str(self._raw_dir), read
 
 
 class SyntheticPhysionet2017(Physionet2017):

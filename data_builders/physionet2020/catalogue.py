@@ -53,20 +53,22 @@ def read(raw_dir: str | os.PathLike[str], ptbxl_database: str | os.PathLike[str]
     def source_of(header: Header) -> str:
         return _source(header, pathlib.Path(raw_dir))
 
-    found = entries.read_labelled(
+    labelled = entries.read_labelled(
         paths, len(physionet2020.CLASSES), lambda header: physionet2020.encode_labels(header.codes), source_of
     )
-    sources = [source_of(header) for header in found.headers]
-    names = [_patient(source, header, patients) for source, header in zip(sources, found.headers, strict=True)]
+    sources = [source_of(header) for header in labelled.headers]
+    names = [_patient(source, header, patients) for source, header in zip(sources, labelled.headers, strict=True)]
     unknown = sum(source == PTBXL and "/patient-" not in name for source, name in zip(sources, names, strict=True))
     if unknown:
         logging.warning("the patients of %d records of PTB-XL are not known: see --ptbxl_database", unknown)
-    fold = stratify.assign_folds(found.labels, np.array(sources, str), np.array(names, str))
+    fold = stratify.assign_folds(labelled.labels, np.array(sources, str), np.array(names, str))
     built = [
         BuildEntry(header, source, name, int(k), tuple(row))
-        for header, source, name, k, row in zip(found.headers, sources, names, fold, found.labels.tolist(), strict=True)
+        for header, source, name, k, row in zip(
+            labelled.headers, sources, names, fold, labelled.labels.tolist(), strict=True
+        )
     ]
-    return Catalogue(built, found.left_out, found.rejected)
+    return Catalogue(built, labelled.left_out, labelled.rejected)
 
 
 def find(raw_dir: str | os.PathLike[str]) -> list[pathlib.Path]:

@@ -54,8 +54,8 @@ and lead."""
         catalogue.find(self._raw_dir, *self._tables)
 
     def _catalogue(self, dl_manager: Any) -> tuple[str | os.PathLike[str], Catalogue]:
-        found = catalogue.read(self._raw_dir, *self._tables)  # raises for None: there is no download
-        return str(self._raw_dir), found
+        read = catalogue.read(self._raw_dir, *self._tables)  # raises for None: there is no download
+        return str(self._raw_dir), read
 
 
 class SyntheticPtbxl(Ptbxl):

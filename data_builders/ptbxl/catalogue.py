@@ -82,21 +82,21 @@ def read(raw_dir: Path | None, ptbxl_database: Path | None = None, scp_statement
             raise RecordError(header.path, f"has strat_fold {row(header).strat_fold}, which is not one of 1 to 10")
         return ptbxl.encode_labels(row(header).statements, superclass)
 
-    found = entries.read_labelled(paths, len(ptbxl.CLASSES), encode)
-    rows = [row(header) for header in found.headers]
+    labelled = entries.read_labelled(paths, len(ptbxl.CLASSES), encode)
+    rows = [row(header) for header in labelled.headers]
     patients = [
         f"{SOURCE}/patient-{one.patient}" if one.patient else f"{SOURCE}/{header.record_id}"
-        for one, header in zip(rows, found.headers, strict=True)
+        for one, header in zip(rows, labelled.headers, strict=True)
     ]
-    fold = stratify.assign_folds(found.labels, np.full(len(rows), SOURCE), np.array(patients, str))
+    fold = stratify.assign_folds(labelled.labels, np.full(len(rows), SOURCE), np.array(patients, str))
     built = [
         BuildEntry(_with_person(header, one), SOURCE, patient, int(k), tuple(labels), one.strat_fold)
         for header, one, patient, k, labels in zip(
-            found.headers, rows, patients, fold, found.labels.tolist(), strict=True
+            labelled.headers, rows, patients, fold, labelled.labels.tolist(), strict=True
         )
     ]
     _warn_of_leaks(built)
-    return Catalogue(built, found.left_out, found.rejected, dict(report))
+    return Catalogue(built, labelled.left_out, labelled.rejected, dict(report))
 
 
 def _with_person(header: Header, row: ptbxl_table.Row) -> Header:

@@ -40,16 +40,16 @@ def groups(model: str, params: Any) -> dict[str, Group]:
     if model not in models.prunable():
         raise ConfigError(f"{model} cannot be pruned by channels; these can: {', '.join(models.prunable())}")
     names = models.describe(model).channels
-    found = [Group(*paths) for channels in names for paths in description.find(params, channels)]
-    found.sort(key=lambda group: description.by_number(group.writer))
-    return {"/".join(group.writer): group for group in found}
+    channel_groups = [Group(*paths) for channels in names for paths in description.find(params, channels)]
+    channel_groups.sort(key=lambda group: description.by_number(group.writer))
+    return {"/".join(group.writer): group for group in channel_groups}
 
 
 def dense_masks(model: str, params: Any) -> Masks:
     """Returns the masks of a network that has all its inner channels."""
     flat = traverse_util.flatten_dict(params)
-    found = groups(model, params)
-    return {name: np.ones(flat[*group.writer, "kernel"].shape[-1], bool) for name, group in found.items()}
+    channel_groups = groups(model, params)
+    return {name: np.ones(flat[*group.writer, "kernel"].shape[-1], bool) for name, group in channel_groups.items()}
 
 
 def widths(masks: Masks) -> tuple[int, ...]:
@@ -71,11 +71,11 @@ def importance(model: str, params: Any, masks: Masks) -> Masks:
     values = {}
     for name, group in groups(model, params).items():
         read = np.abs(flat[*group.reader, "kernel"]).sum((0, 2))
-        found = np.abs(flat[*group.norm, "scale"]) * read
-        found = found / max(float(np.sqrt(np.mean(np.square(found)))), 1e-30)
-        found[found.argmax()] = np.inf
+        worth = np.abs(flat[*group.norm, "scale"]) * read
+        worth = worth / max(float(np.sqrt(np.mean(np.square(worth)))), 1e-30)
+        worth[worth.argmax()] = np.inf
         values[name] = np.zeros(len(masks[name]))
-        values[name][masks[name]] = found
+        values[name][masks[name]] = worth
     return values
 
 

@@ -71,22 +71,22 @@ class Lottery:
           DataError: if the dense network has no score, as without a positive record to validate on.
           CheckpointError: if the ticket's masks are of another network.
         """
-        found = self._resume()
-        while (planned := found.next()) is not None:
-            score = self._round(planned, found)
+        so_far = self._resume()
+        while (planned := so_far.next()) is not None:
+            score = self._round(planned, so_far)
             try:
-                found = found.record(score)
+                so_far = so_far.record(score)
             except ValueError as error:
                 raise DataError(f"{self.dense.name}: {error}, so that nothing can be pruned by it") from error
-            write_json(self._record, found.to_json())
-            done = found.rounds[-1]
+            write_json(self._record, so_far.to_json())
+            done = so_far.rounds[-1]
             logger.info(
                 "%s: round %d keeps %d of %d %ss, score %.4g: %s",
-                *(self.dense.name, done.index, done.kept, found.total, self.settings.unit, score, done.decision),
+                *(self.dense.name, done.index, done.kept, so_far.total, self.settings.unit, score, done.decision),
             )
-            self._tidy(found)
-        logger.info("%s: pruning ends: %s", self.dense.name, found.ending)
-        return self._outcome(found)
+            self._tidy(so_far)
+        logger.info("%s: pruning ends: %s", self.dense.name, so_far.ending)
+        return self._outcome(so_far)
 
     @property
     def _record(self) -> pathlib.Path:
@@ -116,7 +116,7 @@ class Lottery:
         count = weight_masks.kept(weight_masks.load(self.ticket / "masks.npz", masks))
         return search.Search(self.settings, count, least=count)
 
-    def _round(self, planned: search.Round, found: search.Search) -> float:
+    def _round(self, planned: search.Round, so_far: search.Search) -> float:
         folder = self._folder(planned.index)
         if not checkpoint.is_finished(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -208,16 +208,16 @@ class Lottery:
             begun.save(reached.replace(params=params, best_params=params, opt_state=opt_state), [])
         begun.close()
 
-    def _tidy(self, found: search.Search) -> None:
+    def _tidy(self, so_far: search.Search) -> None:
         """Removes the variables of rounds that nothing needs any more; their masks stay."""
-        following = found.next()
-        needed = {found.best.index} | ({following.parent} if following else set())
-        for done in found.rounds:
+        following = so_far.next()
+        needed = {so_far.best.index} | ({following.parent} if following else set())
+        for done in so_far.rounds:
             if done.index not in needed:
                 shutil.rmtree(self._folder(done.index) / "variables", ignore_errors=True)
 
-    def _outcome(self, found: search.Search) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        folder = self._folder(found.best.index)
+    def _outcome(self, so_far: search.Search) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        folder = self._folder(so_far.best.index)
         meta, variables = checkpoint.load_model(folder)
         masks = weight_masks.load(folder / "masks.npz", self._dense_masks)
         weight_masks.save(self.dense.folder / "masks.npz", masks)
@@ -229,10 +229,10 @@ class Lottery:
             "rewind": self.settings.rewind,
             "tolerance": self.settings.tolerance,
             "units": weight_masks.total(masks),
-            "ending": "the ticket is trained" if self.ticket else found.ending,
-            "round": found.best.index,
+            "ending": "the ticket is trained" if self.ticket else so_far.ending,
+            "round": so_far.best.index,
             **self._sizes(variables, masks),
-            "rounds": [dataclasses.asdict(done) for done in found.rounds],
+            "rounds": [dataclasses.asdict(done) for done in so_far.rounds],
         }
         return (
             variables,

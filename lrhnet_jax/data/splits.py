@@ -24,6 +24,16 @@ class Split:
         return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
 
 
+def scored(records: Dataset, fold: int, protocol: str, train_only: Sequence[str] = ()) -> np.ndarray:
+    """Returns the records that are scored, (n,) bool; arguments and errors as of `make`."""
+    extra = np.isin(records.sources, list(train_only))
+    if protocol == "published":
+        if records.published_folds is None:
+            raise DataError(f"{records.name} has no published folds: choose a protocol other than 'published'")
+        return (records.published_folds == 2 * fold + 2) & ~extra
+    return (records.folds == fold) & ~extra
+
+
 def make(records: Dataset, fold: int, protocol: str, validation_parts: int, train_only: Sequence[str] = ()) -> Split:
     """Splits a data set for one fold of the cross-validation.
 
@@ -40,14 +50,10 @@ def make(records: Dataset, fold: int, protocol: str, validation_parts: int, trai
       DataError: if a part would be empty, or the set has no published folds.
     """
     extra = np.isin(records.sources, list(train_only))
-    scored = (records.folds == fold) & ~extra
-    train = ~scored & ~extra
-    validation = scored
+    test = validation = scored(records, fold, protocol, train_only)
     if protocol == "published":
-        if records.published_folds is None:
-            raise DataError(f"{records.name} has no published folds: choose a protocol other than 'published'")
-        validation, scored = ((records.published_folds == 2 * fold + half) & ~extra for half in (1, 2))
-        train = ~(validation | scored | extra)
+        validation = (records.published_folds == 2 * fold + 1) & ~extra
+    train = ~(validation | test | extra)
     if protocol == "leak_free" and train.any():
         held_out = stratify.split_validation(
             records.labels[train], records.sources[train], records.patients[train], parts=validation_parts
@@ -56,9 +62,9 @@ def make(records: Dataset, fold: int, protocol: str, validation_parts: int, trai
         validation = np.zeros(len(records), bool)
         validation[rows[held_out]] = True
         train = train & ~validation
-    unseen = np.unique(records.patients[validation | scored])
+    unseen = np.unique(records.patients[validation | test])
     train = train | (extra & ~np.isin(records.patients, unseen))
-    split = Split(np.flatnonzero(train), np.flatnonzero(validation), np.flatnonzero(scored))
+    split = Split(np.flatnonzero(train), np.flatnonzero(validation), np.flatnonzero(test))
     empty = [name for name, size in split.sizes().items() if not size]
     if empty:
         raise DataError(

@@ -5,8 +5,6 @@ are cut, zero-padded and cast on the device, inside the training step, so nothin
 samples of a set that is too large for that stay on the host, where the same windows are cut; see `stream`.
 """
 
-import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import flax.struct
@@ -16,47 +14,10 @@ import numpy as np
 from jax import lax
 
 from lrhnet_jax.data.dataset import Dataset
+from lrhnet_jax.data.windows import HostSignals
 from lrhnet_jax.errors import DataError
 
 MAX_ROWS = 2**31 - 1  # of a resident store, whose offsets are int32
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class HostSignals:
-    """The samples of a data set that stay in host memory, or in a file that is mapped into it; see `dataset.Dataset`.
-
-    Attributes:
-      signals: (total samples, leads) float16.
-      offsets, lengths: (n,) first sample and number of samples of each record.
-    """
-
-    signals: np.ndarray
-    offsets: np.ndarray
-    lengths: np.ndarray
-
-    def cut(self, index: np.ndarray, shift: np.ndarray, window: int, columns: Sequence[int]) -> np.ndarray:
-        """Cuts the windows that `cut_windows` cuts, of some leads only.
-
-        Args:
-          index, shift: (batch,) as `cut_windows` takes them.
-          columns: of `signals`.
-
-        Returns:
-          (batch, window, len(columns)) float16.
-        """
-        result = np.zeros((len(index), window, len(columns)), np.float16)
-        whole = tuple(columns) == tuple(range(self.signals.shape[1]))
-        first = np.maximum(shift, 0)
-        last = np.maximum(np.minimum(shift + window, self.lengths[index]), first)
-        places = (self.offsets[index], shift, first, last)
-        for cut, origin, start, begin, end in zip(result, *(place.tolist() for place in places), strict=True):
-            inside, samples = slice(begin - start, end - start), self.signals[origin + begin : origin + end]
-            if whole:
-                cut[inside] = samples
-            else:  # one lead after another: NumPy copies short rows slowly
-                for to, column in enumerate(columns):
-                    cut[inside, to] = samples[:, column]
-        return result
 
 
 class Store(flax.struct.PyTreeNode):
@@ -151,18 +112,3 @@ def random_shifts(key: jax.Array, lengths: jax.Array, window: int, count: int) -
     draw = jax.random.uniform(key, (len(lengths), count))
     steps = jnp.floor(draw * (jnp.abs(slack) + 1)).astype(jnp.int32)
     return jnp.sign(slack) * jnp.minimum(steps, jnp.abs(slack))
-
-
-def covering_windows(lengths: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the fewest evenly spread windows that cover each record; a short record sits in the middle of one.
-
-    Returns:
-      record: (windows,) int32, which record; shift: (windows,) int32, as `cut_windows` takes it.
-    """
-    record, shift = [], []
-    for i, length in enumerate(np.asarray(lengths).tolist()):
-        count = max(1, -(-length // window))
-        starts = [-((window - length) // 2)] if length <= window else np.linspace(0, length - window, count).round()
-        record += [i] * count
-        shift += [int(start) for start in starts]
-    return np.array(record, np.int32), np.array(shift, np.int32)

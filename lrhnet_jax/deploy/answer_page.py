@@ -5,15 +5,19 @@ import html
 import io
 import pathlib
 import textwrap
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from lrhnet_jax.deploy.model import NOT_A_DEVICE, SYNTHETIC, UNFITTED, Answer, Model
+from lrhnet_jax.deploy.saliency import Saliency, chosen, explain
 from lrhnet_jax.ecg import squared_paper
 from lrhnet_jax.ecg.files import printable
 from lrhnet_jax.ecg.lead_names import available_leads, select_leads
 from lrhnet_jax.ecg.recording import Recording
 from lrhnet_jax.runtime.files import write_whole
+from lrhnet_jax.tasks import METRICS
 
 DPI = 130
 MOST_DRAWN = squared_paper.MOST_ROWS  # leads of a recording that has fewer than twelve
@@ -22,13 +26,16 @@ _WIDTH = 120  # characters of a line above the picture
 _STYLE = """
 body { font: 16px/1.45 system-ui, sans-serif; max-width: 75rem; margin: 0 auto; padding: 1rem; color: #1a1a1a; }
 h1 { font-size: 1.3rem; overflow-wrap: anywhere; } h2 { font-size: 1.05rem; margin-bottom: .3rem; }
-img { max-width: 100%; height: auto; border: 1px solid #ccc; }
+.paper { overflow-x: auto; border: 1px solid #ccc; } .paper img { width: 100%; min-width: 50rem; display: block; }
 .warning { background: #fff3cd; border-left: .3rem solid #c98a00; padding: .5rem .8rem; }
 .decision { font-size: 1.15rem; font-weight: 600; }
 table { border-collapse: collapse; width: 100%; } td, th { padding: .15rem .6rem .15rem 0; text-align: left; }
+td.text { white-space: pre-line; overflow-wrap: anywhere; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; } tr.yes td { font-weight: 600; }
-td.drawn { width: 40%; } .bar { position: relative; height: .9rem; background: #eee; }
+th { vertical-align: top; } td { vertical-align: bottom; } tr.yes td:first-child, tr.no td:first-child { width: 60%; }
+.bar { position: relative; height: .5rem; background: #eee; }
 .bar span { position: absolute; inset: 0 auto 0 0; background: #8fa9c9; } .yes .bar span { background: #1f4e8c; }
+@media (max-width: 40rem) { table { font-size: .85rem; } td, th { padding-right: .35rem; } }
 .bar i { position: absolute; top: -.1rem; bottom: -.1rem; border-left: 2px solid #b00020; }
 """
 
@@ -40,62 +47,78 @@ def person(recording: Recording) -> str:
     return ", ".join(filter(None, (age, sex))) or "age and sex unknown"
 
 
-def picture(model: Model, recording: Recording, answer: Answer) -> bytes:
-    """Returns a PNG: the begin of the recording on squared paper, in blue the leads that the model reads."""
-    known = available_leads(recording.leads)
-    # The model's leads are always drawn, and the others as long as there is room on the paper.
-    others = [lead for lead in known if lead not in model.leads]
-    leads = known if len(known) == 12 else (*model.leads, *others[: max(MOST_DRAWN - len(model.leads), 0)])
+def picture(model: Model, recording: Recording, answer: Answer, looked: Saliency | None = None) -> bytes:
+    """Returns a PNG: the begin of the recording on squared paper, in blue the leads that the model reads.
+
+    Args:
+      looked: what the model looked at, which shades the paper.
+    """
+    leads = _drawn(model, recording)
     head = recording.signal[: round(squared_paper.MOST_ROWS * squared_paper.SECONDS * recording.rate)]
     signal, _ = select_leads(head, recording.leads, leads)
     seconds = len(recording.signal) / recording.rate
     shown = squared_paper.shown_seconds(leads, seconds)
     part = f"{seconds:.3g} s" if shown >= seconds - 0.1 else f"the first {shown:.3g} s of {seconds:,.0f} s"
+    scale = f"{part}, 25 mm/s, 10 mm/mV   blue: read by {model.name}"
     lines = [
-        f"{printable(recording.path.name)}   {person(recording)}   {part}, 25 mm/s, 10 mm/mV   "
-        f"blue: read by {model.name}",
+        *textwrap.wrap(f"{printable(recording.path.name)}   {person(recording)}   {scale}", _WIDTH),
         *textwrap.wrap(f"{model.name} says: {answer}", _WIDTH),
+        *(textwrap.wrap(str(looked), _WIDTH) if looked else []),
         *([SYNTHETIC] if SYNTHETIC in answer.notes else []),
         NOT_A_DEVICE,
     ]
-    figure = squared_paper.page(signal, recording.rate, leads, "\n".join(lines), marked=model.leads)
+    shade = (looked.times, looked.shade) if looked else None
+    figure = squared_paper.page(signal, recording.rate, leads, "\n".join(lines), marked=model.leads, shade=shade)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
 
 
-def document(model: Model, recording: Recording, answer: Answer, png: bytes) -> str:
+def _drawn(model: Model, recording: Recording) -> tuple[str, ...]:
+    """The leads on the paper: all twelve, or the model's, and others as long as there is room."""
+    known = available_leads(recording.leads)
+    others = [lead for lead in known if lead not in model.leads]
+    return known if len(known) == 12 else (*model.leads, *others[: max(MOST_DRAWN - len(model.leads), 0)])
+
+
+def document(model: Model, recording: Recording, answer: Answer, png: bytes, looked: Saliency | None = None) -> str:
     """Returns an HTML page that needs no other file and no network.
 
     Args:
       png: what `picture` returned.
+      looked: what the model looked at.
     """
-    name = html.escape(printable(recording.path.name))
+    title = html.escape(printable(recording.path.name))
     warnings = [note for note in answer.notes if note in (SYNTHETIC, NOT_A_DEVICE)]
     notes = [note for note in answer.notes if note not in warnings]
+    seen = f"<p>{html.escape(str(looked))}</p>\n" if looked else ""
     warned = "".join(f'<p class="warning">{html.escape(note)}</p>\n' for note in warnings)
     listed = "".join(f"<li>{html.escape(note)}</li>\n" for note in notes) or "<li>nothing to note</li>\n"
-    facts = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>\n" for k, v in _facts(model, answer))
+    rows = [(html.escape(name), html.escape(text)) for name, text in _facts(model, answer)]
+    facts = "".join(f'<tr><th>{name}</th><td class="text">{text}</td></tr>\n' for name, text in rows)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{name}: {html.escape(str(answer))}</title>
+<title>{title}: {html.escape(str(answer))}</title>
 <style>{_STYLE}</style>
 </head>
 <body>
-<h1>{name}</h1>
+<h1>{title}</h1>
 {warned}<p class="decision">{html.escape(str(answer))}</p>
 <p>{html.escape(person(recording))}; {len(recording.signal) / recording.rate:,.4g} s at {recording.rate:g} Hz</p>
-<img alt="The ECG on squared paper" src="data:image/png;base64,{base64.b64encode(png).decode()}">
-<h2>Notes on the recording</h2>
+<div class="paper" tabindex="0" role="region" aria-label="The ECG on squared paper, which scrolls sideways">
+<img alt="The ECG on squared paper; the leads that the model reads are blue"
+ src="data:image/png;base64,{base64.b64encode(png).decode()}">
+</div>
+{seen}<h2>Notes on the recording</h2>
 <ul>
 {listed}</ul>
 <h2>Probabilities</h2>
 <table>
-<tr><th>class</th><th>probability</th><th>threshold</th><th></th><th>decision</th></tr>
+<tr><th>class</th><th>probability</th><th>threshold</th><th>decision</th></tr>
 {_rows(answer)}</table>
 <h2>The model</h2>
 <table>
@@ -116,8 +139,8 @@ def _rows(answer: Answer) -> str:
             mark, told = f'<i style="left:{100 * min(max(limit, 0), 1):.1f}%"></i>', f"{limit:.3f}"
         bar = f'<div class="bar" aria-hidden="true"><span style="width:{100 * value:.1f}%"></span>{mark}</div>'
         lines.append(
-            f'<tr class="{"yes" if positive else "no"}"><td>{html.escape(answer.names[i])}</td>'
-            f'<td class="number">{value:.3f}</td><td class="number">{told}</td><td class="drawn">{bar}</td>'
+            f'<tr class="{"yes" if positive else "no"}"><td>{html.escape(answer.names[i])}{bar}</td>'
+            f'<td class="number">{value:.3f}</td><td class="number">{told}</td>'
             f"<td>{'yes' if positive else 'no'}</td></tr>\n"
         )
     return "".join(lines)
@@ -139,12 +162,34 @@ def _facts(model: Model, answer: Answer) -> list[tuple[str, str]]:
         ("reads", f"leads {', '.join(model.leads)}; {meta['window'] / rate:.3g} s at a time, at {rate:g} Hz"),
         ("trained on", f"{meta['trained_on']}{' (generated ECGs)' if meta.get('synthetic') else ''}"),
         ("decides", rule),
+        *_card(meta.get("card")),
     ]
+
+
+def _card(card: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """What a model's card says, of one that has a card; see docs/predict.md."""
+    if not card:
+        return []
+    learned = [f"{part['source']} ({part['records']:,} records, {part['licence']})" for part in card["trained_on"]]
+    measured = []
+    for part in card["measured"]:
+        figures = [f"{METRICS[key]} {_estimate(one)}" for key, one in part["metrics"].items() if key in METRICS]
+        measured.append(f"{', '.join(figures)}; {part['records']:,} records: {part['on']}")
+    rows = {"learned from": learned, "measured": measured, "not for": card["not_for"], "licence": [card["licence"]]}
+    rows["attribution"] = card["attribution"]
+    return [(name, "\n".join(texts)) for name, texts in rows.items() if texts]
+
+
+def _estimate(one: Mapping[str, float | None]) -> str:
+    value, low, high = ("?" if one[key] is None else f"{one[key]:.3f}" for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
 
 
 def write(path: pathlib.Path, model: Model, recording: Recording, answer: Answer) -> None:
     """Writes the page beside `path`, which has no suffix: PATH.png and PATH.html."""
-    png = picture(model, recording, answer)
-    text = document(model, recording, answer, png)
+    shown = squared_paper.shown_seconds(_drawn(model, recording), len(recording.signal) / recording.rate)
+    looked = explain(model, recording, chosen(answer), shown)
+    png = picture(model, recording, answer, looked)
+    text = document(model, recording, answer, png, looked)
     write_whole(path.with_name(path.name + ".png"), lambda scratch: scratch.write_bytes(png))
     write_whole(path.with_name(path.name + ".html"), lambda scratch: scratch.write_text(text, encoding="utf-8"))

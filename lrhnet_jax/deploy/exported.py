@@ -12,7 +12,6 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from lrhnet_jax.errors import CheckpointError
@@ -38,6 +37,8 @@ class Program(NamedTuple):
 
 
 def _stablehlo(content: bytes) -> Run:
+    import jax
+
     call = jax.jit(jax.export.deserialize(bytearray(content)).call)
     return lambda signal, demographics: np.asarray(call(signal, demographics))
 
@@ -53,7 +54,8 @@ def _onnx(content: bytes) -> Run:
 READERS: dict[str, Callable[[bytes], Run]] = {".stablehlo": _stablehlo, ".onnx": _onnx}
 
 
-def _checksum(meta: dict[str, Any], name: str) -> str | None:
+def checksum(meta: dict[str, Any], name: str) -> str | None:
+    """Returns the SHA-256 that a description states for a file, or None."""
     files = meta.get("files")
     entry = files.get(name) if isinstance(files, dict) else None
     return entry.get("sha256") if isinstance(entry, dict) else None
@@ -69,7 +71,7 @@ def load(path: str | pathlib.Path) -> Program:
     meta = description.check(read_json(path.with_name(DESCRIPTION)), path.with_name(DESCRIPTION))
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; python -m lrhnet_jax.export writes one")
-    content, known = path.read_bytes(), _checksum(meta, path.name)
+    content, known = path.read_bytes(), checksum(meta, path.name)
     if hashlib.sha256(content).hexdigest() != known:
         raise CheckpointError(f"{path}: not the file that {DESCRIPTION} beside it describes; export the network again")
     try:

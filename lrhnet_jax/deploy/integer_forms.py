@@ -74,6 +74,7 @@ def make(
     formats: Sequence[str],
     arena: int | None = None,
     tolerance: float = agreement.TOLERANCE,
+    sparse: bool = False,
 ) -> Forms:
     """Converts a network to the given `FORMATS`, and compares the answers.
 
@@ -84,6 +85,7 @@ def make(
       records: to calibrate with and to compare on, prepared as `options` say.
       arena: of C, bytes at most; see `plan.make`.
       tolerance: macro average precision that may be lost.
+      sparse: of C, weights that are zero take a bit each; see `plan.make`.
 
     Raises:
       UserError: if integers cannot have a layer, C cannot prepare the signals, the arena is too small, there are too
@@ -93,7 +95,7 @@ def make(
         raise ConfigError(f"the formats {', '.join(FORMATS)} need records to calibrate with")
     if "c" in formats:
         prepare.check(options)
-    work = _Work(logits, meta, task, options, records, arena)
+    work = _Work(logits, meta, task, options, records, arena, sparse)
     forms, reports = {}, {}
     for name in formats:
         forms[name] = form = {"c": work.c, "onnx_int8": work.onnx}[name]()
@@ -121,10 +123,12 @@ class _Work:
         options: Preprocess,
         records: Dataset,
         arena: int | None,
+        sparse: bool,
     ):
-        self.logits, self.meta, self.task, self.options, self.arena = logits, meta, task, options, arena
+        self.logits, self.meta, self.task, self.options = logits, meta, task, options
+        self.arena, self.sparse = arena, sparse
         leads, window = tuple(meta["leads"]), meta["window"]
-        calibrating, choosing, self.compared = convert.parts(records)
+        calibrating, choosing, self.compared = convert.parts(records, convert.held_out(meta, records))
         self.calibrating = convert.cut(calibrating, leads, window, convert.MOST_WINDOWS)
         self.choosing = convert.cut(choosing, leads, window, convert.MOST_WINDOWS)
         self.windows = convert.cut(self.compared, leads, window)
@@ -140,7 +144,7 @@ class _Work:
     def c(self) -> Form:
         converted = convert.convert(self.logits, self.calibrating, self.choosing)
         made = converted.program
-        chosen = plan.make(made, self.arena)
+        chosen = plan.make(made, self.arena, self.sparse)
         meaning = write.Meaning(
             title=f"{self.meta['name']} ({self.meta['model']}, leads {', '.join(self.meta['leads'])})",
             leads=self.meta["leads"],

@@ -1,34 +1,33 @@
 """A trained network that can be asked about any recording: `load` finds it, `Model` answers.
 
-Checkpoints of runs and exported files load alike, and give the same answers.
+Checkpoints of runs, shipped models and exported files load alike, and give the same answers. Small networks are run by
+NumPy, others by JAX, which is imported when one is loaded.
 """
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from lrhnet_jax.data.dataset import Dataset
-from lrhnet_jax.data.store import HostSignals, covering_windows
-from lrhnet_jax.deploy import exported
+from lrhnet_jax.data.windows import HostSignals, average, batches, covering_windows
+from lrhnet_jax.deploy import exported, model_folder, numpy_network, shipped
 from lrhnet_jax.ecg import preprocess as preprocessing
-from lrhnet_jax.ecg import quality, readers
+from lrhnet_jax.ecg import quality, quality_hints, readers
 from lrhnet_jax.ecg.lead_names import select_leads
-from lrhnet_jax.ecg.leads import LEADS, LeadError, demographics_vector
+from lrhnet_jax.ecg.leads import LEADS, demographics_vector
 from lrhnet_jax.ecg.recording import RecordError, Recording
 from lrhnet_jax.errors import CheckpointError, DataError
-from lrhnet_jax.scoring import predict, thresholds
+from lrhnet_jax.scoring import thresholds
 from lrhnet_jax.tasks import Task, raw_labels
-from lrhnet_jax.training import checkpoint, description
 
 NOT_A_DEVICE = "Not a medical device: these are answers of a network under research, not a diagnosis."
 SYNTHETIC = "This network was trained on SYNTHETIC ECGs. Its answers say nothing about patients."
 UNFITTED = 0.5  # the threshold of every class of a network that none were fitted to
 BATCH_SIZE = 64  # windows
+CPU_WINDOWS = 16  # at a time: what a layer makes of more leaves the processor's caches
 
 # (signal (windows, window, leads) float32, demographics (windows, 5) float32) -> probabilities (windows, classes)
 Run = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -73,12 +72,14 @@ class Model:
       task: what its classes mean.
       options: how signals are prepared for it.
       run: gives the probabilities of prepared windows, any number at a time.
+      most_windows: batch size -> how many windows to give it at a time.
     """
 
     meta: dict[str, Any]
     task: Task
     options: preprocessing.Preprocess
     run: Run
+    most_windows: Callable[[int], int] = lambda batch_size: min(batch_size, CPU_WINDOWS)
 
     @property
     def name(self) -> str:
@@ -101,7 +102,7 @@ class Model:
 
         Args:
           records: prepared as `options` says, with the model's leads.
-          batch_size: windows at a time; see `predict.windows_a_call`.
+          batch_size: windows at a time; CPUs take fewer.
 
         Returns:
           record: (windows,) int32, which record; start: (windows,) int32, samples; probabilities: (windows, classes).
@@ -109,12 +110,8 @@ class Model:
         window, columns = self.meta["window"], records.columns(self.leads)
         row, start = covering_windows(records.lengths, window)
         signals = HostSignals(records.signals.view(np.ndarray), records.offsets, records.lengths)
-        size = predict.windows_a_call(batch_size, jax.local_devices())
         parts = [np.zeros((0, len(self.task.classes)), np.float32)]
-        for first in range(0, len(row), size):
-            rows = np.arange(first, min(first + size, len(row)))
-            # Filled up to a power of two: few sizes, which compile once each.
-            filled = np.resize(rows, min(size, 1 << (len(rows) - 1).bit_length()))
+        for rows, filled in batches(len(row), self.most_windows(batch_size)):
             signal = signals.cut(row[filled], start[filled], window, columns).astype(np.float32)
             parts.append(self.run(signal, records.demographics[row[filled]])[: len(rows)])
         return row, start, np.concatenate(parts)
@@ -122,7 +119,7 @@ class Model:
     def probabilities(self, records: Dataset, batch_size: int = BATCH_SIZE) -> np.ndarray:
         """Returns the class probabilities of every record, (n, classes) float32: the mean over its windows."""
         row, _, found = self.windows(records, batch_size)
-        return predict.average(found, row, len(records))
+        return average(found, row, len(records))
 
     def predict(
         self,
@@ -157,14 +154,20 @@ class Model:
         own, notes = select_leads(signal, leads, self.leads)
         if missing := int(np.count_nonzero(~np.isfinite(own))):
             raise DataError(f"{missing} samples of the leads {', '.join(self.leads)} are missing or not finite")
+        return self._answer(own, rate, age, sex, (*notes, *quality.notes(own, self.leads)))
+
+    def _answer(self, own: np.ndarray, rate: float, age: float | None, sex: str | None, notes: Sequence[str]) -> Answer:
+        """Answers for a signal of the model's leads without missing samples, (time, leads), of which `notes` tell."""
         prepared = preprocessing.preprocess(own, rate, self.options)
         if not np.isfinite(prepared).all():
             raise DataError("the prepared signal leaves the range of numbers; is it in millivolts?")
         person = demographics_vector(age, sex)[None]
         records = Dataset.from_arrays([prepared], demographics=person, leads=self.leads, classes=self.task.classes)
         _, start, found = self.windows(records)
-        probabilities = predict.average(found, np.zeros(len(found), np.int32), 1)
+        probabilities = average(found, np.zeros(len(found), np.int32), 1)
         limits = self.limits
+        seen = (self.meta.get("card") or {}).get("seen", {})
+        unlike = quality_hints.range_notes(len(own) / rate, rate, rates=seen.get("rates"), lengths=seen.get("seconds"))
         return Answer(
             classes=self.task.classes,
             names=tuple(self.task.description(code) for code in self.task.classes),
@@ -173,7 +176,7 @@ class Model:
             thresholds=limits,
             starts=start / self.options.rate,
             window_probabilities=found,
-            notes=(*notes, *quality.notes(own, self.leads), *self._notes(len(prepared))),
+            notes=tuple(dict.fromkeys([*notes, *unlike, *self._notes(len(prepared))])),
         )
 
     def predict_recording(self, recording: Recording) -> Answer:
@@ -184,10 +187,9 @@ class Model:
         """
         own = readers.select(recording, self.leads)
         try:
-            answer = self.predict(own.signal, own.rate, own.leads, own.age, own.sex)
-        except (DataError, LeadError) as error:
+            return self._answer(own.signal, own.rate, own.age, own.sex, own.notes)
+        except DataError as error:
             raise RecordError(recording.path, str(error)) from error
-        return dataclasses.replace(answer, notes=tuple(dict.fromkeys(own.notes + answer.notes)))
 
     def predict_file(
         self,
@@ -208,33 +210,34 @@ class Model:
         return [*notes, *([SYNTHETIC] if self.meta.get("synthetic") else []), NOT_A_DEVICE]
 
 
-def load(path: str | os.PathLike[str]) -> Model:
-    """Loads a trained network: WORKDIR/networks/NAME of a run, or a file that `lrhnet_jax.export` has written.
+def load(name: str | os.PathLike[str]) -> Model:
+    """Loads a trained network.
+
+    Args:
+      name: of a shipped model; or a path: of a model's folder (`model_folder`), of WORKDIR/networks/NAME of a run, or
+        of a program that `lrhnet_jax.export` has written.
 
     Raises:
       CheckpointError: if there is none, it was altered, or what runs it is not installed.
     """
-    path = pathlib.Path(path).expanduser()
+    path = shipped.resolve(name)
     if path.suffix in exported.READERS:
         meta, run = exported.load(path)
         return Model(meta, *raw_labels.expected(path, meta), run)
-    meta, variables = checkpoint.load_model(path)
+    if model_folder.is_one(path):
+        meta, arrays = model_folder.read(path)
+        if meta["model"] in numpy_network.MODELS:
+            task, options = raw_labels.expected(path, meta)
+            try:
+                run = numpy_network.make(arrays, len(meta["leads"]), len(task.classes), task.exclusive)
+            except CheckpointError as error:
+                raise CheckpointError(f"{path / model_folder.WEIGHTS}: {error}") from error
+            return Model(meta, task, options, run)
+    from lrhnet_jax.deploy import jax_network  # late: it takes seconds
+
+    meta, variables = jax_network.read(path)
     task, options = raw_labels.expected(path, meta)
-    return Model(meta, task, options, _of_checkpoint(meta, variables, task.exclusive))
-
-
-def _of_checkpoint(meta: dict[str, Any], variables: Any, exclusive: bool) -> Run:
-    model = description.create_model(meta)
-
-    @jax.jit
-    def answer(variables: Any, signal: jax.Array, demographics: jax.Array) -> jax.Array:
-        output: Any = model.apply(variables, signal, demographics, train=False)
-        return predict.activate(output.logits, exclusive)
-
-    def run(signal: np.ndarray, demographics: np.ndarray) -> np.ndarray:
-        return np.asarray(answer(variables, signal, demographics))
-
-    return run
+    return Model(meta, task, options, jax_network.make(meta, variables, task.exclusive), jax_network.most_windows)
 
 
 def check_answers(name: str | os.PathLike[str], probabilities: np.ndarray) -> None:

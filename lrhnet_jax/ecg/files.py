@@ -30,7 +30,7 @@ def find_files(folder: str | os.PathLike[str], suffixes: Sequence[str]) -> list[
     __MACOSX).
     """
     endings = tuple(suffix.casefold() for suffix in suffixes)
-    found: list[str] = []
+    files: list[str] = []
     linked: list[str] = []
     seen: set[tuple[int, int]] = set()
     waiting = [os.fspath(folder)]
@@ -40,16 +40,16 @@ def find_files(folder: str | os.PathLike[str], suffixes: Sequence[str]) -> list[
             for place in _folders(top, seen, links):
                 for entry in place:
                     if entry.name.casefold().endswith(endings):
-                        (linked if entry.is_symlink() else found).append(entry.path)
+                        (linked if entry.is_symlink() else files).append(entry.path)
         waiting = sorted(links)  # when all that lies there without a link has been seen
     if linked:
-        real = {os.path.realpath(path) for path in found}
+        real = {os.path.realpath(path) for path in files}
         for path in sorted(linked):
             target = os.path.realpath(path)
             if target not in real:
                 real.add(target)
-                found.append(path)
-    return [pathlib.Path(path) for path in sorted(found)]
+                files.append(path)
+    return [pathlib.Path(path) for path in sorted(files)]
 
 
 def _folders(top: str, seen: set[tuple[int, int]], links: list[str]) -> Iterator[list[os.DirEntry[str]]]:
@@ -101,17 +101,18 @@ def beside(folder: pathlib.Path, name: str) -> pathlib.Path:
     return path.with_name(others[0]) if len(others) == 1 else path
 
 
-def read_regular(path: str | os.PathLike[str], most: int | None = None) -> bytes:
-    """Returns the content of a file, or its first `most` bytes.
+def read_regular(path: str | os.PathLike[str], most: int | None = None, start: int = 0) -> bytes:
+    """Returns the content of a file behind its first `start` bytes, or `most` bytes of it.
 
     Raises:
       UserError: if it is not a file: a pipe or a device is refused before it is opened.
       OSError: if it cannot be read.
     """
-    size = file_size(path)
+    size = max(file_size(path) - start, 0)
     left = size if most is None else min(most, size)
     parts = []
     with open(path, "rb", buffering=0) as file:
+        file.seek(start)
         while left:  # one read returns 2 GB at most
             part = file.read(left)
             if not part:

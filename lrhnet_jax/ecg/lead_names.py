@@ -25,7 +25,7 @@ DERIVED: dict[str, tuple[float, float]] = {
 _BLANKS = str.maketrans("_-.", "   ")
 _LONGEST_NAME = 100  # characters; no alias is longer
 _PREFIXES = ("lead", "ecg", "ekg")  # "Lead I", "ECG I" (EDF+), "LeadI"
-_SUFFIXES = ("ref", "(einthoven)", "augmented voltage, right", "augmented voltage, left", "augmented voltage, foot")
+SUFFIXES = ("ref", "(einthoven)", "augmented voltage, right", "augmented voltage, left", "augmented voltage, foot")
 
 
 def _aliases() -> dict[str, str]:
@@ -45,7 +45,7 @@ def _aliases() -> dict[str, str]:
     return table
 
 
-_ALIASES = _aliases()
+ALIASES = _aliases()
 
 
 @functools.lru_cache(maxsize=4096)
@@ -59,9 +59,9 @@ def canonical_lead(name: str) -> str | None:
         return None
     text = unicodedata.normalize("NFKC", name).casefold().translate(_BLANKS).strip().removesuffix("+")
     text = " ".join(text.split())
-    for suffix in _SUFFIXES:
+    for suffix in SUFFIXES:
         text = text.removesuffix(suffix).rstrip(" ,")
-    return _ALIASES.get(text)
+    return ALIASES.get(text)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -51,16 +51,16 @@ def read_matrix(data: bytes, name: str = "val") -> Variable:
       UserError: if there is none, or the file is something else, is cut, or declares more than it holds.
     """
     variables = list(read_variables(data))
-    found = [variable for variable in variables if variable.name == name] or variables
-    if len(found) != 1:
+    chosen = [variable for variable in variables if variable.name == name] or variables
+    if len(chosen) != 1:
         names = ", ".join(ascii(variable.name) for variable in variables[:10])
         raise UserError(f"has {len(variables)} variables ({names}), and not the one {name!r} that is expected")
-    if found[0].kind:
+    if chosen[0].kind:
         raise UserError(
-            f"has {found[0].kind}, {found[0].name!a}, where a matrix (leads x samples) of numbers is expected; in "
+            f"has {chosen[0].kind}, {chosen[0].name!a}, where a matrix (leads x samples) of numbers is expected; in "
             f"MATLAB, save the matrix alone: {name} = ...; save('FILE.mat', '{name}', '-v4')"
         )
-    return found[0]
+    return chosen[0]
 
 
 def read_variables(data: bytes) -> Iterator[Variable]:

@@ -75,13 +75,19 @@ def preprocess(signal: np.ndarray, rate: float, options: Preprocess = PAPER) -> 
     return result.astype(np.float16, order="C")
 
 
-def resample(signal: np.ndarray, rate: float, options: Preprocess = PAPER) -> np.ndarray:
-    """Returns `signal` (t, leads) at `options.rate`, float32; unchanged if that is its rate already."""
+def resample(
+    signal: np.ndarray, rate: float, options: Preprocess = PAPER, offset: np.ndarray | None = None
+) -> np.ndarray:
+    """Returns `signal` (t, leads) at `options.rate`, float32; unchanged if that is its rate already.
+
+    Args:
+      offset: (leads,) what is taken off meanwhile: the first sample of the recording that `signal` is a part of.
+    """
     if rate == options.rate:
         return np.asarray(signal, np.float32)
     if options.resample == "interp":
         return _interpolate(signal, rate, options.rate)
-    return _polyphase(signal, rate, options.rate)
+    return _polyphase(signal, rate, options.rate, signal[0] if offset is None else offset)
 
 
 def zscore(signal: np.ndarray) -> np.ndarray:
@@ -90,6 +96,7 @@ def zscore(signal: np.ndarray) -> np.ndarray:
     flat = rows.max(1) == rows.min(1)
     rows -= rows.mean(1, dtype=np.float64, keepdims=True).astype(np.float32)
     power = np.einsum("ct,ct->c", rows, rows) / rows.shape[1]
+    flat |= power == 0  # squares too small for float32
     rows *= np.where(flat, 0, 1 / np.sqrt(np.where(flat, 1, power)))[:, None].astype(np.float32)
     return rows.T
 
@@ -98,16 +105,36 @@ def bandpass(signal: np.ndarray, options: Preprocess) -> np.ndarray:
     """Returns `signal` (t, leads) filtered forwards and backwards (no phase shift), float32."""
     if options.bandpass == "none":
         return signal
+    sections, edge = design(options)
     values = np.asarray(signal, np.float64)
+    if len(sections) == 1:
+        return scipy.signal.filtfilt(sections[0, :, 0], sections[0, :, 1], values, axis=0, padlen=edge).astype(
+            np.float32
+        )
+    rows = sections.transpose(0, 2, 1).reshape(len(sections), -1)
+    return scipy.signal.sosfiltfilt(rows, values, axis=0, padlen=edge).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=16)  # it takes longer than to filter ten seconds
+def design(options: Preprocess) -> tuple[np.ndarray, int]:
+    """Returns the filter of `options.bandpass`, which is not "none", for those who filter without this module.
+
+    Returns:
+      (sections, coefficients, 2) float64: numerator and denominator of each section, one after another; and by how many
+      samples a record is continued at its ends, by odd reflection.
+    """
     if options.bandpass == "butterworth_47hz":
         # As coded there: edges over 250 Hz, whatever the rate. In this form rounding puts a pole outside of the unit
         # circle: 10 s drift by some 0.05 mV, half an hour is drowned.
         b, a = scipy.signal.butter(3, [BAND[0] / 250, BAND[1] / 250], btype="bandpass")
-        return scipy.signal.filtfilt(b, a, values, axis=0).astype(np.float32)
+        return np.stack([b, a], axis=1)[None], 3 * len(a)
     monitor = options.bandpass == "monitor"
-    order, band, edge = (4, MONITOR_BAND, round(MONITOR_EDGE * options.rate)) if monitor else (3, BAND, None)
-    sections = scipy.signal.butter(order, band, btype="bandpass", output="sos", fs=options.rate)
-    return scipy.signal.sosfiltfilt(sections, values, axis=0, padlen=edge).astype(np.float32)
+    order, band = (4, MONITOR_BAND) if monitor else (3, BAND)
+    rows = scipy.signal.butter(order, band, btype="bandpass", output="sos", fs=options.rate)
+    sections = rows.reshape(len(rows), 2, 3).transpose(0, 2, 1)
+    if monitor:
+        return sections, round(MONITOR_EDGE * options.rate)
+    return sections, 3 * (2 * len(sections) + 1 - int((sections[:, 2] == 0).sum(0).min()))  # SciPy's default
 
 
 def _interpolate(signal: np.ndarray, rate: float, target: float) -> np.ndarray:
@@ -119,11 +146,10 @@ def _interpolate(signal: np.ndarray, rate: float, target: float) -> np.ndarray:
     return np.stack([np.interp(new, old, lead) for lead in signal.T], axis=1).astype(np.float32)
 
 
-def _polyphase(signal: np.ndarray, rate: float, target: float) -> np.ndarray:
+def _polyphase(signal: np.ndarray, rate: float, target: float, offset: np.ndarray) -> np.ndarray:
     ratio = fractions.Fraction(target / rate).limit_denominator(MAX_DENOMINATOR)
     up, down = ratio.numerator, ratio.denominator
     # The filter lets a trace of a constant through as ripple: large offsets of electrodes had better not pass it.
-    offset = signal[0]
     taps = lowpass(up, down)
     return scipy.signal.resample_poly(signal - offset, up, down, axis=0, window=taps, padtype="line") + offset
 

@@ -33,12 +33,12 @@ def marks(signal: np.ndarray, leads: Sequence[str]) -> dict[str, tuple[str, ...]
     if len(leads) and flat.all():
         return {NO_SIGNAL: tuple(leads)}
     span = high - low
-    found = {
+    marked = {
         FLAT: flat,
         CLIPPED: ~flat & (_held(rows, low) | _held(rows, high)),
         SCALE: ~flat & ~((span >= SPAN[0]) & (span <= SPAN[1])),
     }
-    return {mark: tuple(np.array(leads)[where].tolist()) for mark, where in found.items() if where.any()}
+    return {mark: tuple(np.array(leads)[where].tolist()) for mark, where in marked.items() if where.any()}
 
 
 def describe(marks: Mapping[str, tuple[str, ...]]) -> str:
@@ -48,7 +48,12 @@ def describe(marks: Mapping[str, tuple[str, ...]]) -> str:
 
 def notes(signal: np.ndarray, leads: Sequence[str]) -> tuple[str, ...]:
     """Returns a sentence for each mark of `marks`, as a Recording's notes are."""
-    return tuple(f"{mark} ({', '.join(names)}): {MARKS[mark]}" for mark, names in marks(signal, leads).items())
+    return sentences(marks(signal, leads))
+
+
+def sentences(marks: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Returns a sentence for each of the marks that `marks` has returned."""
+    return tuple(f"{mark} ({', '.join(names)}): {MARKS[mark]}" for mark, names in marks.items())
 
 
 def _held(rows: np.ndarray, value: np.ndarray) -> np.ndarray:

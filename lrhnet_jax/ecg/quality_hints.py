@@ -84,7 +84,7 @@ def all_notes(signal: np.ndarray, rate: float, leads: Sequence[str]) -> tuple[st
     flat = {*marks.get(quality.FLAT, ()), *marks.get(quality.NO_SIGNAL, ())}
     alive = [i for i, lead in enumerate(leads) if lead not in flat]
     more = hints(np.asarray(signal)[:, alive], rate, [leads[i] for i in alive]) if alive else ()
-    return quality.notes(signal, leads) + more
+    return quality.sentences(marks) + more
 
 
 def _still(signal: np.ndarray) -> tuple[int, int]:

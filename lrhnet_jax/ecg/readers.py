@@ -3,11 +3,12 @@
 `read` is what most callers need. A format of your own takes one file: docs/formats.md.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -30,7 +31,7 @@ from lrhnet_jax.ecg.formats import (
 from lrhnet_jax.ecg.formats.base import HEAD, Format, Given
 from lrhnet_jax.ecg.lead_names import select_leads
 from lrhnet_jax.ecg.leads import RATES
-from lrhnet_jax.ecg.recording import Recording, record_errors
+from lrhnet_jax.ecg.recording import BlockRecording, RecordError, Recording, in_blocks, record_errors
 from lrhnet_jax.ecg.wfdb import MIN_SECONDS, find_headers
 from lrhnet_jax.errors import UserError
 
@@ -117,17 +118,55 @@ def read(
     path = pathlib.Path(path)
     chosen = find_format(path)
     given = Given(rate, tuple(leads) if leads is not None else None, unit)
+    with _reader_errors(path, chosen):
+        return _finished(chosen.read(path, given), given, rename)
+
+
+def read_blocks(
+    path: str | os.PathLike[str],
+    rate: float | None = None,
+    leads: Sequence[str] | None = None,
+    unit: str | None = None,
+    rename: Mapping[str, str] | None = None,
+) -> BlockRecording:
+    """Reads a recording of any length and registered format, block by block; arguments and errors as of `read`.
+
+    WFDB, EDF and tables take the memory of a block; what is in other formats is read whole first.
+    """
+    path = pathlib.Path(path)
+    chosen = find_format(path)
+    given = Given(rate, tuple(leads) if leads is not None else None, unit)
+    if chosen.read_blocks is None:
+        return in_blocks(read(path, rate, leads, unit, rename))
+    with _reader_errors(path, chosen):
+        opened = chosen.read_blocks(path, given)
+        if opened.whole:
+            return in_blocks(_finished(opened.whole, given, rename))
+        names, notes = _named(opened.leads, given, rename or {})
+        _check_rate(opened.rate)
+    parts = _checked(path, chosen, opened.blocks)
+    return dataclasses.replace(opened, leads=names, notes=[*opened.notes, *notes], blocks=parts)
+
+
+def _checked(path: pathlib.Path, chosen: Format, parts: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    with _reader_errors(path, chosen):
+        for part in parts:
+            yield np.where(np.isinf(part), np.float32(np.nan), part)
+
+
+@contextlib.contextmanager
+def _reader_errors(path: pathlib.Path, chosen: Format) -> Iterator[None]:
+    """Makes a RecordError of whatever a format's reader raises; a damaged file makes it stumble anywhere."""
     with record_errors(path):
         try:
-            recording = chosen.read(path, given)
-        except (OSError, MemoryError):
+            yield
+        except (OSError, MemoryError, RecordError):
             raise
         except UserError as error:
             raise UserError(_plain(str(error))) from error
-        except Exception as error:  # a damaged file makes its reader stumble anywhere
+        except Exception as error:
             what = _plain(f"{type(error).__name__}: {error}")
             raise UserError(f"is not a whole {chosen.name} file ({what}); export it again") from error
-        return _check(_named(recording, given, rename or {}))
 
 
 def select(recording: Recording, leads: Sequence[str]) -> Recording:
@@ -197,15 +236,26 @@ def _plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def _named(recording: Recording, given: Given, rename: Mapping[str, str]) -> Recording:
-    """Returns a recording with the user's names of its leads; the only lead of a device that names none is lead I."""
-    names = [rename.get(name, name) for name in recording.leads]
-    notes = [f"{name} is read as lead {rename[name]}" for name in recording.leads if name in rename]
+def _finished(recording: Recording, given: Given, rename: Mapping[str, str] | None) -> Recording:
+    """Returns a recording with the user's names of its leads, checked."""
+    names, notes = _named(recording.leads, given, rename or {})
+    return _check(dataclasses.replace(recording, leads=names, notes=recording.notes + notes))
+
+
+def _named(leads: Sequence[str], given: Given, rename: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Returns the user's names of leads, and notes; the only lead of a device that names none is lead I."""
+    names = [rename.get(name, name) for name in leads]
+    notes = [f"{name} is read as lead {rename[name]}" for name in leads if name in rename]
     if len(names) == 1 and _NAMELESS.fullmatch(names[0]):
         name = given.leads[0] if given.leads else "I"
         notes.append(f"its only signal, {names[0]!a}, is read as lead {name}")
         names = [name]
-    return dataclasses.replace(recording, leads=tuple(names), notes=recording.notes + tuple(notes))
+    return tuple(names), tuple(notes)
+
+
+def _check_rate(rate: float) -> None:
+    if not RATES[0] <= rate <= RATES[1]:
+        raise UserError(f"a rate of {rate:g} Hz is not that of an ECG ({RATES[0]:g} to {RATES[1]:g} Hz)")
 
 
 def _check(recording: Recording) -> Recording:
@@ -213,8 +263,7 @@ def _check(recording: Recording) -> Recording:
     signal, rate = np.asarray(recording.signal, np.float32), recording.rate
     if signal.ndim != 2 or signal.shape[1] != len(recording.leads) or not 1 <= signal.shape[1] <= MAX_LEADS:
         raise UserError(f"holds no ECG leads ({signal.shape[-1]} signals, {len(recording.leads)} names)")
-    if not RATES[0] <= rate <= RATES[1]:
-        raise UserError(f"a rate of {rate:g} Hz is not that of an ECG ({RATES[0]:g} to {RATES[1]:g} Hz)")
+    _check_rate(rate)
     if len(signal) < MIN_SECONDS * rate:
         raise UserError(f"short signal: {len(signal)} samples at {rate:g} Hz; {MIN_SECONDS:g} s is needed")
     if not np.isfinite(signal).any():

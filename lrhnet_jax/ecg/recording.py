@@ -5,7 +5,7 @@ import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -75,6 +75,44 @@ class Recording:
     notes: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class BlockRecording:
+    """A recording whose samples come one block after another, once.
+
+    Attributes:
+      blocks: (time, leads) float32, millivolts, NaN where a sample is missing; of any lengths.
+      rate, leads, path, age, sex, notes: as of `Recording`.
+      samples: of the whole recording, as far as the file says it before it is read; else None.
+      whole: the recording itself, where it is in memory.
+    """
+
+    blocks: Iterator[np.ndarray]
+    rate: float
+    leads: tuple[str, ...]
+    path: pathlib.Path
+    age: float | None = None
+    sex: str | None = None
+    notes: Sequence[str] = ()
+    samples: int | None = None
+    whole: Recording | None = None
+
+
+def in_blocks(recording: Recording) -> BlockRecording:
+    """Returns a recording that is in memory, in blocks."""
+    signal, step = recording.signal, max(round(_BLOCK_SECONDS * recording.rate), 1)
+    return BlockRecording(
+        blocks=(signal[start : start + step] for start in range(0, len(signal), step)),
+        rate=recording.rate,
+        leads=recording.leads,
+        path=recording.path,
+        age=recording.age,
+        sex=recording.sex,
+        notes=recording.notes,
+        samples=len(signal),
+        whole=recording,
+    )
+
+
 def parse_age(text: str | None) -> float | None:
     """Returns years from what files say of an age, or None.
 
@@ -90,6 +128,7 @@ def parse_age(text: str | None) -> float | None:
     return years if years <= 120 or 300 <= years <= 330 else None
 
 
+_BLOCK_SECONDS = 300.0
 _LONGEST_AGE = 30  # characters
 _AGE = re.compile(  # [0-9], not \d, which takes the digits of any script
     r"(?P<over>(?:>=?|over|above) ?)?(?P<number>[0-9]{1,6}(?:\.[0-9]{0,9})?)(?P<plus>\+)? ?"

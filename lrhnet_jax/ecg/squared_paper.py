@@ -20,6 +20,7 @@ SECONDS = 10.0  # width of the paper
 ROW_MV = 3.0  # height of a row
 MOST_ROWS = 6  # of fewer than twelve leads; a lead of a longer recording has several
 MARKED = "#1f4e8c"
+SHADE, DARKEST = (1.0, 0.6, 0.0), 0.55  # colour and opacity
 _GRID = "#f0b0b0"
 
 
@@ -40,8 +41,14 @@ class Strip(NamedTuple):
     seconds: float
 
 
-def layout(leads: Sequence[str], seconds: float) -> list[Strip]:
-    """Returns what of a recording is drawn where: ten seconds of twelve leads; up to a minute of a single one."""
+def layout(leads: Sequence[str], seconds: float, long: str = "II") -> list[Strip]:
+    """Returns what of a recording is drawn where: ten seconds of twelve leads; up to a minute of a single one.
+
+    Args:
+      leads: names.
+      seconds: of the recording.
+      long: which of twelve leads is drawn in full, below the others.
+    """
     if set(LEADS) <= set(leads):
         column = SECONDS / 4
         short = [
@@ -49,7 +56,7 @@ def layout(leads: Sequence[str], seconds: float) -> list[Strip]:
             for row, names in enumerate(ROWS)
             for i, name in enumerate(names)
         ]
-        return [*short, Strip("II", len(ROWS), 0.0, 0.0, SECONDS)]
+        return [*short, Strip(long, len(ROWS), 0.0, 0.0, SECONDS)]
     parts = max(1, min(math.ceil(seconds / SECONDS - 0.01), MOST_ROWS // len(leads)))
     pieces = [(part, lead) for part in range(parts) for lead in leads]
     return [Strip(lead, row, 0.0, part * SECONDS, SECONDS) for row, (part, lead) in enumerate(pieces)]
@@ -71,6 +78,7 @@ def draw(
     rate: float,
     leads: Sequence[str] = LEADS,
     marked: Collection[str] = (),
+    shade: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> None:
     """Draws a recording into axes, which are to scale if they are as large as `size` says.
 
@@ -78,11 +86,13 @@ def draw(
       signal: (time, len(leads)), mV; NaN where a sample is missing, which leaves a gap.
       rate: Hz.
       leads: names of the columns.
-      marked: leads to draw in blue.
+      marked: leads to draw in blue; of twelve, the last row is one of them.
+      shade: (n,) evenly spaced times in seconds, and (n,) values from 0 to 1, which colour the paper of these leads.
     """
     signal = np.asarray(signal)[: round(MOST_ROWS * SECONDS * rate)]
     time = np.arange(len(signal)) / rate
-    strips = layout(leads, len(signal) / rate)
+    long = "II" if "II" in marked else next((lead for lead in LEADS if lead in marked), "II")
+    strips = layout(leads, len(signal) / rate, long)
     height = _height(strips)
     axes.set_xlim(0, SECONDS)
     axes.set_ylim(-height + ROW_MV / 2, ROW_MV / 2)
@@ -98,10 +108,15 @@ def draw(
         level = np.median(present) if len(present) else 0.0  # of the whole lead: parts of it stay comparable
         color = MARKED if strip.lead in marked else "black"
         place = strip.left + time[inside] - strip.start
-        axes.plot(place, values[inside] - level - strip.row * ROW_MV, color=color, linewidth=0.7)
+        heights = values[inside] - level - strip.row * ROW_MV
+        axes.plot(place, heights, color=color, linewidth=0.7, clip_on=False)  # high beats go beyond the top row
+        if shade and strip.lead in marked:
+            _shade(axes, strip, *shade)
         later = f"  {strip.start:g} s" if strip.left == 0 and strip.start else ""
         text = strip.lead + later
-        axes.text(strip.left + 0.05, 0.75 - strip.row * ROW_MV, text, fontsize=9, weight="bold", color=color)
+        box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1}  # a trace may run below the name
+        corner = strip.left + 0.05, 0.75 - strip.row * ROW_MV
+        axes.text(*corner, text, fontsize=9, weight="bold", color=color, bbox=box)
 
 
 def page(
@@ -110,11 +125,12 @@ def page(
     leads: Sequence[str] = LEADS,
     title: str = "",
     marked: Collection[str] = (),
+    shade: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> "Figure":
     """Returns a matplotlib figure of the begin of a recording, to scale; save it with `savefig`.
 
     Args:
-      signal, rate, leads, marked: as in `draw`.
+      signal, rate, leads, marked, shade: as in `draw`.
       title: written above, in one line or several.
     """
     from matplotlib.figure import Figure  # late: what reads recordings has no need of it
@@ -122,9 +138,20 @@ def page(
     width, height = size(layout(leads, len(signal) / rate))
     head = 0.3 + 0.16 * title.count("\n")  # inches
     figure = Figure(figsize=(width, height + head))
-    draw(figure.add_axes((0, 0, 1, height / (height + head))), signal, rate, leads, marked)
+    draw(figure.add_axes((0, 0, 1, height / (height + head))), signal, rate, leads, marked, shade)
     figure.text(0.01, 1 - 0.03 / (height + head), title, va="top", fontsize=9, parse_math=False)
     return figure
+
+
+def _shade(axes: "Axes", strip: Strip, times: np.ndarray, values: np.ndarray) -> None:
+    """Colours a strip's paper, below its trace."""
+    grid = strip.start + np.arange(0, strip.seconds, 0.02) + 0.01
+    image = np.empty((1, len(grid), 4))
+    image[..., :3] = SHADE
+    image[..., 3] = DARKEST * np.interp(grid, times, values, 0.0, 0.0)
+    middle, half = -strip.row * ROW_MV, ROW_MV / 2
+    extent = (strip.left, strip.left + strip.seconds, middle - half, middle + half)
+    axes.imshow(image, extent=extent, aspect="auto", interpolation="bilinear", zorder=1.5)
 
 
 def _height(strips: Sequence[Strip]) -> float:

@@ -123,8 +123,8 @@ def read_recording(
             plan = _plan(header, leads, rename)
             signal, names, notes = plan.apply(_read(header, plan.columns)), tuple(leads), plan.notes
         else:
-            usable = [i for i, s in enumerate(header.signals) if not s.problem and s.per_frame == header.per_frame]
-            names = tuple(rename.get(n) or canonical_lead(n) or n for n in (header.leads[i] for i in usable))
+            usable = usable_columns(header)
+            names = tuple(rename.get(header.leads[i]) or lead_name(header.leads[i]) for i in usable)
             signal, notes = _read(header, usable), ()
         missing = np.isnan(signal).sum(0).tolist()
         notes += tuple(f"{n} missing samples in lead {lead}" for lead, n in zip(names, missing, strict=True) if n)
@@ -140,6 +140,16 @@ def read_recording(
             source=header.source,
             notes=notes,
         )
+
+
+def usable_columns(header: Header) -> list[int]:
+    """Returns which signals are voltages at the rate of the ECG."""
+    return [i for i, s in enumerate(header.signals) if not s.problem and s.per_frame == header.per_frame]
+
+
+def lead_name(name: str) -> str:
+    """Returns the usual name of a lead, or the file's own, if it is not one of the twelve."""
+    return canonical_lead(name) or name
 
 
 def _plan(header: Header, leads: Sequence[str], rename: Mapping[str, str] | None) -> LeadPlan:
@@ -168,17 +178,10 @@ def _segment_path(master: pathlib.Path, name: str) -> pathlib.Path:
 
 def _read(header: Header, columns: Sequence[int]) -> np.ndarray:
     """The signals `columns` of any record, (header.samples, len(columns)) float32, NaN where a sample is missing."""
-    if header.samples < MIN_SECONDS * header.rate:
-        raise UserError(f"short signal: {header.samples} samples at {header.rate:g} Hz")
-    if not columns:
-        raise UserError("has no signal that is a voltage")
+    check_readable(header, columns)
     if not header.segments:
         return wfdb_signal.read_columns(header, columns)
-    parts = {part.name: _segment(header, part) for part in header.segments if part.frames and part.name != NO_FILE}
-    paths = {part.path.parent / signal.file for part in parts.values() for signal in part.signals}
-    wfdb_signal.check_claim(
-        header.samples * len(columns), sum(files.file_size(path) for path in paths if path.exists())
-    )
+    parts = segment_headers(header, len(columns))
     result = np.full((header.samples, len(columns)), np.nan, np.float32)
     start = 0
     for name, frames in header.segments:
@@ -190,6 +193,22 @@ def _read(header: Header, columns: Sequence[int]) -> np.ndarray:
             result[start : start + part.samples, there] = wfdb_signal.read_columns(part, inside)
         start += frames * header.per_frame
     return result
+
+
+def check_readable(header: Header, columns: Sequence[int]) -> None:
+    """Raises UserError for a record that is too short, or of which no signal is wanted."""
+    if header.samples < MIN_SECONDS * header.rate:
+        raise UserError(f"short signal: {header.samples} samples at {header.rate:g} Hz; {MIN_SECONDS:g} s is needed")
+    if not columns:
+        raise UserError("has no signal that is a voltage")
+
+
+def segment_headers(record: Header, width: int) -> dict[str, Header]:
+    """Returns the headers of a record's segments by name; UserError if their files cannot hold `width` such signals."""
+    parts = {part.name: _segment(record, part) for part in record.segments if part.frames and part.name != NO_FILE}
+    paths = {part.path.parent / signal.file for part in parts.values() for signal in part.signals}
+    wfdb_signal.check_claim(record.samples * width, sum(files.file_size(path) for path in paths if path.exists()))
+    return parts
 
 
 def _segment(record: Header, segment: Segment) -> Header:

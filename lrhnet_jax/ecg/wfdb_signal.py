@@ -33,10 +33,10 @@ def count_frames(header: Header) -> int:
     Raises:
       UserError: if it cannot be told.
     """
-    group = _group(header, header.signals[0].file)
+    group = group_of(header, header.signals[0].file)
     first, path = group[0], _path(header, group[0].file)
     try:
-        if _is_matlab(path) and not _is_plain_matrix(files.read_regular(path, 20), first):
+        if is_matlab(path) and not _is_plain_matrix(files.read_regular(path, 20), first):
             return _matrix(path).values.shape[1]
         if first.format in formats.COMPRESSED:
             return (formats.flac_shape(files.read_regular(path))[0] - first.offset) // first.per_frame
@@ -71,10 +71,10 @@ def read_columns(header: Header, columns: Sequence[int]) -> np.ndarray:
     result = None
     for name in dict.fromkeys(signal.file for signal in chosen):
         places = [place for place, signal in enumerate(chosen) if signal.file == name]
-        values, missing = _stored(header, name, [columns[place] for place in places])
+        values, missing = stored(header, name, [columns[place] for place in places])
         specs = [chosen[place] for place in places]
         _verify_sums(header, values, specs)
-        part = _shifted(header, _millivolts(values, specs, missing), specs)
+        part = _shifted(header, millivolts(values, specs, missing), specs)
         if len(places) == len(chosen):
             return part
         if result is None:
@@ -84,10 +84,10 @@ def read_columns(header: Header, columns: Sequence[int]) -> np.ndarray:
     return result
 
 
-def _stored(header: Header, name: str, columns: Sequence[int]) -> tuple[np.ndarray, int | None]:
+def stored(header: Header, name: str, columns: Sequence[int]) -> tuple[np.ndarray, int | None]:
     """The samples of signals that share a file in ADC units, (header.frames * per_frame, len(columns)); what marks a
     missing one."""
-    group = _group(header, name)
+    group = group_of(header, name)
     first, format, path = group[0], _format(group[0]), _path(header, name)
     inside = [i - header.signals.index(first) for i in columns]
     width = sum(signal.per_frame for signal in group)
@@ -95,8 +95,9 @@ def _stored(header: Header, name: str, columns: Sequence[int]) -> tuple[np.ndarr
     need = first.offset + (0 if compressed else formats.size(format, header.frames * width))
     try:
         size = files.file_size(path)
-        data = files.read_regular(path, size if compressed else need)
-        if _is_matlab(path):
+        start = 0 if compressed or is_matlab(path) else first.offset
+        data = files.read_regular(path, size if compressed else need - start, start)
+        if is_matlab(path):
             if not _is_plain_matrix(data, first):
                 return _other_matrix(header, path, group, inside)
             rows, matrix_columns = np.frombuffer(data, "<i4", 2, 4).tolist()
@@ -105,12 +106,12 @@ def _stored(header: Header, name: str, columns: Sequence[int]) -> tuple[np.ndarr
         raise UserError(f"signal file {path.name}: {error.strerror}") from error
     if compressed:
         return _flac(header, data, group, inside), formats.FORMATS[format].missing
-    if len(data) < need:
-        have = formats.capacity(format, len(data) - first.offset) // width
-        raise UserError(f"short signal: {have} of {header.frames} samples in {path.name}")
+    if start + len(data) < need:
+        have = formats.capacity(format, start + len(data) - first.offset) // width
+        raise UserError(f"short signal: {have} of {header.frames} samples in {path.name}; copy it again")
     if header.described > len(header.signals) and size != need:
         raise _wrong_count(header)
-    flat = formats.decode(data, format, header.frames * width, first.offset)
+    flat = formats.decode(data, format, header.frames * width, first.offset - start)
     values = _columns(flat.reshape(header.frames, width), group, inside)
     if format == formats.DIFFERENCES:
         initial = [group[i].initial for i in inside]
@@ -198,7 +199,7 @@ def _wrong_count(header: Header) -> UserError:
     return UserError(f"wrong lead count: {len(header.signals)} announced, {header.described} described")
 
 
-def _group(header: Header, name: str) -> list[SignalSpec]:
+def group_of(header: Header, name: str) -> list[SignalSpec]:
     """The signals that share a file; their entries are consecutive, and agree in what a file can have only one of."""
     places = [i for i, signal in enumerate(header.signals) if signal.file == name]
     group = [header.signals[i] for i in places]
@@ -219,7 +220,7 @@ def _path(header: Header, name: str) -> pathlib.Path:
     return files.beside(header.path.parent, name)
 
 
-def _is_matlab(path: pathlib.Path) -> bool:
+def is_matlab(path: pathlib.Path) -> bool:
     return path.name[-4:].casefold() == ".mat"
 
 
@@ -235,6 +236,11 @@ def _verify_sums(header: Header, values: np.ndarray, signals: Sequence[SignalSpe
         sums = values.sum(0, dtype=np.float64) % 65536
     else:
         return
+    check_sums(sums, signals)
+
+
+def check_sums(sums: np.ndarray, signals: Sequence[SignalSpec]) -> None:
+    """Raises UserError if sums of all samples, (signals,), modulo 2**16, are not the header's checksums."""
     wrong = [
         signal.lead
         for signal, total in zip(signals, sums.tolist(), strict=True)
@@ -244,7 +250,7 @@ def _verify_sums(header: Header, values: np.ndarray, signals: Sequence[SignalSpe
         raise UserError(f"checksum mismatch in lead {', '.join(wrong)}")
 
 
-def _millivolts(values: np.ndarray, signals: Sequence[SignalSpec], missing: int | None) -> np.ndarray:
+def millivolts(values: np.ndarray, signals: Sequence[SignalSpec], missing: int | None) -> np.ndarray:
     """(samples, signals) in ADC units -> float32; the baseline is taken off before large numbers lose their digits."""
     gain = np.array([signal.gain for signal in signals])
     baseline = [signal.baseline for signal in signals]

@@ -92,25 +92,25 @@ class Assessor:
             read = functools.partial(self.probabilities, trained.lead_network, trained.variables)
             read(parts["validation"][: self.config.evaluation.batch_size])  # fills a batch: compiles what is timed
             started = time.perf_counter()
-            found = {"validation": read(parts["validation"], f"{name} validation")}
+            probabilities = {"validation": read(parts["validation"], f"{name} validation")}
             seconds = time.perf_counter() - started
-            found["test"] = read(parts["test"], f"{name} test")
-            processes.from_first(lambda: self._write_scores(folder, parts, found, seconds))
+            probabilities["test"] = read(parts["test"], f"{name} test")
+            processes.from_first(lambda: self._write_scores(folder, parts, probabilities, seconds))
         evaluation: schema.Evaluation = processes.from_first(lambda: read_json(path))
         return {**trained.log, **evaluation}
 
     def _write_scores(
-        self, folder: pathlib.Path, parts: dict[str, np.ndarray], found: dict[str, np.ndarray], seconds: float
+        self, folder: pathlib.Path, parts: dict[str, np.ndarray], probabilities: dict[str, np.ndarray], seconds: float
     ) -> None:
-        self._save_predictions(folder, parts, found)
-        chosen = self._fit(parts["validation"], found["validation"], self.config.evaluation.threshold_shrinkage)
+        self._save_predictions(folder, parts, probabilities)
+        chosen = self._fit(parts["validation"], probabilities["validation"], self.config.evaluation.threshold_shrinkage)
         if chosen is not None:
             protocol = self.config.evaluation.protocol
             write_json(
                 folder / "thresholds.json",
                 {"thresholds": chosen.tolist(), "protocol": protocol, "fitted_on": "validation"},
             )
-        evaluation = self._evaluation(parts, found, chosen)
+        evaluation = self._evaluation(parts, probabilities, chosen)
         evaluation["inference"] = {
             "seconds": seconds,
             "records": len(parts["validation"]),
@@ -120,24 +120,24 @@ class Assessor:
         write_json(folder / "evaluation.json", evaluation)
 
     def _save_predictions(
-        self, folder: pathlib.Path, parts: dict[str, np.ndarray], found: dict[str, np.ndarray]
+        self, folder: pathlib.Path, parts: dict[str, np.ndarray], probabilities: dict[str, np.ndarray]
     ) -> None:
         """Writes predictions.npz: for each part NAME and NAME_records, the probabilities and whose they are."""
         arrays: dict[str, Any] = {f"{part}_records": self.records.record_ids[rows] for part, rows in parts.items()}
-        arrays |= found
+        arrays |= probabilities
         write_whole(folder / "predictions.npz", lambda scratch: np.savez(scratch, allow_pickle=False, **arrays))
 
     def _evaluation(
-        self, parts: dict[str, np.ndarray], found: dict[str, np.ndarray], chosen: np.ndarray | None
+        self, parts: dict[str, np.ndarray], probabilities: dict[str, np.ndarray], chosen: np.ndarray | None
     ) -> schema.Evaluation:
         evaluation: schema.Evaluation = {
             "thresholds": None if chosen is None else chosen.tolist(),
-            "validation": self._score(parts["validation"], found["validation"], chosen),
-            "test": self._score(parts["test"], found["test"], chosen),
+            "validation": self._score(parts["validation"], probabilities["validation"], chosen),
+            "test": self._score(parts["test"], probabilities["test"], chosen),
         }
         if self.config.evaluation.also_reference and chosen is not None:
-            leaky = self._fit(parts["test"], found["test"], shrinkage=0)
-            evaluation["test_reference"] = self._score(parts["test"], found["test"], leaky)
+            leaky = self._fit(parts["test"], probabilities["test"], shrinkage=0)
+            evaluation["test_reference"] = self._score(parts["test"], probabilities["test"], leaky)
         return evaluation
 
     def _fit(self, rows: np.ndarray, probabilities: np.ndarray, shrinkage: float) -> np.ndarray | None:
@@ -181,10 +181,10 @@ class Assessor:
     def _scored(self, folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns a scored network's probabilities on the scored fold, and its thresholds, if the task has any."""
         with np.load(folder / "predictions.npz") as predictions:
-            found = predictions["test"]
+            probabilities = predictions["test"]
         if self.task.exclusive:
-            return found, None
-        return found, np.array(read_json(folder / "thresholds.json")["thresholds"])
+            return probabilities, None
+        return probabilities, np.array(read_json(folder / "thresholds.json")["thresholds"])
 
 
 def summarize(folds: dict[str, schema.FoldResult], decision: str) -> dict[str, dict[str, schema.Spread]]:

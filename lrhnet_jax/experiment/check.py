@@ -267,7 +267,7 @@ def validation(dataset: Dataset, split: splits.Split) -> None:
     """Raises DataError if the validation part lacks classes without which no epoch can be chosen."""
     task, labels = dataset.task, dataset.labels[split.validation]
     if not np.isfinite(epoch_score(task, labels, labels.astype(np.float32))):  # of a perfect answer
-        absent = [name for name, found in zip(task.classes, labels.any(axis=0), strict=True) if not found]
+        absent = [name for name, occurs in zip(task.classes, labels.any(axis=0), strict=True) if not occurs]
         raise DataError(
             f"{dataset.name}: no epoch can be chosen by {tasks.METRICS[task.epoch_metric]}, for the "
             f"{len(labels)} validation records have none of class {', '.join(absent)}; build a larger data set, or "

@@ -123,10 +123,21 @@ class Fold:
     def _keep(self, network: graph.Network, variables: Any, log: schema.Training) -> None:
         folder = self.folder_of(network)
         write_json(folder / "training.json", log)
-        meta = provenance.describe_model(self.config, network, self.records, variables)
+        meta = self._describe(network, variables)
         facts = {"pruning": {k: v for k, v in log["pruning"].items() if k != "rounds"}} if "pruning" in log else {}
         checkpoint.save_model(folder, variables, meta | facts)
         self.trained[network.name] = teaching.Trained(self._lead_network(network), variables, log)
+
+    def _describe(self, network: graph.Network, variables: Any) -> dict[str, Any]:
+        """Returns what network.json says; by "held_out" an export knows which records the network has not seen."""
+        evaluation = self.config.evaluation
+        held_out = {
+            "protocol": evaluation.protocol,
+            "fold": self.fold,
+            "train_only": list(evaluation.train_only),
+        }
+        meta = provenance.describe_model(self.config, network, self.records, variables)
+        return meta | {"held_out": held_out}
 
     def _lead_network(self, network: graph.Network) -> LeadNetwork:
         model = create_model(network, self.records.task, self.config.dtype, self.parallel.axis_name)
@@ -155,9 +166,7 @@ class Fold:
             create=lambda options: self._lead_network(with_options(options)).model,
             init=lambda key: self._init(network, key),
             score=self.assessor.epoch_score,
-            describe=lambda variables, options: provenance.describe_model(
-                self.config, with_options(options), self.records, variables
-            ),
+            describe=lambda variables, options: self._describe(with_options(options), variables),
             key=key,
             ticket=folder.with_name(settings.ticket) if settings.ticket else None,
         ).run()

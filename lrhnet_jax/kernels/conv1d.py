@@ -176,8 +176,8 @@ def _backward(
 
     def kernel_kernel(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
         assert layout
-        found = pallas_conv1d.filter_gradient(x, gradient, len(kernel), stride, padding, layout)
-        return found.astype(kernel.dtype)
+        of_kernel = pallas_conv1d.filter_gradient(x, gradient, len(kernel), stride, padding, layout)
+        return of_kernel.astype(kernel.dtype)
 
     x_forms, kernel_forms = {"default": gradient_of(_plain, 0)}, {"default": gradient_of(_plain, 1)}
     if stride > 1:

@@ -245,13 +245,13 @@ def _filter_gradient(
             part_of_gradient = triton.load(place, mask=inside[:, None], other=0.0)
             return so_far + jnp.dot(tile.T, part_of_gradient, preferred_element_type=jnp.float32)
 
-        found = lax.fori_loop(0, each, add, jnp.zeros((tiles.depth, columns), jnp.float32))
-        sum_ref[part, pl.ds(slab * tiles.depth, tiles.depth), :] = found
+        products = lax.fori_loop(0, each, add, jnp.zeros((tiles.depth, columns), jnp.float32))
+        sum_ref[part, pl.ds(slab * tiles.depth, tiles.depth), :] = products
 
     call = _call(body, (parts, slabs * tiles.depth, columns), jnp.float32, (parts, slabs), tiles)
     sums = call(x.reshape(batch, rows.size), gradient.reshape(batch, rows.number, columns))
-    found = sums.sum(0)[: width * inputs].reshape(width, inputs, columns)
-    return contract(found, taps, group, stride)
+    per_tap = sums.sum(0)[: width * inputs].reshape(width, inputs, columns)
+    return contract(per_tap, taps, group, stride)
 
 
 def _call(body: Any, shape: tuple[int, ...], dtype: Any, grid: tuple[int, ...], tiles: Tiles) -> Any:

@@ -226,8 +226,8 @@ class CLT(method.Method):
         embedded, stats = method.apply(self._embeddings, variables, inputs.student.features, inputs.teacher.features)
         labels = jnp.zeros_like(inputs.all_labels) if self.any_negative else inputs.all_labels
         negatives, valid = draw_negatives(inputs.key, labels, inputs.rows, self.negatives)
-        loss, bank, found = crd(
+        loss, bank, parts = crd(
             memory, *embedded, inputs.rows, negatives, valid, temperature=self.temperature, momentum=self.momentum
         )
-        metrics = {"contrastive": loss, "mutual_information": found["mutual_information"]}
+        metrics = {"contrastive": loss, "mutual_information": parts["mutual_information"]}
         return method.Result(base + self.weight * loss, stats, bank, metrics)

@@ -83,12 +83,12 @@ def find(params: Mapping[str, Any], names: Fold | Channels) -> list[tuple[Path, 
     """
     patterns = [name.split("/") for name in names if name]
     blocks = sorted(_modules(params), key=by_number) if any(first == "*" for first, *_ in patterns) else [()]
-    found = []
+    matches = []
     for block in blocks:
         paths = tuple((*block, *rest) if first == "*" else (first, *rest) for first, *rest in patterns)
         if all(_has(params, path) for path in paths):
-            found.append(paths)
-    return found
+            matches.append(paths)
+    return matches
 
 
 def by_number(path: Sequence[str]) -> list[list[Any]]:

@@ -74,9 +74,9 @@ def _max_pool_backward(window: int, stride: int, time: int, place: jax.Array, gr
             if stride * q + phase < window
         ]
         phases.append(sum(terms) if terms else jnp.zeros_like(gradient[:, : steps + reach - 1]))
-    found = jnp.stack(phases, axis=2)
-    found = found.reshape(found.shape[0], -1, found.shape[3])[:, :time]
-    return (jnp.pad(found, ((0, 0), (0, time - found.shape[1]), (0, 0))),)
+    of_signal = jnp.stack(phases, axis=2)
+    of_signal = of_signal.reshape(of_signal.shape[0], -1, of_signal.shape[3])[:, :time]
+    return (jnp.pad(of_signal, ((0, 0), (0, time - of_signal.shape[1]), (0, 0))),)
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)

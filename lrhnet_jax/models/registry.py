@@ -14,18 +14,8 @@ from lrhnet_jax.ecg.leads import DEMOGRAPHICS, check_leads
 from lrhnet_jax.errors import ConfigError, choose
 from lrhnet_jax.models import layers
 from lrhnet_jax.models.description import Description
+from lrhnet_jax.models.names import MODELS as _MODELS
 from lrhnet_jax.tasks import physionet2020
-
-# A network's class, or the module of this folder and the class in it: one line adds a network.
-_MODELS: dict[str, str | type[layers.Network]] = {
-    "lrhnet": "lrhnet:LRHNet",
-    "seresnet": "seresnet:SEResNet",
-    "cnn1d": "cnn1d:CNN1D",
-    "resnet34": "resnet34:ResNet34",
-    "xresnet1d": "xresnet1d:XResNet1D",
-    "lrhnet_wide": "lrhnet_wide:LRHNetWide",
-}
-NAMES = tuple(_MODELS)
 
 
 def network_class(name: str) -> type[layers.Network]:
@@ -72,7 +62,7 @@ def create(
     Flax modules take the number of leads from the signal; `leads` is only checked here, before anything runs.
 
     Args:
-      name: one of NAMES.
+      name: one of models.NAMES.
       leads: lead names, or their number.
       num_classes: outputs.
       dtype: of the computation, an array type or its name ("bfloat16"); None means `param_dtype`.

@@ -116,9 +116,9 @@ def comparisons(results: Results) -> str:
     )
     if len(results["folds"]) > 1:
         text += " The last rows give mean and standard deviation of the difference over the folds."
-        for name, found in differences.items():
+        for name, by_fold in differences.items():
             cells = [
-                formats.mean_and_deviation([row[metric]["difference"] for row in found], "+") for metric in metrics
+                formats.mean_and_deviation([one[metric]["difference"] for one in by_fold], "+") for metric in metrics
             ]
             rows.append(["all", name, *cells])
     header = ["fold", "networks", *(tasks.METRICS[metric] for metric in metrics)]
@@ -133,8 +133,8 @@ def per_class(results: Results) -> str:
     rows = []
     for code in task.classes:
         cells = []
-        for found in scores.values():
-            entries = [score["per_class"][code] for score in found]
+        for group in scores.values():
+            entries = [score["per_class"][code] for score in group]
             values = [formats.mean(e[key] for e in entries) for key in ("f1", "auroc", "average_precision")]
             cells.append(" / ".join(formats.percent(value) for value in values))
         positives = sum(
@@ -197,8 +197,8 @@ def inference(results: Results, names: Sequence[str]) -> str:
 def published(results: Results, name: str) -> str:
     """Returns the paper's Challenge metric (micro-F1) of such a network; "" if it has none, or has another task."""
     applies = paper.applies(task_of(results).name)
-    found = paper.result(results["networks"], name) if applies else None
-    return f"{found[0]:.2f} ({found[1]:.2f})" if found else ""
+    figures = paper.result(results["networks"], name) if applies else None
+    return f"{figures[0]:.2f} ({figures[1]:.2f})" if figures else ""
 
 
 def other_data(results: Results) -> str:

@@ -81,13 +81,13 @@ def groups(networks: Mapping[str, Described]) -> dict[str, list[str]]:
     models = collections.defaultdict(set)
     for network in networks.values():
         models[_kind(network)].add(network["model"])
-    found: dict[str, list[str]] = {}
+    members: dict[str, list[str]] = {}
     for name in ordered:
         network = networks[name]
         several = len(models[_kind(network)]) > 1
         group = f"{_kind(network)}_{network['model']}" if several else _kind(network)
-        found.setdefault(group if network["recipe"] else name, []).append(name)
-    return found
+        members.setdefault(group if network["recipe"] else name, []).append(name)
+    return members
 
 
 def _kind(network: Described) -> str:

@@ -20,13 +20,13 @@ def device() -> str:
 
 def versions(*more: str) -> dict[str, str]:
     """Returns the versions of Python, of `PACKAGES`, and of `more` packages; "not installed" where one is missing."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in (*PACKAGES, *more):
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            installed[package] = "not installed"
+    return installed
 
 
 def describe(*more: str) -> dict[str, Any]:

@@ -15,7 +15,8 @@ import tqdm
 from lrhnet_jax.data import stream
 from lrhnet_jax.data.batch import LeadNetwork, predict_logits
 from lrhnet_jax.data.dataset import Dataset
-from lrhnet_jax.data.store import Store, covering_windows, cut_windows
+from lrhnet_jax.data.store import Store, cut_windows
+from lrhnet_jax.data.windows import average, covering_windows
 from lrhnet_jax.kernels.conv1d import laid_out
 from lrhnet_jax.runtime import host, processes
 from lrhnet_jax.runtime.devices import Parallel, one_device
@@ -55,18 +56,6 @@ def activate(logits: np.ndarray | jax.Array, exclusive: bool) -> jax.Array:
 def to_probabilities(logits: np.ndarray | jax.Array, exclusive: bool) -> np.ndarray:
     """Returns what `activate` does, on the host."""
     return np.asarray(activate(logits, exclusive))
-
-
-def average(per_window: np.ndarray, record: np.ndarray, count: int) -> np.ndarray:
-    """Returns each record's mean over its windows, (count, classes) float32.
-
-    Args:
-      per_window: (windows, classes) probabilities or logits.
-      record: (windows,) which of the `count` records; each has a window.
-    """
-    sums = np.zeros((count, per_window.shape[1]))
-    np.add.at(sums, record, per_window)
-    return (sums / np.bincount(record, minlength=count)[:, None]).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)

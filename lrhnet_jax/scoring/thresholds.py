@@ -90,13 +90,13 @@ def fit(
     if not present.any():
         return common
     if of_challenge:
-        found = _evolve(evaluate, common, present, np.random.default_rng(seed), maxiter, popsize)
+        own = _evolve(evaluate, common, present, np.random.default_rng(seed), maxiter, popsize)
     else:
-        found = _best_f1(labels, probabilities, common)
+        own = _best_f1(labels, probabilities, common)
     share = np.where(present, positives / np.maximum(positives + shrinkage, 1), 0)
-    found = share * found + (1 - share) * common
-    better = evaluate(found[:, None]) >= evaluate(np.full_like(found, 0.5)[:, None])
-    return found if better else common  # which is at least as good as 0.5: the grid holds that
+    own = share * own + (1 - share) * common
+    better = evaluate(own[:, None]) >= evaluate(np.full_like(own, 0.5)[:, None])
+    return own if better else common  # which is at least as good as 0.5: the grid holds that
 
 
 def objective(labels: np.ndarray, probabilities: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -147,7 +147,7 @@ def _f1(limits: np.ndarray, label: np.ndarray, column: np.ndarray) -> np.ndarray
 
 def _best_f1(labels: np.ndarray, probabilities: np.ndarray, common: np.ndarray) -> np.ndarray:
     """Returns the threshold of the highest F1 of each class, and `common` for those without a positive."""
-    found = common.copy()
+    best = common.copy()
     for c in np.flatnonzero(labels.any(axis=0)):
         column = probabilities[:, c].astype(float)
         steps = np.unique(column)
@@ -155,8 +155,8 @@ def _best_f1(labels: np.ndarray, probabilities: np.ndarray, common: np.ndarray) 
         last = np.unique(column[labels[:, c]])
         lower = np.concatenate([[0.0], steps])[np.searchsorted(steps, last)]
         limits = (last + lower) / 2
-        found[c] = limits[_f1(limits, labels[:, c], column).argmax()]
-    return found
+        best[c] = limits[_f1(limits, labels[:, c], column).argmax()]
+    return best
 
 
 def _evolve(

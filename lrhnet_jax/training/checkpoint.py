@@ -11,12 +11,10 @@ Of several processes only the first reads and writes: the others need not see th
 
 import contextlib
 import errno
-import hashlib
 import logging
 import os
 import pathlib
 import shutil
-import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,8 +25,8 @@ from flax import traverse_util
 
 from lrhnet_jax.errors import CheckpointError, StorageError, as_storage_error, storage_error
 from lrhnet_jax.runtime import processes
-from lrhnet_jax.runtime.files import read_json, write_json, write_whole
-from lrhnet_jax.training import description
+from lrhnet_jax.runtime.files import read_json, write_json
+from lrhnet_jax.training import description, weights
 from lrhnet_jax.training.state import TrainState, variable_shapes
 
 WEIGHTS = pathlib.Path("variables/weights.npz")  # in a finished network's folder
@@ -71,10 +69,10 @@ class Progress:
         Raises:
           CheckpointError: if the checkpoint cannot be read, or belongs to another network.
         """
-        found = processes.from_first(lambda: self._read(template))
-        if found is None:
+        restored = processes.from_first(lambda: self._read(template))
+        if restored is None:
             return None
-        leaves, history = found
+        leaves, history = restored
         # Copies, since the first step donates them and orbax's arrays may share memory.
         copies = [jax.numpy.array(leaf, copy=True) for leaf in leaves]
         return jax.tree.unflatten(jax.tree.structure(template), copies), history
@@ -174,10 +172,8 @@ def save_model(folder: pathlib.Path, variables: dict[str, Any], meta: dict[str, 
     if not processes.is_first():
         return
     folder = pathlib.Path(folder).absolute()
-    (folder / WEIGHTS).parent.mkdir(parents=True, exist_ok=True)
-    arrays = _flatten(variables)
-    write_whole(folder / WEIGHTS, lambda scratch: np.savez(scratch, allow_pickle=False, **arrays))
-    write_json(folder / "network.json", {**meta, "sha256": _sha256(folder / WEIGHTS)})
+    arrays = flatten(variables)
+    write_json(folder / "network.json", {**meta, "sha256": weights.write(folder / WEIGHTS, arrays)})
     _, stored = _read_model(folder)
     if any(not np.array_equal(stored[name], array, equal_nan=True) for name, array in arrays.items()):
         raise CheckpointError(f"{folder}: what was saved does not read back as it was; is the disk sound?")
@@ -189,7 +185,7 @@ def remove_progress(folder: pathlib.Path) -> None:
     shutil.rmtree(folder / "progress", ignore_errors=True)
 
 
-def _flatten(variables: Any) -> dict[str, np.ndarray]:
+def flatten(variables: Any) -> dict[str, np.ndarray]:
     """Arrays by their paths, as "params/conv1/kernel"."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
@@ -197,27 +193,11 @@ def _flatten(variables: Any) -> dict[str, np.ndarray]:
     }
 
 
-def _sha256(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _read_model(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Returns the checked description of a finished network, without its checksum, and the arrays that belong to it."""
-    path, weights = folder / "network.json", folder / WEIGHTS
+    path = folder / "network.json"
     meta = description.check(read_json(path), path)
-    try:
-        if meta.pop("sha256", None) != _sha256(weights):
-            raise CheckpointError(
-                f"{weights}: not the weights that network.json beside it describes: they were altered, or only partly "
-                "copied; copy the folder again, or train the network again"
-            )
-        with np.load(weights, allow_pickle=False) as arrays:
-            return meta, dict(arrays)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"{weights}: cannot be read ({_first_line(error)})") from error
+    return meta, weights.read(folder / WEIGHTS, meta.pop("sha256", None), path.name)
 
 
 def load_model(folder: str | pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -25,6 +25,7 @@ def compiled():
     return benchmark.Program(program, (None, None))
 
 
+@pytest.mark.slow
 def test_smoke_without_torch(tmp_path, capsys, monkeypatch):
     def initial(model, leads, window, seed):  # not compiled
         return fakes.variables(models.create(model, leads), jnp.zeros((1, window, leads)), jnp.zeros((1, 5)), seed=seed)
@@ -168,6 +169,7 @@ def test_turns_of_different_length_are_compared_by_sample(monkeypatch):
     assert row["best"]["ratio"] == pytest.approx(40 * 3 / 4)
 
 
+@pytest.mark.slow
 def test_torch_runs_in_processes_without_jax_that_say_why_they_fail(tmp_path, monkeypatch):
     pytest.importorskip("torch")
     (tmp_path / "jax.py").write_text("raise RuntimeError('JAX is imported')")
@@ -193,6 +195,7 @@ def test_torch_runs_in_processes_without_jax_that_say_why_they_fail(tmp_path, mo
             reference.run()
 
 
+@pytest.mark.slow
 def test_torch_loops_learn(tmp_path):
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)  # its threads spin

@@ -28,6 +28,7 @@ def test_smoke(tmp_path, capsys):
     assert "(synthetic)" in printed and "share of input" in printed
 
 
+@pytest.mark.slow
 def test_a_set_of_any_size_is_made_of_one_shard(tmp_path):
     path = benchmark.make_set(tmp_path, 100)
     (small,) = {file.stat().st_ino for file in path.glob("*array_record*")}

@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 from benchmarks import latency as benchmark  # noqa: E402
 
 
+@pytest.mark.slow
 def test_smoke(tmp_path, capsys):
     path = tmp_path / "results" / "latency.json"
     benchmark.main(["--smoke", "--models=lrhnet", "--leads=2", f"--output={path}"])

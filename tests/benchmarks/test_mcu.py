@@ -26,7 +26,8 @@ def test_smoke(tmp_path, monkeypatch, capsys):
     for board in found["boards"].values():
         assert board["values_that_differ"] == 0 and board["ram_bytes"] > board["arena_bytes"] > 2048
         assert sum(board["stages"].values()) <= board["instructions"]
-    assert found["sparse_bytes"] > found["weight_bytes"]
+    assert found["memory"][0]["multiplications"] >= found["memory"][-1]["multiplications"] == found["multiplications"]
+    assert found["weights_not_zero"] < found["weights"]
     assert "decisions equal %" in capsys.readouterr().out
 
 

@@ -1,5 +1,6 @@
 """The picture of the README: the graph of its config, and the page of ECG above."""
 
+import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
@@ -29,6 +30,7 @@ def test_teachers_stand_to_the_left_of_those_they_teach():
     assert len(set(at.values())) == len(networks)
 
 
+@pytest.mark.slow
 def test_the_command_writes_an_image(tmp_path):
     path = picture.main([f"--output={tmp_path / 'picture.png'}"])
     height, width, _ = imread(path).shape

@@ -8,6 +8,7 @@ from lrhnet_jax.models import registry
 from tests.helpers.tiny import Tiny
 
 
+@pytest.mark.slow
 def test_smoke(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(registry._MODELS, "tiny", Tiny)  # LRH-Net takes long to compile
     monkeypatch.setattr(models, "NAMES", ("tiny",))

@@ -62,6 +62,7 @@ def workdir(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_networks_are_scored_weighed_and_timed_beside_the_dense_one(workdir, capsys):
     for name in ("dense", "ticket"):
         save(workdir, name)

@@ -10,6 +10,7 @@ from lrhnet_jax import models  # noqa: E402
 from lrhnet_jax.models import torch_weights  # noqa: E402
 
 
+@pytest.mark.slow
 def test_smoke(tmp_path, capsys):
     path = tmp_path / "results" / "step.json"
     benchmark.main(["--smoke", "--models=lrhnet", "--leads=2", f"--output={path}"])
@@ -41,6 +42,7 @@ def test_ratios_are_of_turns():
     assert (result["torch"]["samples_per_second"], result["torch"]["gflops"]) == (2, 1)
 
 
+@pytest.mark.slow
 def test_both_sides_learn():
     # The loss of one batch falls on either side: the steps that are timed are real ones.
     our_train, our_infer = benchmark.jax_tasks("lrhnet", 2, 4, 256)

@@ -20,6 +20,7 @@ def test_the_search_ends_at_the_network_that_is_in_the_registry():
     assert sizes[0] == sizes[1]
 
 
+@pytest.mark.slow
 def test_candidates_differ_and_filtered_records_train_alone(tmp_path, monkeypatch):
     records = fakes.records(190)
     filtered = np.arange(190) >= 150

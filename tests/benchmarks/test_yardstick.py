@@ -7,6 +7,7 @@ from benchmarks import yardstick
 from data_builders import synthetic
 
 
+@pytest.mark.slow
 def test_smoke(tmp_path):
     synthetic.write(tmp_path / "raw", 160)
     database = tmp_path / "database.csv"

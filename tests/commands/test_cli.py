@@ -74,6 +74,7 @@ def test_bad_input_is_one_line_whatever_the_command(arguments, message, capsys, 
     assert printed.err.startswith("error: ") and len(printed.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_sub_command_does_its_work_as_a_process(tmp_path):
     result = run("build", "synthetic", f"--data_dir={tmp_path}", "--records=8", "--workers=1")
     assert result.returncode == 0, result.stderr

@@ -113,6 +113,7 @@ def test_predictions_are_the_networks(network, raw_dir, tmp_path):
     assert found_score["classes_without_positives"] == expected_score["classes_without_positives"]
 
 
+@pytest.mark.slow
 def test_chunks_change_nothing(network, raw_dir, tmp_path, monkeypatch):
     evaluate.evaluate(network, raw_dir, tmp_path / "whole")
     for field, value in (("CHUNK_RECORDS", 3), ("CHUNK_SAMPLES", 1000)):
@@ -361,6 +362,7 @@ def run(*arguments):
     return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_the_command_line(network, raw_dir, tmp_path):
     result = run(f"--checkpoint={network}", f"--raw_dir={raw_dir}", f"--output={tmp_path / 'out'}")
     assert result.returncode == 0, result.stderr

@@ -49,6 +49,7 @@ def inputs(batch):
     return rng.normal(size=(batch, WINDOW, len(LEADS))).astype("f4"), rng.random((batch, 5)).astype("f4")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.stablehlo", "model.onnx"])
 @pytest.mark.parametrize("batch", [1, 4])
 def test_a_program_answers_as_the_network(network, student, name, batch):
@@ -76,6 +77,7 @@ def test_the_other_programs_platforms(student):
     assert program.platforms == ("cpu", "cuda", "tpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.stablehlo", "model.onnx"])
 def test_it_is_evaluated_as_the_checkpoint_is(network, student, name, tmp_path):
     raw = tmp_path / "raw"
@@ -109,6 +111,7 @@ def test_the_documented_port_answers_as_evaluation(student, tmp_path, monkeypatc
         assert len(names["present"]) == sum(decided) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "dataset", "options"),
     [
@@ -142,7 +145,7 @@ def test_a_program_that_answers_otherwise_is_no_export(network, tmp_path, monkey
 
 
 def test_bad_input_is_named(network, student, tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match=r"formats: unknown \['tflite'\]; choose among stablehlo, onnx"):
+    with pytest.raises(ConfigError, match=r"formats: unknown \['tflite'\]; choose among model, stablehlo, onnx"):
         export.export(network, tmp_path / "out", ["tflite"])
     with pytest.raises(CheckpointError, match="no such folder"):
         export.export(tmp_path / "nowhere", tmp_path / "out")
@@ -175,6 +178,7 @@ def test_bad_input_is_named(network, student, tmp_path, monkeypatch):
         export.export(network, tmp_path / "out", ["stablehlo"])
 
 
+@pytest.mark.slow
 def test_the_command_line(network, tmp_path):
     def run(*flags):
         command = [sys.executable, "-m", "lrhnet_jax.export", f"--output={tmp_path / 'out'}", *flags]

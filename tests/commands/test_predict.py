@@ -69,6 +69,7 @@ def rows_of(output):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_every_example_is_answered_in_every_form(answered, rhythms):
     output, results = answered
     names = [*SINGLE, *TWELVE]
@@ -247,6 +248,7 @@ def test_the_table_says_file_decision_probabilities_and_notes(answered):
     assert sum(NOT_A_DEVICE in text for text in lines) == 1
 
 
+@pytest.mark.slow
 def test_without_pages_the_tables_are_the_same(answered, rhythms, tmp_path):
     output, _ = answered
     assert predict.main([str(EXAMPLES), f"--model={rhythms}", f"--output={tmp_path}", "--no_pages"]) == 0
@@ -272,7 +274,7 @@ def test_importing_the_package_loads_no_jax():
     code = "import sys, lrhnet_jax; lrhnet_jax.load; print('jax' in sys.modules)"
     before = code.replace(" lrhnet_jax.load;", "")
     told = [subprocess.run([sys.executable, "-c", c], capture_output=True, text=True).stdout for c in (before, code)]
-    assert [text.strip() for text in told] == ["False", "True"]
+    assert [text.strip() for text in told] == ["False", "False"]  # nor does `load`, until a network needs it
     with pytest.raises(AttributeError, match="has no attribute 'lode'"):
         _ = lrhnet_jax.lode
 

@@ -45,6 +45,7 @@ def run(model, variables, signal, person):
     return apply(variables, signal, person)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_shrunk_network_computes_what_the_one_with_silent_channels_does(name):
     model, variables, signal, person = make(name)

@@ -116,6 +116,7 @@ def variables_shapes():
     return variable_shapes(fakes.lead_network().model, 2, WINDOW)
 
 
+@pytest.mark.slow
 def test_rounds_are_nested_rewound_and_kept_at_zero_with_one_compilation(
     tmp_path, inputs, variables, starts, monkeypatch
 ):
@@ -174,6 +175,7 @@ def test_the_smallest_weights_of_the_trained_round_go(tmp_path, inputs, variable
     assert_same(masks_of(tmp_path, 1), weight_masks.keep_largest(kept[0]["params"], dense, WEIGHTS // 2))
 
 
+@pytest.mark.slow
 def test_a_search_that_is_killed_anywhere_ends_with_the_same_bits(tmp_path, inputs, variables, monkeypatch):
     def score(lead_network, trained):
         return 1.0 if nonzero(trained) > 30_000 else 0.5
@@ -217,6 +219,7 @@ def test_a_search_that_is_killed_anywhere_ends_with_the_same_bits(tmp_path, inpu
     assert whole[2]["pruning"] == resumed[2]["pruning"]
 
 
+@pytest.mark.slow
 def test_rounds_rewind_to_a_step_of_the_dense_training(tmp_path, inputs, variables, starts):
     at = 4  # of 6 steps: in the second epoch
     early, late = tmp_path / "early", tmp_path / "late"
@@ -240,6 +243,7 @@ def test_rounds_rewind_to_a_step_of_the_dense_training(tmp_path, inputs, variabl
     assert_same(masks_of(late, 1), masks_of(early, 1))
 
 
+@pytest.mark.slow
 def test_controls_differ_from_the_ticket_in_one_thing(tmp_path, inputs, variables, starts):
     make(tmp_path / "ticket", inputs, variables, max_rounds=1).run()
     ticket = weight_masks.load(tmp_path / "ticket/masks.npz", masks_of(tmp_path / "ticket", 0))
@@ -266,6 +270,7 @@ def test_controls_differ_from_the_ticket_in_one_thing(tmp_path, inputs, variable
     assert_same(found["none"][2], last)
 
 
+@pytest.mark.slow
 def test_a_search_can_be_under_a_control_too(tmp_path, inputs, variables, starts):
     make(tmp_path, inputs, variables, max_rounds=1, control="random_init").run()
     assert_same(starts["000"][0].variables["params"], variables["params"])
@@ -274,6 +279,7 @@ def test_a_search_can_be_under_a_control_too(tmp_path, inputs, variables, starts
     assert np.count_nonzero(kernel[1]) and not np.any((kernel[0] == kernel[1]) & (kernel[1] != 0))
 
 
+@pytest.mark.slow
 def test_channels_go_and_the_network_goes_on_from_its_trained_weights(tmp_path, inputs, variables, starts):
     trained, options, log = make(tmp_path, inputs, variables, unit="channel", rate=0.5, max_rounds=2).run()
     assert sum(options["inner"]) == 28 and [r["kept"] for r in log["pruning"]["rounds"]] == [112, 56, 28]
@@ -296,6 +302,7 @@ def test_channels_go_and_the_network_goes_on_from_its_trained_weights(tmp_path, 
     assert facts["sparse_bytes"] is None
 
 
+@pytest.mark.slow
 def test_epochs_are_chosen_by_the_networks_own_score(tmp_path, inputs, variables):
     seen = []
 

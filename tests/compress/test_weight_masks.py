@@ -93,6 +93,7 @@ def test_equal_magnitudes_do_not_change_the_number():
     np.testing.assert_array_equal(smaller["conv"]["kernel"].ravel(), np.arange(24) < 7)
 
 
+@pytest.mark.slow
 def test_pruned_weights_stay_zero_under_adam_and_weight_decay_in_training(variables, dense):
     masks = weight_masks.keep_random(jax.random.key(1), dense, 20_000)
     optimizer = weight_masks.masked(optim.make(FIELDS, 4), masks)

@@ -6,7 +6,8 @@ import pytest
 
 from lrhnet_jax.data import store as data_store
 from lrhnet_jax.data.dataset import Dataset
-from lrhnet_jax.data.store import covering_windows, cut_windows, make_store, random_shifts
+from lrhnet_jax.data.store import cut_windows, make_store, random_shifts
+from lrhnet_jax.data.windows import covering_windows
 from lrhnet_jax.errors import DataError
 from tests.helpers import fakes
 

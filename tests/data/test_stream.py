@@ -10,7 +10,8 @@ import pytest
 from lrhnet_jax.data import store as data_store
 from lrhnet_jax.data import stream
 from lrhnet_jax.data.batch import StepNumbers, plain_inputs
-from lrhnet_jax.data.store import covering_windows, make_store, random_shifts
+from lrhnet_jax.data.store import make_store, random_shifts
+from lrhnet_jax.data.windows import covering_windows
 from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.experiment import teachers as teaching
 from lrhnet_jax.runtime import host, interrupt
@@ -18,7 +19,7 @@ from lrhnet_jax.runtime.devices import make_parallel
 from lrhnet_jax.scoring import predict
 from lrhnet_jax.training import loop
 from lrhnet_jax.training.state import init_variables
-from tests.helpers import fakes
+from tests.helpers import fakes, tiny
 from tests.helpers.runs import WINDOW, assert_same, change, make_run, without_rates
 
 RECORDS = fakes.records(40)
@@ -39,7 +40,7 @@ def taught_run(folder, resident, count, precompute, **changes):
     store = make_store(RECORDS, WINDOW, resident=resident)
     run = make_run(folder)
     shifts = random_shifts(jax.random.key(1), store.lengths, WINDOW, count)[:32]
-    wide = fakes.lead_network("lrhnet", (0, 7, 3))
+    wide = tiny.lead_network(0, 7, 3)
     named = [
         ("wide", teaching.Trained(wide, init_variables(wide.model, jax.random.key(9), 3, WINDOW), {})),
         ("narrow", teaching.Trained(run.spec.student, run.variables, {})),
@@ -93,7 +94,7 @@ def test_a_streamed_run_is_bit_for_bit_the_resident_one(tmp_path, monkeypatch, c
 
 
 def test_streamed_logits_are_the_resident_ones():
-    lead_network = fakes.lead_network("lrhnet", (7, 0))
+    lead_network = tiny.lead_network(7, 0)
     variables = init_variables(lead_network.model, jax.random.key(0), 2, WINDOW)
     index, shift = covering_windows(RECORDS.lengths, WINDOW)
     found = [

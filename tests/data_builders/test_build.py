@@ -74,6 +74,7 @@ def test_what_is_built(archive, ptbxl_database, tmp_path):
     assert sum(report["per_fold"].values()) == 24
 
 
+@pytest.mark.slow
 def test_number_of_workers_changes_nothing(archive, tmp_path, small_shards):
     one, two = (build.build("physionet2020", archive, tmp_path / str(n), workers=n) for n in (1, 2))
     assert len(list(one.glob("*array_record*"))) == 5
@@ -281,12 +282,11 @@ def test_worker_ends_when_its_parent_is_killed(tmp_path):
     """
     path = tmp_path / "parent.py"
     path.write_text(textwrap.dedent(script))
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(path)], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()}
-    )
-    worker = int(process.stdout.readline())
-    process.kill()
-    process.wait()
+    ) as process:
+        worker = int(process.stdout.readline())
+        process.kill()
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and _alive(worker):
         time.sleep(0.1)

@@ -172,6 +172,7 @@ def _die(shard):
     os._exit(9)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_an_error(archive, tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "_write_in_worker", _die)
     entries = tuple(catalogue.read(archive).entries)

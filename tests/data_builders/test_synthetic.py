@@ -211,6 +211,7 @@ def test_single_lead_set_has_the_layout_and_the_classes_of_challenge_2017(tmp_pa
     assert (diagnoses["N"], diagnoses["A"]) == ({"NSR"}, {"AF"}) and diagnoses["O"] <= set(single_lead.OTHERS)
 
 
+@pytest.mark.slow
 def test_single_lead_records_depend_on_seed_and_number_alone(tmp_path):
     synthetic.write_single_lead(tmp_path / "whole", 40, seed=2, workers=2)
     synthetic.write_single_lead(tmp_path / "part", 3, seed=2)

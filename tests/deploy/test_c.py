@@ -1,5 +1,6 @@
 """The C that is written: the same bits as NumPy, in the memory that it says, on this computer and on boards in QEMU."""
 
+import dataclasses
 import pathlib
 import re
 import shutil
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from lrhnet_jax import models
-from lrhnet_jax.deploy.c import plan, text, write
+from lrhnet_jax.deploy.c import plan, text, weights, write
 from lrhnet_jax.deploy.c.stages import Splitter
 from lrhnet_jax.deploy.int8 import program
 from lrhnet_jax.ecg.preprocess import PAPER, Preprocess
@@ -36,6 +37,7 @@ CASES = {
         3,
         0,
     ),
+    "sketch that leaves rows out": (Sketch(stem=(8, 5, 1), pool=(2, 3, 0), blocks=((8, 1, 4, False),)), 300, 2, 0),
     "sketch, shorter than its taps": (Sketch(blocks=((8, 15, 2, True), (8, 15, 2, True), (9, 15, 2, True))), 48, 12, 0),
 }
 
@@ -47,6 +49,19 @@ def meaning(made: program.Program, options: Preprocess = PAPER) -> write.Meaning
     leads = [str(index) for index in range(made.leads)]
     limits = None if exclusive else np.linspace(0.2, 0.8, classes).tolist()
     return write.Meaning("a network */ of a test", leads, options, names, exclusive, limits)
+
+
+def thinned(made: program.Program, kept: float) -> program.Program:
+    """Returns a program whose convolutions, but those whose weights others share, keep a share of their weights."""
+    rng = np.random.default_rng(0)
+    shared = {step.shares for step in made.steps if isinstance(step, program.Linear)}
+    steps = [
+        dataclasses.replace(step, weights=np.where(rng.random(step.weights.shape) < kept, step.weights, 0))
+        if isinstance(step, program.Linear) and step.kind == "conv" and step.name not in shared
+        else step
+        for step in made.steps
+    ]
+    return dataclasses.replace(made, steps=tuple(steps))
 
 
 def export(folder: pathlib.Path, name: str) -> int8.Made:
@@ -67,6 +82,7 @@ def build(folder: pathlib.Path, target: str, **variables: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @needs_gcc
 @pytest.mark.parametrize("name", CASES)
 def test_host_gives_the_same_bits_and_the_sanitizers_find_nothing(name, tmp_path):
@@ -82,6 +98,29 @@ def test_host_gives_the_same_bits_and_the_sanitizers_find_nothing(name, tmp_path
     ).stdout
     expected = program.run(made.program, signal, demographics)
     np.testing.assert_array_equal(np.frombuffer(found, np.int16).reshape(expected.shape), expected)
+
+
+@needs_gcc
+@pytest.mark.parametrize("arena", [None, 4000], ids=["enough memory", "streamed"])
+def test_sparse_weights_give_the_same_bits_from_fewer_bytes(arena, tmp_path):
+    made = int8.make(CASES["sketch"][0], 512, 2)
+    thin = thinned(made.program, 0.2)
+    chosen = plan.make(thin, arena, sparse=True)
+    assert {"conv1", "layer1_0/conv1", "layer2_0/conv1"} <= chosen.packed
+    assert chosen.arena_bytes > plan.make(thin, arena).arena_bytes
+    signal, demographics = made.inputs
+    write.write(tmp_path, thin, chosen, meaning(thin), signal, demographics)
+    assert build(tmp_path, "test").count("values that differ: 0") == 2
+    packed, dense = (sum(weights.stored_bytes(step, each) for step in thin.steps) for each in (True, False))
+    assert packed < 0.75 * dense
+    assert plan.make(made.program, sparse=True).packed == set()  # nothing to gain: no zeros
+
+
+def test_packed_weights_come_back():
+    values = np.random.default_rng(0).integers(-2, 3, 1003).astype(np.int8)
+    mask, kept = weights.pack(values)
+    assert len(mask) == 126 and len(kept) == np.count_nonzero(values)
+    np.testing.assert_array_equal(weights.unpack(mask, kept, 1003), values)
 
 
 @needs_board
@@ -118,7 +157,7 @@ def test_blocks_that_are_in_use_together_lie_apart():
         splitter = Splitter(made)
         streamed = frozenset(splitter.streamable) - chosen.tensors.keys()
         assert splitter.split(streamed) == chosen.stages
-        found = plan.blocks_of(made, chosen.stages)
+        found = plan.blocks_of(made, chosen.stages, {})
         for i, a in enumerate(found.blocks):
             at = _place(chosen, a)
             assert at >= 0 and at + a.size <= chosen.tensor_bytes and at % plan.ALIGNMENT == 0

@@ -47,6 +47,7 @@ def largest_error(name, model, variables, *inputs):
     return max(float(abs(a - b).max() / abs(a).max()) for a, b in pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["seresnet", "cnn1d"])
 def test_float64_equals_the_plain_network(name):
     with jax.enable_x64(True):
@@ -75,6 +76,7 @@ def test_blocks_equal_the_plain_ones(kind):
         )
 
 
+@pytest.mark.slow
 def test_a_trained_network():
     model = models.create("lrhnet", 2, num_classes=3)
     state = fakes.train(model).state

@@ -1,5 +1,6 @@
 """Exports in integers: converted on records, compared on others, and refused before anything is written."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -45,6 +46,7 @@ def logits_of(folder):
     return lambda *inputs: model.apply(variables, *inputs, train=False).logits
 
 
+@pytest.mark.slow
 def test_every_file_is_described(student):
     meta = json.loads((student / "model.json").read_text())
     written = {path.relative_to(student).as_posix() for path in student.rglob("*") if path.is_file()}
@@ -82,6 +84,7 @@ def test_onnx_answers_as_the_network_does(network, student, records):
     np.testing.assert_allclose(one, found[:1], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["lrhnet", "resnet34", "lrhnet_wide"])
 def test_onnx_of_other_networks(model, tmp_path):
     """Squeeze-excite, BatchNorm behind ReLU, pooled shortcuts, exclusive classes, no demographics, odd windows."""
@@ -106,6 +109,7 @@ def test_a_form_that_loses_too_much_is_not_written(network, records, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(network, records, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(ConfigError, match="need records to calibrate with"):
@@ -114,7 +118,7 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(network, 
         export.export(network, out, ("c",), records, arena=1000, tolerance=LOOSE)
     with pytest.raises(DataError, match="2 records of the set physionet2020 are too few"):
         export.export(network, out, ("c",), records.select(np.arange(2)))
-    with pytest.raises(ConfigError, match="choose among stablehlo, onnx, c, onnx_int8"):
+    with pytest.raises(ConfigError, match="choose among model, stablehlo, onnx, c, onnx_int8"):
         export.export(network, out, ("tflite",))
     strange = fakes.network(tmp_path / "x", "physionet2020", LEADS, WINDOW, "xresnet1d", {"depth": 18, "width": 4})
     with pytest.raises(ConfigError, match="layer layer2_0: its operation 'add'"):
@@ -158,6 +162,24 @@ def test_differences_are_counted_class_by_class():
     assert same["decisions_equal"] == 1 and same["metrics"]["macro_average_precision"]["difference"] == 0
     agreement.check(same, "it")
     assert agreement.summary(same, task).count("\n| ") == 4 + 4 + 2
+
+
+def test_answers_are_compared_on_records_that_the_network_has_not_seen(records):
+    places = np.arange(len(records))
+    sources = np.where(places % 3 == 0, "filtered", "ptb-xl")
+    records = dataclasses.replace(records, sources=sources, folds=places % 5)
+    meta = {"trained_on": records.name}
+    assert set(convert.parts(records, convert.held_out(meta, records))[2].folds) == {0}
+    meta["held_out"] = {"protocol": "leak_free", "fold": 3, "train_only": ["filtered"]}
+    calibrating, choosing, comparing = convert.parts(records, convert.held_out(meta, records))
+    assert set(comparing.folds) == {3} and set(choosing.folds) == {4}
+    assert set(records.sources[records.folds == 3]) - set(comparing.sources) == {"filtered"}
+    assert len(calibrating) + len(choosing) + len(comparing) == len(records)
+    other = {**meta, "trained_on": "ptbxl"}
+    assert convert.held_out(other, records) is convert.HELD_OUT
+    published = dataclasses.replace(records, published_folds=places % 10 + 1)
+    meta["held_out"] = {"protocol": "published", "fold": 4, "train_only": []}
+    np.testing.assert_array_equal(convert.parts(published, meta["held_out"])[2].record_ids, records.record_ids[9::10])
 
 
 def test_windows_are_spread_over_the_records(records):

@@ -14,6 +14,7 @@ from tests.helpers.sketch import Sketch
 LRHNET = models.create("lrhnet", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [LRHNET, Sketch()], ids=["lrhnet", "sketch"])
 @pytest.mark.parametrize("method", calibrate.METHODS)
 def test_logits_are_near_the_networks(model, method):
@@ -46,6 +47,7 @@ def exact(step: program.Linear, x: np.ndarray, rows: int, residual: np.ndarray, 
     return result.astype(np.int64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [models.create("lrhnet", 2, inner=(3, 4, 5)), Sketch()], ids=["lrhnet", "sketch"])
 def test_floating_point_sums_are_exact(model):
     made = int8.make(model, 64, 2)
@@ -134,6 +136,7 @@ def test_calibration_needs_finite_windows():
         calibrate.Histograms(made.graph, (signal, made.demographics))
 
 
+@pytest.mark.slow
 def test_ranges_cover_what_they_say():
     made = int8.make(LRHNET, 512, 2)
     histograms = calibrate.Histograms(made.graph, (made.signal, made.demographics), batch=3)

@@ -67,7 +67,10 @@ int main(int count, char **arguments)
     }
     return code != ECG_MORE || ecg_push(&stream, sample) != ECG_FINISHED || ecg_finish(&stream) != ECG_MORE ||
            ecg_answer(&stream, person, window) != ECG_NO_WINDOW || ecg_push(&stream, NULL) != ECG_NULL_POINTER ||
-           ecg_push(NULL, sample) != ECG_NULL_POINTER || ecg_start(&stream, 123) != ECG_UNKNOWN_RATE ||
+           ecg_push(NULL, sample) != ECG_NULL_POINTER || ecg_start(NULL, 360) != ECG_NULL_POINTER ||
+           ecg_finish(NULL) != ECG_NULL_POINTER || ecg_answer(NULL, person, window) != ECG_NULL_POINTER ||
+           ecg_answer(&stream, NULL, window) != ECG_NULL_POINTER ||
+           ecg_answer(&stream, person, NULL) != ECG_NULL_POINTER || ecg_start(&stream, 123) != ECG_UNKNOWN_RATE ||
            ecg_push(&stream, sample) != ECG_NOT_STARTED || ecg_finish(&stream) != ECG_NOT_STARTED;
 }
 """

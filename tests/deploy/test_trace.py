@@ -29,6 +29,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_traced_and_fused_graphs_compute_what_the_network_does(name):
     model, window = NETWORKS[name]

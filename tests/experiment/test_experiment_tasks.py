@@ -131,6 +131,7 @@ def test_a_validation_part_without_a_class_is_named_before_anything_is_trained(t
     assert not (tmp_path / "run/networks").exists()
 
 
+@pytest.mark.slow
 def test_a_teacher_of_other_classes_is_named(tmp_path):
     lead_network = fakes.lead_network("lrhnet", (0,))
     variables = init_variables(lead_network.model, jax.random.key(0), 1, 256)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lrhnet_jax.ecg.leads import LEADS
-from tests.helpers.ecg_files import AGE, BORN, RATE, RECORDED, STEP
+from tests.helpers.ecg_files import AGE, BORN, RATE, RECORDED, STEP, counts, millivolts
 
 DTD = '<!DOCTYPE RestingECG SYSTEM "restecg.dtd">'
 
@@ -186,3 +186,42 @@ def write_cardiosoft(path: pathlib.Path, values: np.ndarray, leads: Sequence[str
         parts += f"{rows}</{tag}>"
     person = f'<PatientInfo><Age units="YEARS">{AGE:.0f}</Age><Gender>FEMALE</Gender></PatientInfo>'
     path.write_text(f'<?xml version="1.0" encoding="ISO-8859-1" ?><CardiologyXML>{person}{parts}</CardiologyXML>')
+
+
+TWO_LEADS = millivolts(counts())[:, :2]
+
+
+def write_table(path, head, row, values=None, encoding="utf-8", newline="\n"):
+    """A table of two leads; `head` and `row` as in `TABLES`."""
+    values = TWO_LEADS.tolist() if values is None else values
+    text = "".join(f"{line}\n" for line in head) + "".join(f"{row(i, *pair)}\n" for i, pair in enumerate(values))
+    path.write_bytes(text.replace("\n", newline).encode(encoding))
+    return path
+
+
+def _comma(value):
+    return f"{value:.4f}".replace(".", ",")
+
+
+# What a dialect is called -> lines above the table, and a row of (number, I, II).
+TABLES = {
+    "comma, seconds": (["time,I,II"], lambda i, a, b: f"{i / 500:.3f},{a:.4f},{b:.4f}"),
+    "units in names, milliseconds": (["time (ms),I (uV),II [mV]"], lambda i, a, b: f"{i * 2},{a * 1000:.1f},{b:.4f}"),
+    "tab, lower case": (["time_s\tlead i\tecg_ii"], lambda i, a, b: f"{i / 500}\t{a:.4f}\t{b:.4f}"),
+    "semicolon, decimal comma": (["Time [s];I;II"], lambda i, a, b: f"{_comma(i / 500)};{_comma(a)};{_comma(b)}"),
+    "tab, decimal comma": (["t\tI\tII"], lambda i, a, b: f"{_comma(i / 500)}\t{_comma(a)}\t{_comma(b)}"),
+    "quoted decimal comma": (['"t","I","II"'], lambda i, a, b: f'"{_comma(i / 500)}","{_comma(a)}","{_comma(b)}"'),
+    "blanks, decimal comma": (["t I II"], lambda i, a, b: f"{_comma(i / 500)}  {_comma(a)}  {_comma(b)}"),
+    "blanks": (["# time I II", "#"], lambda i, a, b: f"{i / 500:.3f}   {a:.4f}   {b:.4f}"),
+    "PhysioNet's rdsamp": (
+        ["'Elapsed time','I','II'", "'hh:mm:ss.mmm','mV','mV'"],
+        lambda i, a, b: f"'{i // 30000}:{i / 500 % 60:06.3f}',{a:.4f},{b:.4f}",
+    ),
+    "dates": (["timestamp,I,II"], lambda i, a, b: f"2024-05-01 10:00:{i / 500:06.3f},{a:.4f},{b:.4f}"),
+    "rate above, counter": (["fs: 500", "unit: mV", "", "sample,I,II"], lambda i, a, b: f"{i},{a:.4f},{b:.4f}"),
+    "rate in a comment": (["# Sampling rate = 500 Hz", "I,II"], lambda i, a, b: f"{a:.4f},{b:.4f}"),
+    "microvolts above": (["Frequency;500 Hz", "Unit;µV", "", "I;II"], lambda i, a, b: f"{a * 1000:.1f};{b * 1000:.1f}"),
+    "trailing separator": (["time,I,II,"], lambda i, a, b: f"{i / 500:.3f},{a:.4f},{b:.4f},"),
+    "a filter above": (["high-pass: 0.5 Hz", "sampling frequency: 500 Hz", "I,II"], lambda i, a, b: f"{a:.4f},{b:.4f}"),
+    "pandas": ([",time,I,II"], lambda i, a, b: f"{i},{i / 500},{a:.4f},{b:.4f}"),
+}  # fmt: skip

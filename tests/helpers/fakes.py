@@ -123,6 +123,26 @@ def build(records: Dataset, data_dir: pathlib.Path, config: str, **report: objec
     return path
 
 
+CARD: dict[str, Any] = {
+    "title": "24 classes on lead I",
+    "trained_on": [{"source": "A collection", "records": 2000, "licence": "CC BY 4.0"}],
+    "command": "lrhnet-jax train --config=student --config.data_dir=DATA",
+    "attribution": ["A. Somebody: A <large> collection, 2020."],
+    "licence": "Apache-2.0",
+    "seen": {"rates": [500, 500], "seconds": [5, 12]},
+    "measured": [
+        {
+            "on": "patients that it has not learned from",
+            "records": 408,
+            "patients": 389,
+            "metrics": {"macro_auroc": {"value": 0.9, "low": 0.85, "high": None}},
+            "classes": {},
+        }
+    ],
+    "not_for": ["diagnosing anyone", "children"],
+}  # as of a model that has left the lab
+
+
 def inputs(store: Store, n: int, shifts: jax.Array | None = None) -> Inputs:
     """Training inputs over the first n records, without teachers."""
     return plain_inputs(store, np.arange(n), shifts)
@@ -155,11 +175,12 @@ def network(
     window: int,
     model: str = "lrhnet",
     options: dict[str, Any] | None = None,
+    seed: int = 0,
 ) -> pathlib.Path:
     """Writes a network with random variables, and a threshold of a half where its task has some, as a run leaves it."""
     task, chosen = tasks.of(dataset), options or {}
     module = models.create(model, leads, num_classes=len(task.classes), **chosen)
-    drawn = variables(module, jnp.zeros((1, window, len(leads))), jnp.zeros((1, 5)))
+    drawn = variables(module, jnp.zeros((1, window, len(leads))), jnp.zeros((1, 5)), seed=seed)
     node = graph.Network("student", model, leads, options=chosen)
     config = ConfigDict({"window": window, "preprocess": "paper"})
     checkpoint.save_model(folder, drawn, provenance.describe_model(config, node, of_task(dataset, 4), drawn))

@@ -1,4 +1,4 @@
-"""A small training of LRH-Net on made-up records, and how trainings are compared."""
+"""A small training on made-up records, and how trainings are compared."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from lrhnet_jax.training import optim
 from lrhnet_jax.training.run import Run
 from lrhnet_jax.training.state import init_variables
 from lrhnet_jax.training.steps import StepSpec
-from tests.helpers import fakes
+from tests.helpers import fakes, tiny
 
 WINDOW, BATCH, EPOCHS = 256, 8, 3
 FIELDS = {
@@ -22,9 +22,10 @@ FIELDS = {
 }
 
 
-def make_run(folder, score=None, n=32, resident=True, **changes):
+def make_run(folder, score=None, n=32, resident=True, student=None, **changes):
+    """A run of `student` on leads I and II, by default the tiny network, with other values of its fields."""
     store = make_store(fakes.records(40), WINDOW, resident=resident)
-    student = fakes.lead_network()
+    student = student or tiny.lead_network(0, 1)
     run = Run(
         spec=StepSpec(student, optim.make(FIELDS, 4), BATCH, WINDOW),
         name="student",

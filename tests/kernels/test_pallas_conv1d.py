@@ -221,6 +221,7 @@ def network():
     return model, variables, signal, person, jax.jit(functools.partial(loss, model))(variables, signal, person)
 
 
+@pytest.mark.slow
 def test_a_network_has_the_same_gradients(interpreted, network):
     model, variables, signal, person, expected = network
     with laid_out(ALONE):
@@ -229,6 +230,7 @@ def test_a_network_has_the_same_gradients(interpreted, network):
     assert max(differences(found, expected)) < 1e-4
 
 
+@pytest.mark.slow
 def test_over_a_mesh_each_device_has_its_part_of_the_batch(interpreted, network):
     model, variables, signal, person, expected = network
     parallel = make_parallel("jit", 4)
@@ -244,6 +246,7 @@ def test_over_a_mesh_each_device_has_its_part_of_the_batch(interpreted, network)
     assert max(differences(jax.device_get(found), jax.device_get(expected))) < 1e-4
 
 
+@pytest.mark.slow
 def test_networks_at_once_have_kernels_of_their_own(interpreted, network):
     model, variables, signal, person, expected = network
     both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), variables)

@@ -215,6 +215,7 @@ def planted(related, steps=300, n=256, count=64, batch=32):
     return jax.jit(lambda start: jax.lax.scan(step, start, jax.random.split(jax.random.key(2), steps))[1])(start)
 
 
+@pytest.mark.slow
 def test_the_bound_on_mutual_information_rises_on_planted_data_only():
     related, unrelated = planted(True), planted(False)
     assert related[0] < 0 and unrelated[0] < 0

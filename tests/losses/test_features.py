@@ -132,6 +132,7 @@ def semckd():
     return module, {"params": params, "batch_stats": batch_stats}, student, teacher
 
 
+@pytest.mark.slow
 def test_semckd_attention(semckd):
     """The attention is that of the definition, and shares every student layer out among the teacher's."""
     _, variables, student, teacher = semckd

@@ -25,7 +25,7 @@ from lrhnet_jax.runtime import interrupt
 from lrhnet_jax.runtime.devices import make_parallel
 from lrhnet_jax.training import loop, steps
 from lrhnet_jax.training.state import create_state, init_variables
-from tests.helpers import fakes, runs
+from tests.helpers import fakes, runs, tiny
 
 WINDOW, BATCH = runs.WINDOW, runs.BATCH
 METHODS = {
@@ -42,7 +42,7 @@ def make_run(folder, method, **changes):
     run = runs.make_run(folder)
     run = runs.change(run, recipe=steps.Recipe(method=method, epochs=run.epochs))
     if method.needs_teacher:
-        teacher = fakes.lead_network(columns=(0, 1, 7))
+        teacher = tiny.lead_network(0, 1, 7)
         variables = init_variables(teacher.model, jax.random.key(9), 3, WINDOW)
         inputs = run.inputs.replace(teachers=(variables,))
         run = runs.change(run, teachers=(teacher,), inputs=inputs, numbers=StepNumbers(weights=(1.0,)))

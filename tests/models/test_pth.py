@@ -88,6 +88,7 @@ def test_what_is_loaded_is_the_network(weights, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, variables, torch_weights.from_torch("lrhnet", weights))
 
 
+@pytest.mark.slow
 def test_a_module_saved_after_training(weights, tmp_path):
     """As from PyTorch's own wrappers, not from renamed keys."""
     from benchmarks import torch_models

@@ -166,6 +166,7 @@ def test_cnn1d_reads_the_shortest_and_the_longest_window(window):
     assert models.count_parameters(variables["params"]) == PARAMETERS["cnn1d"][1]
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32():
     signal, demographics = inputs(2, 32)
     exact, half = models.create("lrhnet", 2), models.create("lrhnet", 2, dtype="bfloat16")
@@ -184,6 +185,7 @@ def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=0.02, rtol=0.02), exact_changes, half_changes)
 
 
+@pytest.mark.slow
 def test_dropout_acts_in_training_only():
     signal, demographics = inputs(1, 2146)
     module = models.create("cnn1d", 1, logit_dropout=0.6, num_classes=400)

@@ -78,6 +78,7 @@ def test_a_window_of_which_nothing_is_left_is_refused():
         shapes(width=0)
 
 
+@pytest.mark.slow
 def test_record_logits_are_the_mean_of_the_steps_and_demographics_count_where_they_are_asked_for():
     module, variables, signal, demographics = small(use_demographics=True)
     steps = jax.jit(module.clone(sequence=True).apply)(variables, signal, demographics).logits
@@ -89,6 +90,7 @@ def test_record_logits_are_the_mean_of_the_steps_and_demographics_count_where_th
     assert not np.allclose(apply(variables, signal, 1 - demographics).logits, steps.mean(1), atol=1e-2)
 
 
+@pytest.mark.slow
 def test_demographics_are_ignored_by_default():
     module, variables, signal, demographics = small()
     apply = jax.jit(module.apply)
@@ -105,6 +107,7 @@ def run_block(x, features, stride, first=False, train=False):
     return module.apply(variables, x, train) - 1
 
 
+@pytest.mark.slow
 def test_shortcut_pools_maxima_and_pads_channels_with_zeros():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 3)), jnp.float32)
     np.testing.assert_allclose(run_block(x, 3, 1), x, atol=1e-6)
@@ -114,6 +117,7 @@ def test_shortcut_pools_maxima_and_pads_channels_with_zeros():
     np.testing.assert_allclose(halved[..., 3:], 0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_block_activates_before_it_convolves_and_the_first_one_does_not():
     signal = jnp.full((1, 32, 1), -1.0)  # ReLU leaves nothing of it
     for first, reaches in ((True, True), (False, False)):
@@ -142,6 +146,7 @@ def test_convolutions_start_as_keras_starts_them():
     np.testing.assert_array_equal(params["bias"], 0)
 
 
+@pytest.mark.slow
 def test_it_learns():
     """A few steps of gradient descent on two records tell them apart: every layer passes a gradient on."""
     module, variables, signal, demographics = small(dropout=0.0)

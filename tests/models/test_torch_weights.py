@@ -35,6 +35,7 @@ def lrhnet_state():
     return torch_weights.to_torch("lrhnet", random_variables("lrhnet", 2, 24))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
 def test_round_trip_is_exact(name):
     variables = random_variables(name, *SIZES[name])
@@ -85,6 +86,7 @@ def test_num_batches_tracked_may_be_absent(lrhnet_state):
     jax.tree.map(np.testing.assert_array_equal, torch_weights.from_torch("lrhnet", fewer), expected)
 
 
+@pytest.mark.slow
 def test_options_tell_which_parameters_are_expected():
     module = models.create("xresnet1d", 2, num_classes=3, depth=18, width=4)
     variables = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 64, 2)), jnp.zeros((1, 5)))

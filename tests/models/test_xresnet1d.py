@@ -125,6 +125,7 @@ def test_average_of_pairs(time):
     np.testing.assert_allclose(xresnet1d.average_pairs(jnp.asarray(x)), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bottleneck", [False, True])
 def test_a_block_starts_as_its_shortcut(bottleneck):
     channels = 8
@@ -145,6 +146,7 @@ def test_convolutions_start_with_the_deviation_of_he_et_al():
     assert np.std(kernel) == pytest.approx((2 / (5 * 96)) ** 0.5, rel=0.02)
 
 
+@pytest.mark.slow
 def test_dropout_acts_in_training_only():
     module, variables, signal, person = small(dropout=1.0)
     train = jax.jit(functools.partial(module.apply, train=True, mutable=["batch_stats"]))
@@ -153,6 +155,7 @@ def test_dropout_acts_in_training_only():
     assert np.all(np.abs(jax.jit(module.apply)(variables, signal, person).logits) > 0)
 
 
+@pytest.mark.slow
 def test_it_learns_from_its_own_start():
     """Zeros in every branch do not keep it from learning: after a few steps they are none any more."""
     module, _, signal, person = small(size=4)

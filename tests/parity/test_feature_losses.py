@@ -56,6 +56,7 @@ def matched(student, teacher):
     return [torch.nn.functional.adaptive_avg_pool1d(x, length) for x in (student, teacher)]
 
 
+@pytest.mark.slow
 def test_fitnet():
     student, teacher = random_maps(STUDENT, 0), random_maps(TEACHER, 1)
     hint = losses.Hints("layer2", "layer1", taps=3, param_dtype="float64")
@@ -129,6 +130,7 @@ def as_torch(leaf):
     return np.asarray(leaf).transpose(tuple(range(leaf.ndim))[::-1])
 
 
+@pytest.mark.slow
 def test_semckd():
     student, teacher = random_maps(STUDENT, 0), random_maps(TEACHER, 1)
     module, random = losses.CrossLayer(param_dtype="float64"), np.random.default_rng(2)

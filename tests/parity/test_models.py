@@ -90,6 +90,7 @@ def compare_forward(name, leads, window, precision, tolerance, **options):
 
 
 # Lengths odd and even; the 1D-CNN reads only long ones, and 1,100 samples are odd on the way through the ResNet-34.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "leads", "window"),
     [("lrhnet", 12, 96), ("lrhnet", 2, 101), ("seresnet", 12, 97), ("cnn1d", 6, 2305), ("resnet34", 1, 1100)],
@@ -98,6 +99,7 @@ def test_forward_in_float32(name, leads, window):
     compare_forward(name, leads, window, "float32", 2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "leads", "window"), [("lrhnet", 6, 64), ("lrhnet", 1, 67), ("seresnet", 3, 64), ("cnn1d", 2, 2146)]
 )
@@ -110,6 +112,7 @@ def test_forward_without_the_relu_of_the_head():
     compare_forward("lrhnet", 2, 64, "float32", 2e-5, head_relu=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("window", "options"),
     [
@@ -124,6 +127,7 @@ def test_forward_of_xresnet1d(window, options):
         compare_forward("xresnet1d", 3, window, "float64", 1e-9, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("leads", "window", "options"),
     [(2, 257, {}), (12, 331, {}), (1, 514, {"width": 2}), (3, 400, {"squeeze_excite": True})],
@@ -152,6 +156,7 @@ SCHEDULES = {
 
 
 # The seresnet's window leaves two samples after its last block: BatchNorm over fewer than four values is chaotic.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "leads", "window", "schedule"),
     [
@@ -209,6 +214,7 @@ def compare_gradients(name, gradients, network, **options):
         np.testing.assert_allclose(ours[key], theirs, rtol=1e-8, atol=1e-12, err_msg=key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "leads"), [("lrhnet", 12), ("lrhnet_wide", 2), ("seresnet", 2), ("cnn1d", 3)])
 def test_initial_distributions(name, leads):
     torch.manual_seed(1)

@@ -43,6 +43,7 @@ def test_without_a_pruned_network_there_is_neither_section_nor_figure(tmp_path):
     assert not any("pruning" in path for path, _ in figures.write(results, tmp_path))
 
 
+@pytest.mark.slow
 def test_the_figure_shows_searches(results, tmp_path):
     axes = pruning.figure(results).axes[0]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [

@@ -10,12 +10,12 @@ from lrhnet_jax.errors import ConfigError
 from lrhnet_jax.runtime.devices import PARALLEL_KINDS, make_parallel
 from lrhnet_jax.training import loop, steps
 from lrhnet_jax.training.state import create_state
-from tests.helpers import fakes, runs
+from tests.helpers import runs, tiny
 
 
 def run(folder, kind, devices, **changes):
     parallel = make_parallel(kind, devices)
-    student = fakes.lead_network()
+    student = tiny.lead_network(0, 1)
     student = LeadNetwork(student.model.clone(axis_name=parallel.axis_name), student.columns)
     return loop.train(runs.make_run(folder, parallel=parallel, student=student, **changes))
 

@@ -2,7 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from lrhnet_jax.data.store import covering_windows, make_store
+from lrhnet_jax.data.store import make_store
+from lrhnet_jax.data.windows import covering_windows
 from lrhnet_jax.runtime.devices import make_parallel, one_device
 from lrhnet_jax.scoring import predict
 from lrhnet_jax.training.state import init_variables

@@ -31,6 +31,7 @@ class SmallSEResNet(layers.Network):
 NETWORKS = {"lrhnet": models.create("lrhnet", 2, num_classes=3), "seresnet": SmallSEResNet(num_classes=3)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_bfloat16_learns_as_float32_does(name):
     model = NETWORKS[name]

@@ -32,6 +32,7 @@ def saved(tmp_path):
     return folder, variables, meta
 
 
+@pytest.mark.slow
 def test_a_network_comes_back_bit_for_bit_with_what_belongs_to_it(saved):
     folder, variables, meta = saved
     loaded_meta, loaded = checkpoint.load_model(folder)

@@ -1,6 +1,5 @@
 """The training step lowers for TPUs and GPUs on a machine that has neither, and in their forms, not in the CPU's."""
 
-import dataclasses
 import re
 
 import jax
@@ -19,11 +18,10 @@ LEADS = 2
 
 def lower(devices, dtype, platform):
     """Returns the text of two scanned steps over a mesh of `devices`, lowered for `platform`."""
-    run = runs.make_run("unused")
     parallel = make_parallel("jit", devices)
     lead_network = LeadNetwork(models.create("lrhnet", LEADS, dtype=dtype), tuple(range(LEADS)))
-    spec = dataclasses.replace(run.spec, student=lead_network, parallel=parallel)
-    function = steps.make_steps(spec, 2)
+    run = runs.make_run("unused", student=lead_network, parallel=parallel)
+    function = steps.make_steps(run.spec, 2)
     state = parallel.replicate_state(create_state(run.variables, run.spec.optimizer, steps.METRICS))
     inputs, order = parallel.replicate((run.step_inputs, jnp.arange(len(run.inputs.records))))
     exported = jax.export.export(parallel.transform(function), platforms=[platform])(state, inputs, order, None)

@@ -60,7 +60,7 @@ def test_stopped_by_sigterm_and_resumed_is_bit_for_bit_the_uninterrupted_run(tmp
 
 
 def test_training_learns_what_lead_one_shows(tmp_path):
-    run = make_run(tmp_path, n=40, epochs=12)
+    run = make_run(tmp_path, n=40, epochs=12, student=fakes.lead_network())
     result = loop.train(run)
     records = fakes.records(40)
     found = predict.Predictor(run.spec.student, result.variables, WINDOW).of_dataset(records)

@@ -104,7 +104,7 @@ def run_both_ways(inputs, folder, members, devices=1, **changes):
     """Trains networks at once, and each alone, by the very same runs."""
 
     def score(variables):  # the first epoch is better for some networks, the second for others
-        return float(np.abs(np.sin(1e3 * np.asarray(variables["params"]["Dense_0"]["bias"]).sum())))
+        return float(np.abs(np.sin(1e3 * np.asarray(variables["params"]["fc2"]["bias"]).sum())))
 
     runs = [make(inputs, folder, *member, score=score, **changes) for member in members]
     spread = {"parallel": make_parallel("jit", devices), "steps_per_dispatch": 1 if devices == 1 else PER_EPOCH}
@@ -128,10 +128,12 @@ def run_both_ways(inputs, folder, members, devices=1, **changes):
     return found
 
 
+@pytest.mark.slow
 def test_each_network_of_any_fold_is_the_one_that_trains_alone(inputs, tmp_path):
     run_both_ways(inputs, tmp_path, MEMBERS)
 
 
+@pytest.mark.slow
 def test_several_devices_share_out_networks_and_a_methods_memory_is_each_networks_own(inputs, tmp_path):
     recipe = steps.Recipe(method=losses.PSKD(), epochs=EPOCHS)
     members = [("taught", 0, seed) for seed in range(3)]  # on two devices: the last one fills up
@@ -169,6 +171,7 @@ def test_killed_and_resumed_they_end_with_the_same_bits(inputs, tmp_path, monkey
     assert compiled == PROGRAMS[0]  # nothing was compiled again
 
 
+@pytest.mark.slow
 def test_a_student_without_teachers_learns_from_labels_alone_among_taught_ones(inputs, tmp_path):
     train_fields = common.experiment("test", common.parse(None), {}).train.to_dict()
     network = graph.Network("alone", "lrhnet", ("I", "II"), train=train_fields)

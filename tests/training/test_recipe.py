@@ -19,7 +19,7 @@ from lrhnet_jax.training import loop
 from lrhnet_jax.training.augment import Augmentation, augment
 from lrhnet_jax.training.state import init_variables, move_average
 from lrhnet_jax.training.steps import Recipe
-from tests.helpers import fakes
+from tests.helpers import fakes, tiny
 from tests.helpers.runs import WINDOW, assert_same, change, make_run, without_rates
 
 AUGMENTATION = Augmentation(mixup=0.4, gain=0.2, lead_drop=0.2, wander=0.1, noise=0.1, shift=5)
@@ -30,7 +30,7 @@ def largest_difference(a, b):
 
 
 def test_teachers_answer_to_what_the_student_sees():
-    store, teacher = make_store(fakes.records(20), WINDOW), fakes.lead_network("lrhnet", (0, 1, 7))
+    store, teacher = make_store(fakes.records(20), WINDOW), tiny.lead_network(0, 1, 7)
     variables = init_variables(teacher.model, jax.random.key(0), 3, WINDOW)
     inputs = fakes.inputs(store, 20).replace(teachers=(variables,))
     rows = jnp.arange(8, dtype=jnp.int32)

@@ -14,7 +14,7 @@ from lrhnet_jax.experiment import teachers as teaching
 from lrhnet_jax.scoring import predict
 from lrhnet_jax.training import steps
 from lrhnet_jax.training.state import create_state, init_variables
-from tests.helpers import fakes
+from tests.helpers import fakes, tiny
 
 WINDOW, BATCH = 256, 8
 
@@ -25,9 +25,9 @@ def setting():
     records = fakes.records(40)
     store = make_store(records, WINDOW)
     lead_networks = {
-        "wide": fakes.lead_network("lrhnet", (0, 1, 7)),
-        "narrow": fakes.lead_network("lrhnet"),
-        "student": fakes.lead_network(),
+        "wide": tiny.lead_network(0, 1, 7),
+        "narrow": tiny.lead_network(0, 1),
+        "student": tiny.lead_network(0, 1),
     }
     keys = jax.random.split(jax.random.key(0), 3)
     variables = {
@@ -54,6 +54,7 @@ def trained(setting, inputs, weights, count=1, dispatches=10, optimizer=None):
     return state, totals
 
 
+@pytest.mark.slow
 def test_precomputed_and_in_graph_teachers_train_the_same_student(setting, tmp_path):
     store, lead_networks, variables = setting
     rows = np.arange(32, dtype=np.int32)
@@ -89,6 +90,7 @@ def test_cached_teacher_logits_are_the_ones_computed(setting, tmp_path):
     np.testing.assert_allclose(first.teacher_logits[:, 0, 0], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_many_steps_a_dispatch_are_the_same_steps(setting):
     inputs = fakes.inputs(setting[0], 32)
     common = {"optimizer": optax.sgd(0.05)}  # Adam makes a whole step of a gradient that is all rounding
@@ -99,9 +101,10 @@ def test_many_steps_a_dispatch_are_the_same_steps(setting):
     # Seven steps end elsewhere: the comparison above can fail.
     fewer, _ = trained(setting, inputs, (), count=1, dispatches=7, **common)
     largest = jax.tree.map(lambda x, y: float(jnp.abs(x - y).max()), single.params, fewer.params)
-    assert max(jax.tree.leaves(largest)) > 1e-3
+    assert max(jax.tree.leaves(largest)) > 5e-4
 
 
+@pytest.mark.slow
 def test_metrics_are_summed_over_the_epoch_and_begin_anew(setting):
     _, totals = trained(setting, fakes.inputs(setting[0], 32), (), dispatches=5)
     losses = [row["loss"] for row in totals]
@@ -109,6 +112,7 @@ def test_metrics_are_summed_over_the_epoch_and_begin_anew(setting):
     assert losses[4] < losses[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
 def test_the_output_bias_moves_by_the_closed_form_gradient(setting, kind):
     """d/db of alpha BCE + (1 - alpha) sum w KL, for the last bias: by hand from the logits."""
@@ -137,6 +141,7 @@ def test_the_output_bias_moves_by_the_closed_form_gradient(setting, kind):
     np.testing.assert_allclose(found[0], expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", [(), (1.0,)])
 def test_exclusive_labels_are_learned_by_cross_entropy(setting, weights):
     store, lead_networks, variables = setting

@@ -8,6 +8,7 @@ import pytest
 from lrhnet_jax.errors import StorageError, command
 from lrhnet_jax.runtime.files import write_json
 from lrhnet_jax.training import checkpoint, loop
+from tests.helpers import fakes
 from tests.helpers.disk import fill, small_disk
 from tests.helpers.runs import assert_same, change, make_run, without_rates
 
@@ -28,9 +29,10 @@ def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path):
 
 
 def test_training_stops_at_the_first_save_that_fails_and_goes_on_from_the_one_before(tmp_path, capfd):
-    whole = loop.train(make_run(tmp_path / "whole"))
+    lrhnet = fakes.lead_network()  # the state of a smaller network fits wherever the log does
+    whole = loop.train(make_run(tmp_path / "whole", student=lrhnet))
     with small_disk(tmp_path / "disk", megabytes=8):
-        run = make_run(tmp_path / "disk/student")
+        run = make_run(tmp_path / "disk/student", student=lrhnet)
         loop.train(change(run, stop=4))  # an epoch of three, which is saved
         filler = fill(tmp_path / "disk", leave=200_000)  # for the log, and not for a state
         capfd.readouterr()

@@ -1,17 +1,13 @@
-"""The text of model.c: constants, layers, the arena, a function for each stage, and the interface of model.h."""
+"""The text of model.c about memory and stages: where everything lies, and a function for each stage over time."""
 
 import textwrap
 from collections.abc import Mapping
 
-import numpy as np
-
-from lrhnet_jax.deploy.c import stages, text
+from lrhnet_jax.deploy.c import layer_source, stages, text, weights
 from lrhnet_jax.deploy.c.plan import Plan
 from lrhnet_jax.deploy.c.stages import TILE, Stage
 from lrhnet_jax.deploy.int8 import program as ints
 from lrhnet_jax.deploy.int8.program import Program, Step
-
-Array = np.ndarray
 
 
 class ModelSource:
@@ -23,50 +19,8 @@ class ModelSource:
         self.steps: Mapping[str, Step] = {step.name: step for step in program.steps}
 
     def layers(self) -> str:
-        """Returns the constants of all layers that have some."""
-        linear = [step for step in self.program.steps if isinstance(step, ints.Linear)]
-        return "\n".join(self._layer(step) for step in sorted(linear, key=lambda step: bool(step.shares)))
-
-    def _layer(self, step: ints.Linear) -> str:
-        own, rows = text.name(step.name), self.program.tensors[step.name].rows
-        kernel = f"{step.kind}, {step.taps} taps, stride {step.stride}" if step.kind == "conv" else step.kind
-        inputs = 1 if step.kind == "pointwise" else step.weights.shape[1] // step.taps
-        parts = [text.comment(f"{step.name}: {kernel}, {inputs} -> {len(step.bias)} channels of {rows or 1} rows")]
-        weights = f"{text.name(step.shares)}_weights" if step.shares else f"{own}_weights"
-        if not step.shares:
-            packed = step.weights if step.kind == "pointwise" else _in_fours(step.weights)
-            parts.append(text.array(f"int8_t {weights}", packed))
-        parts.append(text.array(f"int32_t {own}_bias", step.bias))
-        parts.append(text.array(f"int32_t {own}_multiplier", step.multiplier))
-        fields = {"weights": weights, "bias": f"{own}_bias", "multiplier": f"{own}_multiplier"}
-        if step.kind == "conv":
-            fields["dot4"] = f"dot4_{self.program.tensors[step.x].kind}"
-        if step.residual:
-            parts.append(text.array(f"int32_t {own}_residual_multiplier", step.residual_multiplier))
-            kind = self.program.tensors[step.residual].kind.upper()
-            fields |= {"residual_multiplier": f"{own}_residual_multiplier", "residual_kind": kind}
-        if _uniform(step.offset):
-            fields["offset"] = f"INT64_C({step.offset[0]})"
-        else:
-            parts.append(text.array(f"int64_t {own}_offsets", step.offset, "LL"))
-            fields["offsets"] = f"{own}_offsets"
-        if _uniform(step.low) and _uniform(step.high):
-            fields |= {"low": str(step.low[0]), "high": str(step.high[0])}
-        else:
-            parts.append(text.array(f"int16_t {own}_limits", np.stack([step.low, step.high], 1)))
-            fields["limits"] = f"{own}_limits"
-        fields |= {
-            "inputs": str(inputs),
-            "outputs": str(len(step.bias)),
-            "taps": str(step.taps),
-            "stride": str(step.stride),
-            "before": str(step.before),
-            "shift": str(step.shift),
-            "kind": self.program.tensors[step.x].kind.upper(),
-        }
-        given = textwrap.fill(", ".join(f".{key} = {value}" for key, value in fields.items()), text.WIDTH - 4)
-        parts.append(f"static const linear_layer {own}_layer = {{\n{textwrap.indent(given, '    ')}\n}};\n")
-        return "".join(parts)
+        """Returns the constants of all layers."""
+        return layer_source.layers(self.program, self.plan.packed)
 
     def places(self) -> str:
         """Returns where everything lies in the arena."""
@@ -82,6 +36,10 @@ class ModelSource:
                 f"    {self._line(stage, name)} = {offset}, /* {rows} rows x {tensors[name].channels}, stage {stage} */"
             )
             checks.append((offset, rows * tensors[name].row_bytes))
+        sizes = weights.worth_packing(self.program) if plan.weights else {}
+        for (stage, name), offset in sorted(plan.weights.items()):
+            lines.append(f"    {self._weights(stage, name)} = {offset}, /* {sizes[name]} bytes, stage {stage} */")
+            checks.append((offset, sizes[name]))
         vectors = [
             f"    {text.constant(name)} = {offset}, /* {tensors[name].channels} */"
             for name, offset in sorted(plan.vectors.items(), key=lambda item: item[1])
@@ -106,6 +64,9 @@ class ModelSource:
 
     def _line(self, stage: int, name: str) -> str:
         return f"{text.name(name).upper()}_LINES_{stage}_AT"
+
+    def _weights(self, stage: int, name: str) -> str:
+        return f"{text.name(name).upper()}_WEIGHTS_{stage}_AT"
 
     def stages(self) -> str:
         """Returns a function for each stage over time."""
@@ -152,6 +113,12 @@ class ModelSource:
                     at, end = self._line(index, name), 0
                 kind = "rows" if name in stage.members else "const rows"
                 lines.append(f"{kind} {_rows(name)} = {{arena.tensors.bytes + {at}, 0, {end}, {tensor.rows}}};")
+        for step in steps:
+            if step.name in self.plan.packed:
+                own, place = text.name(step.name), self._weights(index, step.name)
+                lines.append(
+                    f"const linear_layer {own}_unpacked =\n    unpacked(&{own}_layer, arena.tensors.bytes + {place});"
+                )
         multipliers, after = {}, []
         for step in steps:
             own = text.name(step.name)
@@ -161,7 +128,8 @@ class ModelSource:
                     multipliers[step.name] = f"{own}_multipliers"
                     gate = f"arena.vectors + {text.constant(step.gate)}"
                     lines.append(
-                        f"const int32_t *{own}_multipliers = gated(&{own}_layer, {gate}, arena.scratch + {scratch});"
+                        f"const int32_t *{own}_multipliers =\n"
+                        f"    gated(&{own}_layer, {gate}, arena.scratch + {scratch});"
                     )
                     scratch += len(step.bias)
             elif stages.is_reduction(step):
@@ -171,7 +139,7 @@ class ModelSource:
                 scratch += count
         lines.append(f"for (int32_t begin = 0, end; begin < {rows}; begin = end) {{")
         lines.append(f"    end = least(begin + {TILE}, {rows});")
-        lines += [f"    {line}" for line in self._turn(stage, steps, multipliers)]
+        lines += [textwrap.indent(line, "    ") for line in self._turn(stage, steps, multipliers)]
         return "\n".join([*lines, "}", *after, ""])
 
     def _reduction(self, step: Step, scratch: str) -> tuple[str, str, int]:
@@ -230,9 +198,10 @@ class ModelSource:
             case ints.Linear():
                 residual = row(step.residual) if step.residual else "NULL"
                 function, seen = ("convolve", f"&{x}") if step.kind == "conv" else ("scale_rows", row(step.x))
-                arguments = f"&{own}_layer, {multipliers[step.name]}, {seen}, {residual}, {row(step.name)}"
-                edge = f", arena.scratch + {self.plan.edge_at}" if step.kind == "conv" else ""
-                return f"{function}({arguments}, {begin}, {end}{edge});"
+                layer = f"{own}_unpacked" if step.name in self.plan.packed else f"{own}_layer"
+                edge = [f"arena.scratch + {self.plan.edge_at}"] if step.kind == "conv" else []
+                given = [f"&{layer}", multipliers[step.name], seen, residual, row(step.name), begin, end, *edge]
+                return text.call(function, given, depth=8)
             case ints.MaxPool():
                 shape = f"{source.channels}, {source.kind.upper()}, {step.window}, {step.stride}, {step.before}"
                 return f"max_pool(&{x}, {shape}, {row(step.name)}, {begin}, {end});"
@@ -250,20 +219,9 @@ def _function(stage: Stage) -> str:
     return "run_" + "_and_".join(map(text.name, stage.sinks))
 
 
-def _in_fours(weights: Array) -> Array:
-    """Returns weights (outputs, inputs) as kernels.h wants them: (outputs / 4, inputs / 4, 4, 4)."""
-    outputs, inputs = weights.shape
-    padded = np.pad(weights, ((0, -outputs % 4), (0, -inputs % 4)))
-    return padded.reshape(-(-outputs // 4), 4, -(-inputs // 4), 4).transpose(0, 2, 1, 3)
-
-
 def _rows(name: str) -> str:
     """The C variable of a tensor's rows."""
     return f"{text.name(name)}_rows"
-
-
-def _uniform(values: Array) -> bool:
-    return bool((values == values[0]).all())
 
 
 def _nested(function: str, arguments: list[str]) -> str:
@@ -274,7 +232,9 @@ def _nested(function: str, arguments: list[str]) -> str:
 def _first(step: Step, name: str, begin: str) -> str:
     if not stages.slides(step, name):
         return begin
-    return f"{begin} * {step.stride} - {step.before}"  # type: ignore[attr-defined]
+    stride, before = step.stride, step.before  # type: ignore[attr-defined]
+    row = f"{begin} * {stride}" if stride > 1 else begin
+    return f"{row} - {before}" if before else row
 
 
 def _reach(step: Step, name: str, end: str, total: int) -> str:

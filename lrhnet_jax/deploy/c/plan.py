@@ -1,6 +1,7 @@
 """Where everything lies in the arena, and which tensors are streamed so that it is small enough.
 
-The arena has three parts: bytes for what is over time, 16-bit vectors, and 32-bit scratch of the stage that is running.
+The arena has three parts: bytes for what is over time and for weights that a stage has unpacked, 16-bit vectors, and
+32-bit scratch of the stage that is running.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lrhnet_jax.deploy.c import weights
 from lrhnet_jax.deploy.c.stages import Splitter, Stage, is_reduction, reads
 from lrhnet_jax.deploy.int8 import program as ints
 from lrhnet_jax.deploy.int8.program import Program
@@ -24,13 +26,14 @@ STARTS = 6  # of the search for a schedule
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Memory that something needs: a tensor that is kept as a whole, or a line buffer.
+    """Memory that something needs: a tensor that is kept as a whole, a line buffer, or a layer's unpacked weights.
 
     Attributes:
-      name: of the tensor.
+      name: of the tensor or the layer.
       size: bytes.
       first, last: stages in which it is in use; -1 is before the first one.
-      stage: of a line buffer; None for a tensor.
+      stage: of a line buffer or weights; None for a tensor.
+      weights: it is for weights.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Block:
     first: int
     last: int
     stage: int | None = None
+    weights: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Plan:
       stages: in their order.
       tensors: byte offset of every tensor that is kept as a whole, the signal among them.
       lines: byte offset of every line buffer, by stage and tensor.
+      weights: byte offset of the weights that a stage unpacks, by stage and layer.
       tensor_bytes: the size of that part.
       vectors: offset of every vector among the 16-bit values.
       vector_count, scratch_count: 16-bit and 32-bit values.
@@ -58,6 +63,7 @@ class Plan:
     stages: tuple[Stage, ...]
     tensors: Mapping[str, int]
     lines: Mapping[tuple[int, str], int]
+    weights: Mapping[tuple[int, str], int]
     tensor_bytes: int
     vectors: Mapping[str, int]
     vector_count: int
@@ -69,19 +75,24 @@ class Plan:
     def arena_bytes(self) -> int:
         return _rounded(self.tensor_bytes) + _rounded(2 * self.vector_count) + 4 * self.scratch_count
 
+    @property
+    def packed(self) -> frozenset[str]:
+        """The layers whose weights are sparse."""
+        return frozenset(name for _, name in self.weights)
 
-def make(program: Program, arena: int | None = None) -> Plan:
+
+def make(program: Program, arena: int | None = None, sparse: bool = False) -> Plan:
     """Returns the plan of the fewest multiplications whose arena is small enough; of equals, that of the smallest one.
 
     Args:
       arena: bytes at most; None: `DEFAULT_ARENA`, or as little more as there is no way without.
+      sparse: weights are stored sparse where that saves flash.
 
     Raises:
       ConfigError: if there is no plan for an arena of `arena` bytes.
     """
     limit = DEFAULT_ARENA if arena is None else arena
-    splitter = Splitter(program)
-    best = _search(splitter, limit)
+    best = _search(Splitter(program), weights.worth_packing(program) if sparse else {}, limit)
     if arena is not None and best.arena_bytes > arena:
         raise ConfigError(
             f"an arena of {arena:,} bytes is too small: this network needs {best.arena_bytes:,}; allow that many, or "
@@ -92,10 +103,10 @@ def make(program: Program, arena: int | None = None) -> Plan:
 
 def least_arena(program: Program) -> int:
     """Returns the bytes of the smallest arena that a plan is found for, however often it computes things again."""
-    return _search(Splitter(program), 0).arena_bytes
+    return _search(Splitter(program), {}, 0).arena_bytes
 
 
-def _search(splitter: Splitter, limit: int) -> Plan:
+def _search(splitter: Splitter, unpacked: Mapping[str, int], limit: int) -> Plan:
     """Starts with the first few tensors streamed, and streams one or two more or fewer for as long as that helps."""
     names = splitter.streamable
     least = splitter.multiplications(splitter.split(frozenset()))
@@ -104,7 +115,7 @@ def _search(splitter: Splitter, limit: int) -> Plan:
 
     def cost(streamed: frozenset[str]) -> tuple[int, int, int]:
         if streamed not in known:
-            plan = _place(splitter, streamed)
+            plan = _place(splitter, streamed, unpacked)
             known[streamed] = max(0, plan.arena_bytes - limit), plan.multiplications, plan.arena_bytes
         return known[streamed]
 
@@ -120,22 +131,23 @@ def _search(splitter: Splitter, limit: int) -> Plan:
         found.append(best)
         if cost(best)[:2] == (0, least):
             break
-    return _place(splitter, min(found, key=cost), SHUFFLES)
+    return _place(splitter, min(found, key=cost), unpacked, SHUFFLES)
 
 
-def _place(splitter: Splitter, streamed: frozenset[str], shuffles: int = 0) -> Plan:
+def _place(splitter: Splitter, streamed: frozenset[str], unpacked: Mapping[str, int], shuffles: int = 0) -> Plan:
     program, stages = splitter.program, splitter.split(streamed)
-    found = blocks_of(program, stages)
+    found = blocks_of(program, stages, unpacked)
     offsets, size = _best_layout(found, shuffles)
-    vectors, count = _vectors(program)
+    vector_at, count = _vectors(program)
     scratch = max(_scratch(program, splitter, stage) for stage in stages)
     at = list(zip(found.blocks, offsets, strict=True))
     return Plan(
         stages,
         {block.name: offset for block, offset in at if block.stage is None},
-        {(block.stage, block.name): offset for block, offset in at if block.stage is not None},
+        {(block.stage, block.name): offset for block, offset in at if block.stage is not None and not block.weights},
+        {(block.stage, block.name): offset for block, offset in at if block.stage is not None and block.weights},
         size,
-        vectors,
+        vector_at,
         count,
         scratch + _edge(program),
         scratch,
@@ -157,8 +169,12 @@ class Blocks(NamedTuple):
     lags: dict[tuple[int, int], int]
 
 
-def blocks_of(program: Program, stages: Sequence[Stage]) -> Blocks:
-    """Returns what a schedule needs memory for."""
+def blocks_of(program: Program, stages: Sequence[Stage], unpacked: Mapping[str, int]) -> Blocks:
+    """Returns what a schedule needs memory for.
+
+    Args:
+      unpacked: bytes of the weights of layers that are stored sparse.
+    """
     first, last = {"signal": -1}, {"signal": 0}
     for index, stage in enumerate(stages):
         first |= {name: index for name in stage.sinks if program.tensors[name].rows}
@@ -177,6 +193,12 @@ def blocks_of(program: Program, stages: Sequence[Stage]) -> Blocks:
         Block(name, rows * program.tensors[name].row_bytes, index, index, index)
         for index, stage in enumerate(stages)
         for name, rows in stage.capacities.items()
+    ]
+    blocks += [
+        Block(name, unpacked[name], index, index, index, weights=True)
+        for index, stage in enumerate(stages)
+        for name in (*stage.members, *stage.sinks)
+        if name in unpacked
     ]
     near = [[i for i, other in enumerate(blocks) if other is not block and _meet(block, other)] for block in blocks]
     return Blocks(blocks, near, lags)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lrhnet_jax.deploy.c import text
+from lrhnet_jax.deploy.c import text, weights
 from lrhnet_jax.deploy.c.plan import Plan
 from lrhnet_jax.deploy.c.stream_source import TEMPLATES
 from lrhnet_jax.deploy.c.write import Meaning
@@ -26,7 +26,8 @@ def describe(program: Program, plan: Plan, meaning: Meaning) -> dict[str, Any]:
         "thresholds": None if meaning.thresholds is None else list(meaning.thresholds),
         "arena_bytes": plan.arena_bytes,
         "window_bytes": program.tensors["signal"].bytes,
-        "weight_bytes": sum(step.weights.size for step in steps if not step.shares),
+        "weight_bytes": sum(weights.stored_bytes(step, step.name in plan.packed) for step in steps),
+        "sparse_layers": len(plan.packed),
         "multiplications": multiplications,
         "multiplications_computed": plan.multiplications,
         "stages": [
@@ -57,6 +58,7 @@ def readme(description: dict[str, Any], agreement: str) -> str:
         "arena": f"{description['arena_bytes']:,}",
         "input": f"{description['window_bytes']:,}",
         "weights": f"{description['weight_bytes']:,}",
+        "sparse": " (sparse, a stage's are unpacked into the arena)" if description["sparse_layers"] else "",
         "products": f"{description['multiplications_computed'] / 1e6:.1f} million products a window",
         "again": "" if again == 1 else f", {again:.2f} times as many as with more memory (--arena)",
         "decision": "the most probable class" if description["thresholds"] is None else "classes above a threshold",

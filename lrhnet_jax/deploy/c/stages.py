@@ -98,6 +98,7 @@ class Splitter:
                 total = self.program.tensors[name].rows
                 end[name] = max(last_row(step, name, end[step.name], total) for step in readers[name])
                 kept = min(max(0, first_row(step, name, begin[step.name])) for step in readers[name])
+                kept = min(kept, begin[name])  # rows that no reader needs are computed all the same
                 capacities[name] = max(capacities[name], end[name] - kept)
             for name in whole:
                 lags[name] = max(lags[name], self._lag(readers[name], name, sinks[0], begin, end))

@@ -3,7 +3,7 @@
 import pathlib
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -26,6 +26,27 @@ def array(declaration: str, values: Iterable[int], suffix: str = "") -> str:
     kind, _, label = declaration.rpartition(" ")
     numbers = textwrap.fill(", ".join(f"{value}{suffix}" for value in flat), WIDTH - 4, break_long_words=False)
     return f"static const {kind} {label}[{len(flat)}] = {{\n{textwrap.indent(numbers, '    ')}\n}};\n"
+
+
+def wrapped(parts: Sequence[str], indent: str, depth: int = 0) -> str:
+    """Returns parts with commas between them, in lines of which none breaks a part.
+
+    Args:
+      indent: of all lines but the first, which begins behind as much.
+      depth: by how much more all of it will be indented.
+    """
+    lines = [""]
+    for part in (*(f"{part}," for part in parts[:-1]), parts[-1]):
+        if lines[-1] and depth + len(indent) + len(lines[-1]) + len(part) > WIDTH - 3:
+            lines.append(part)
+        else:
+            lines[-1] = f"{lines[-1]} {part}".lstrip()
+    return f"\n{indent}".join(lines)
+
+
+def call(function: str, arguments: Sequence[str], depth: int) -> str:
+    """Returns a call as a statement; `depth` as of `wrapped`."""
+    return f"{function}({wrapped(arguments, ' ' * (len(function) + 1), depth)});"
 
 
 def rows(values: np.ndarray) -> str:
@@ -58,4 +79,4 @@ def comment(text: str) -> str:
     """Returns a C comment of any text, wrapped."""
     safe = text.replace("*/", "* /").replace("/*", "/ *")
     lines = [wrapped for line in safe.splitlines() for wrapped in (textwrap.wrap(line, WIDTH - 6) or [""])]
-    return "/* " + "\n * ".join(lines) + " */\n"
+    return "/* " + "\n".join([*lines[:1], *(f" * {line}".rstrip() for line in lines[1:])]) + " */\n"

@@ -1,25 +1,25 @@
 """A trained network made into an integer program: calibrated on some recordings, chosen on others.
 
-Records keep their folds (0 to 4): three calibrate, one chooses among the ways to calibrate, and one is left to compare
-answers on, so that nothing is judged on what it was fitted to.
+The records that the network's run has scored are left to compare answers on; of the others, which have folds as well,
+one fold chooses among the ways to calibrate, and the rest calibrates. So nothing is judged on what it was fitted to.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from lrhnet_jax.data import splits
 from lrhnet_jax.data.dataset import Dataset
-from lrhnet_jax.data.store import HostSignals, covering_windows
+from lrhnet_jax.data.windows import HostSignals, average, covering_windows
 from lrhnet_jax.deploy.int8 import calibrate, fuse, graph, program, quantize, trace
 from lrhnet_jax.errors import ConfigError, DataError
-from lrhnet_jax.scoring import predict
 
 Array = np.ndarray
 Logits = Callable[[jax.Array, jax.Array], jax.Array]  # (signal, demographics), any batch -> (batch, classes)
 
-COMPARE_FOLD, CHOOSE_FOLD = 0, 1
+HELD_OUT: dict[str, Any] = {"protocol": "reference", "fold": 0, "train_only": ()}  # where a network does not say it
 MOST_WINDOWS = 256  # that calibrate, and that choose
 TRACE_TOLERANCE = 1e-3  # of a logit, times the largest one: between a network and its graph
 BATCH = 16
@@ -42,7 +42,7 @@ class Windows(NamedTuple):
 
     def average(self, probabilities: Array) -> Array:
         """Returns each record's probabilities, (records, classes) float32: the mean over its windows."""
-        return predict.average(probabilities, self.record, self.records)
+        return average(probabilities, self.record, self.records)
 
 
 class Conversion(NamedTuple):
@@ -78,23 +78,34 @@ def cut(records: Dataset, leads: tuple[str, ...], window: int, most: int | None 
     return Windows(signal, records.demographics[record], record, len(records))
 
 
-def parts(records: Dataset) -> tuple[Dataset, Dataset, Dataset]:
+def held_out(meta: Mapping[str, Any], records: Dataset) -> Mapping[str, Any]:
+    """Returns which of the records a network was scored on, for `parts`; of a set that it does not know, fold 0."""
+    return meta.get("held_out", HELD_OUT) if records.name == meta.get("trained_on") else HELD_OUT
+
+
+def parts(records: Dataset, held_out: Mapping[str, Any] = HELD_OUT) -> tuple[Dataset, Dataset, Dataset]:
     """Returns the records that calibrate, those that choose, and those to compare answers on.
+
+    Args:
+      held_out: the records that the network was scored on, and has not been trained on: the first arguments of
+        `splits.scored`.
 
     Raises:
       DataError: if one of them would be empty, or values are not finite.
     """
     if not (np.isfinite(records.signals).all() and np.isfinite(records.demographics).all()):
         raise DataError(f"the records of {records.name} hold NaN or infinity: nothing can be calibrated with them")
-    folds = records.folds
-    split = (~np.isin(folds, (COMPARE_FOLD, CHOOSE_FOLD)), folds == CHOOSE_FOLD, folds == COMPARE_FOLD)
+    comparing = splits.scored(records, **held_out)
+    next_fold = (held_out["fold"] + 1) % splits.NUM_FOLDS
+    choosing = ~comparing & (records.folds == next_fold)
+    split = (~comparing & ~choosing, choosing, comparing)
     if not all(part.any() for part in split):
         raise DataError(
-            f"{len(records)} records of the set {records.name} are too few to convert a network to integers: folds "
-            f"{COMPARE_FOLD} and {CHOOSE_FOLD} and the others need a record each; build a larger set"
+            f"{len(records)} records of the set {records.name} are too few to convert a network to integers: those "
+            f"that it was scored on, fold {next_fold} and the others need a record each; build a larger set"
         )
-    calibrating, choosing, comparing = (records.select(part) for part in split)
-    return calibrating, choosing, comparing
+    calibrate, choose, compare = (records.select(part) for part in split)
+    return calibrate, choose, compare
 
 
 def answers(logits: Logits, windows: Windows) -> Array:

@@ -50,8 +50,10 @@ def _from_arrays(path: pathlib.Path, arrays: Mapping[str, Any], given: Given) ->
         notes.append("as many samples as leads: read as (time, leads)")
     integers = not np.issubdtype(signal.dtype, np.floating)
     scale = scale_of(unit, given, notes, None if integers else "mV")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused where it is used
+        signal = signal.astype(np.float32) * np.float32(scale)
     return Recording(
-        signal=signal.astype(np.float32) * np.float32(scale),
+        signal=signal,
         rate=rate_of(rate, given),
         leads=tuple(lead_name(name) for name in names),
         path=path,

@@ -16,7 +16,7 @@ import numpy as np
 
 from lrhnet_jax.ecg import files
 from lrhnet_jax.ecg.lead_names import canonical_lead
-from lrhnet_jax.ecg.recording import Recording
+from lrhnet_jax.ecg.recording import BlockRecording, Recording
 from lrhnet_jax.ecg.wfdb_header import MILLIVOLTS
 from lrhnet_jax.errors import UserError
 
@@ -50,12 +50,14 @@ class Format:
       suffixes: of its files, lower case, with the dot.
       matches: (path, first `HEAD` bytes) -> whether the file is of this format, by its content.
       read: (path, what the user says) -> the recording. The path is that of a regular file, which is not empty.
+      read_blocks: the same, of a recording that may not fit into memory; None: this format is always read whole.
     """
 
     name: str
     suffixes: tuple[str, ...]
     matches: Callable[[pathlib.Path, bytes], bool]
     read: Callable[[pathlib.Path, Given], Recording]
+    read_blocks: Callable[[pathlib.Path, Given], BlockRecording] | None = None
 
 
 def read_bytes(path: pathlib.Path, limit: int = MAX_BYTES) -> bytes:

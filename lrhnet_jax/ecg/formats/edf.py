@@ -15,14 +15,15 @@ from typing import NamedTuple
 import numpy as np
 
 from lrhnet_jax.ecg import files
-from lrhnet_jax.ecg.formats.base import Format, Given, check_claim, columns, in_millivolts, years_between
+from lrhnet_jax.ecg.formats.base import Format, Given, check_claim, columns, in_millivolts, lead_name, years_between
 from lrhnet_jax.ecg.lead_names import canonical_lead
-from lrhnet_jax.ecg.recording import Recording
+from lrhnet_jax.ecg.recording import BlockRecording, Recording
 from lrhnet_jax.errors import UserError
 
 _BLOCK = 256  # bytes of the header, and then of each signal's part of it
 _WIDTHS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)  # bytes of a signal's fields; the header holds each field of all signals
 _MAX_SIGNALS = 4096
+_BLOCK_SAMPLES = 2**21  # of all signals, in a block
 _ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 _ECG = re.compile(r"ecg|ekg|lead", re.IGNORECASE)
 
@@ -40,8 +41,41 @@ def _matches(path: pathlib.Path, head: bytes) -> bool:
     return head.startswith(b"\xffBIOSEMI") or (head.startswith(b"0       ") and head[184:192].strip().isdigit())
 
 
+class _Opened(NamedTuple):
+    """A file whose header was read: bytes (data records, samples of one, bytes of one), and what to read of them."""
+
+    data: np.ndarray
+    signals: list[_Signal]
+    rate: float
+    sex: str | None
+    age: float | None
+    notes: tuple[str, ...]
+
+
 def _read(path: pathlib.Path, given: Given) -> Recording:
     """Reads the voltages of one sampling rate, that of the ECG leads; the rest is named in the notes."""
+    data, kept, rate, sex, age, notes = _open(path, given)
+    signal, leads = columns([(signal.label, _millivolts(data, signal)) for signal in kept])
+    return Recording(signal, rate, leads, path, age, sex, notes=notes)
+
+
+def _read_blocks(path: pathlib.Path, given: Given) -> BlockRecording:
+    data, kept, rate, sex, age, notes = _open(path, given)
+    step = max(_BLOCK_SAMPLES // data.shape[1], 1)  # data records
+    parts = (data[start : start + step] for start in range(0, len(data), step))
+    return BlockRecording(
+        blocks=(np.stack([_millivolts(part, signal) for signal in kept], axis=1) for part in parts),
+        rate=rate,
+        leads=tuple(lead_name(signal.label) for signal in kept),
+        path=path,
+        age=age,
+        sex=sex,
+        notes=notes,
+        samples=len(data) * kept[0].length,
+    )
+
+
+def _open(path: pathlib.Path, given: Given) -> _Opened:
     size = files.file_size(path)
     check_claim(_BLOCK, size, "an EDF header")
     with path.open("rb") as file:
@@ -69,9 +103,8 @@ def _read(path: pathlib.Path, given: Given) -> Recording:
     if head[192:197] in (b"EDF+D", b"BDF+D"):
         notes.append("recorded with interruptions, which are not kept: its parts are read one after another")
     data = np.memmap(path, np.uint8, "r", start, (records, length, width))
-    signal, leads = columns([(signal.label, _millivolts(data, signal)) for signal in kept])
     sex, age = _patient(head)
-    return Recording(signal, kept[0].length / duration, leads, path, age, sex, notes=tuple(notes))
+    return _Opened(data, kept, kept[0].length / duration, sex, age, tuple(notes))
 
 
 def _signals(text: bytes, count: int) -> list[_Signal]:
@@ -156,4 +189,4 @@ def _whole(field: bytes, what: str) -> int:
     return round(_number(field, what))
 
 
-FORMAT = Format("EDF", (".edf", ".bdf", ".rec"), _matches, _read)
+FORMAT = Format("EDF", (".edf", ".bdf", ".rec"), _matches, _read, _read_blocks)

@@ -3,11 +3,15 @@
 The rate comes from lines above the table ("Sample Rate,512 hertz", "# fs: 500") or from a column of times.
 """
 
+import dataclasses
 import pathlib
 import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
+from lrhnet_jax.ecg import files
 from lrhnet_jax.ecg.formats import text_time
 from lrhnet_jax.ecg.formats.base import (
     MAX_MARKUP_BYTES,
@@ -21,9 +25,13 @@ from lrhnet_jax.ecg.formats.base import (
 )
 from lrhnet_jax.ecg.formats.text_table import HERTZ, Table, decode, find_row, find_table
 from lrhnet_jax.ecg.lead_names import canonical_lead
-from lrhnet_jax.ecg.recording import Recording, parse_age
+from lrhnet_jax.ecg.recording import BlockRecording, Recording, in_blocks, parse_age
 from lrhnet_jax.errors import UserError
 
+_BLOCK_BYTES = 16 * 1024**2  # of a table, at a time
+_DIALECT = 50  # rows
+_GAP = 2.5  # steps from one time to the next: samples are left out
+_LONGEST_GAP = 43_200.0  # s, of a block
 _RATE_KEY = re.compile(r"fs|sfreq|rate|freq.*|sampl\w*[ _-]*(rate|freq.*)", re.IGNORECASE)
 _FILTER = re.compile(r"filter|pass|notch|mains|cut|band", re.IGNORECASE)  # these are in hertz too
 _STATEMENT = re.compile(r"[#%\s]*([^,;:=\t]+?)\s*[,;:=\t]\s*(.*?)[,;\s]*")
@@ -37,8 +45,96 @@ def _matches(path: pathlib.Path, head: bytes) -> bool:
     return "\0" not in text and find_row(lines[:-1] or lines) is not None  # the last line may be cut
 
 
+class _Layout(NamedTuple):
+    """What the columns of a table are.
+
+    Attributes:
+      kept: those that are signals; scales: their millivolts a unit.
+      times: the column of times, or None.
+      rate, leads, age, sex, notes: as of `recording.Recording`.
+    """
+
+    kept: list[int]
+    scales: list[float]
+    times: int | None
+    rate: float
+    leads: tuple[str, ...]
+    age: float | None
+    sex: str | None
+    notes: list[str]
+
+    def signal(self, table: Table) -> np.ndarray:
+        """Returns (time, leads) float32, millivolts."""
+        return (table.values[:, self.kept] * self.scales).astype(np.float32)
+
+
 def _read(path: pathlib.Path, given: Given) -> Recording:
     table = find_table(decode(read_bytes(path, MAX_MARKUP_BYTES)))
+    found = _understand(table, given)
+    notes = tuple(dict.fromkeys(found.notes))
+    return Recording(found.signal(table), found.rate, found.leads, path, found.age, found.sex, notes=notes)
+
+
+def _read_blocks(path: pathlib.Path, given: Given) -> BlockRecording:
+    """What the columns are, and the rate, is told by the first block; samples that times leave out are missing."""
+    head = files.read_regular(path, _BLOCK_BYTES)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or files.file_size(path) <= len(head):  # UTF-16 has wide newlines
+        return in_blocks(_read(path, given))
+    lines = head[: head.rfind(b"\n") + 1].splitlines(keepends=True)
+    found = _understand(find_table(decode(b"".join(lines))), given)
+    first = find_row([decode(line).strip("\r\n ") for line in lines[: _DIALECT * 10]]) or 0
+    top = b"".join(lines[: first + _DIALECT])  # with rows enough to tell the dialect: each block is read below it
+    return BlockRecording(
+        blocks=_blocks(path, top, found),
+        rate=found.rate,
+        leads=found.leads,
+        path=path,
+        age=found.age,
+        sex=found.sex,
+        notes=list(dict.fromkeys(found.notes)),
+    )
+
+
+def _blocks(path: pathlib.Path, top: bytes, found: _Layout) -> Iterator[np.ndarray]:
+    first = find_table(decode(top))
+    times = first.values[:, found.times] if found.times is not None else np.arange(2.0)
+    step, last = float(np.median(np.diff(times))), float(times[0]) - float(np.median(np.diff(times)))
+    signal, last = _spread(found, first, step, last)
+    yield signal
+    with path.open("rb") as file:
+        file.seek(len(top))
+        while part := file.read(_BLOCK_BYTES):
+            rows = part + file.readline()
+            if not rows.strip():
+                continue
+            table = find_table(decode(top + rows))
+            table = dataclasses.replace(table, values=table.values[len(first.values) :])
+            signal, last = _spread(found, table, step, last)
+            yield signal
+
+
+def _spread(found: _Layout, table: Table, step: float, last: float) -> tuple[np.ndarray, float]:
+    """Returns the signal, with missing samples where the times leave some out, and the last time.
+
+    Args:
+      step: from one sample to the next, in the unit of the times.
+      last: the time before the first one.
+    """
+    signal = found.signal(table)
+    if found.times is None or not len(signal):
+        return signal, last
+    times = table.values[:, found.times]
+    steps = np.diff(times, prepend=last) / step
+    gaps = np.flatnonzero(steps > _GAP)
+    counts = np.round(steps[gaps]) - 1
+    if not counts.sum() <= _LONGEST_GAP * found.rate:  # nor NaN
+        raise UserError(f"its times leave out {counts.sum() / found.rate / 3600:.3g} h; cut it there into two files")
+    places = np.repeat(gaps, counts.astype(int))
+    return np.insert(signal, places, np.nan, axis=0) if len(places) else signal, float(times[-1])
+
+
+def _understand(table: Table, given: Given) -> _Layout:
+    """Returns what the columns are; raises UserError if that cannot be told."""
     said = [(match[1], match[2].strip("'\" ")) for line in table.preamble if (match := _STATEMENT.fullmatch(line))]
     notes: list[str] = []
     named = any(table.names)
@@ -54,16 +150,16 @@ def _read(path: pathlib.Path, given: Given) -> Recording:
     labels = [table.names[i] for i in columns] if named else _labels(table, len(columns), said, given)
     kept = _choose(labels, notes)
     stated = next((value for _, value in said if in_millivolts(value)), None)
-    scales = [scale_of(table.units[columns[i]] or stated, given, notes, "mV") for i in kept]
     facts = {key.casefold(): value for key, value in said}
-    return Recording(
-        signal=(table.values[:, [columns[i] for i in kept]] * scales).astype(np.float32),
+    return _Layout(
+        kept=[columns[i] for i in kept],
+        scales=[scale_of(table.units[columns[i]] or stated, given, notes, "mV") for i in kept],
+        times=times[0] if times else None,
         rate=rate_of(rate if rate is not None else _stated_rate(table.preamble, said), given),
         leads=tuple(lead_name(labels[i]) for i in kept),
-        path=path,
         age=parse_age(facts.get("age")) or _apple_age(facts),
         sex=facts.get("sex") or facts.get("gender") or None,
-        notes=tuple(dict.fromkeys(notes)),
+        notes=notes,
     )
 
 
@@ -111,4 +207,4 @@ def _apple_age(facts: dict[str, str]) -> float | None:
     return float(int(years[1][0]) - int(years[0][0])) if years[0] and years[1] else None
 
 
-FORMAT = Format("table (CSV)", (".csv", ".tsv", ".txt", ".asc"), _matches, _read)
+FORMAT = Format("table (CSV)", (".csv", ".tsv", ".txt", ".asc"), _matches, _read, _read_blocks)

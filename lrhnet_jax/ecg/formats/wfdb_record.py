@@ -3,9 +3,9 @@
 import pathlib
 import re
 
-from lrhnet_jax.ecg import files, wfdb
+from lrhnet_jax.ecg import files, wfdb, wfdb_blocks
 from lrhnet_jax.ecg.formats.base import Format, Given
-from lrhnet_jax.ecg.recording import Recording
+from lrhnet_jax.ecg.recording import BlockRecording, Recording
 from lrhnet_jax.errors import UserError
 
 _SIGNALS = (".dat", ".mat")
@@ -19,10 +19,18 @@ def _matches(path: pathlib.Path, head: bytes) -> bool:
 
 
 def _read(path: pathlib.Path, given: Given) -> Recording:
+    return wfdb.read_recording(_header(path))
+
+
+def _read_blocks(path: pathlib.Path, given: Given) -> BlockRecording:
+    return wfdb_blocks.read(_header(path))
+
+
+def _header(path: pathlib.Path) -> pathlib.Path:
     header = files.beside(path.parent, f"{path.stem}.hea")
     if not header.is_file():
         raise UserError(f"is a signal file without its header; put {header.name} beside it")
-    return wfdb.read_recording(header)
+    return header
 
 
-FORMAT = Format("WFDB", (".hea", ".dat"), _matches, _read)
+FORMAT = Format("WFDB", (".hea", ".dat"), _matches, _read, _read_blocks)

@@ -9,49 +9,16 @@ from lrhnet_jax.ecg import readers
 from lrhnet_jax.ecg.recording import RecordError
 from tests.helpers import ecg_texts
 from tests.helpers.ecg_files import counts, millivolts
+from tests.helpers.ecg_texts import TABLES, write_table
 
 VALUES = counts()
-EXPECTED = millivolts(VALUES)[:, :2]
+EXPECTED = ecg_texts.TWO_LEADS
 ROWS = EXPECTED.tolist()
 
 
-def _write(path, head, row, values=ROWS, encoding="utf-8", newline="\n"):
-    text = "".join(f"{line}\n" for line in head) + "".join(f"{row(i, *pair)}\n" for i, pair in enumerate(values))
-    path.write_bytes(text.replace("\n", newline).encode(encoding))
-    return path
-
-
-def _comma(value):
-    return f"{value:.4f}".replace(".", ",")
-
-
-# What a dialect is called -> lines above the table, and a row of (number, I, II).
-DIALECTS = {
-    "comma, seconds": (["time,I,II"], lambda i, a, b: f"{i / 500:.3f},{a:.4f},{b:.4f}"),
-    "units in names, milliseconds": (["time (ms),I (uV),II [mV]"], lambda i, a, b: f"{i * 2},{a * 1000:.1f},{b:.4f}"),
-    "tab, lower case": (["time_s\tlead i\tecg_ii"], lambda i, a, b: f"{i / 500}\t{a:.4f}\t{b:.4f}"),
-    "semicolon, decimal comma": (["Time [s];I;II"], lambda i, a, b: f"{_comma(i / 500)};{_comma(a)};{_comma(b)}"),
-    "tab, decimal comma": (["t\tI\tII"], lambda i, a, b: f"{_comma(i / 500)}\t{_comma(a)}\t{_comma(b)}"),
-    "quoted decimal comma": (['"t","I","II"'], lambda i, a, b: f'"{_comma(i / 500)}","{_comma(a)}","{_comma(b)}"'),
-    "blanks, decimal comma": (["t I II"], lambda i, a, b: f"{_comma(i / 500)}  {_comma(a)}  {_comma(b)}"),
-    "blanks": (["# time I II", "#"], lambda i, a, b: f"{i / 500:.3f}   {a:.4f}   {b:.4f}"),
-    "PhysioNet's rdsamp": (
-        ["'Elapsed time','I','II'", "'hh:mm:ss.mmm','mV','mV'"],
-        lambda i, a, b: f"'{i // 30000}:{i / 500 % 60:06.3f}',{a:.4f},{b:.4f}",
-    ),
-    "dates": (["timestamp,I,II"], lambda i, a, b: f"2024-05-01 10:00:{i / 500:06.3f},{a:.4f},{b:.4f}"),
-    "rate above, counter": (["fs: 500", "unit: mV", "", "sample,I,II"], lambda i, a, b: f"{i},{a:.4f},{b:.4f}"),
-    "rate in a comment": (["# Sampling rate = 500 Hz", "I,II"], lambda i, a, b: f"{a:.4f},{b:.4f}"),
-    "microvolts above": (["Frequency;500 Hz", "Unit;µV", "", "I;II"], lambda i, a, b: f"{a * 1000:.1f};{b * 1000:.1f}"),
-    "trailing separator": (["time,I,II,"], lambda i, a, b: f"{i / 500:.3f},{a:.4f},{b:.4f},"),
-    "a filter above": (["high-pass: 0.5 Hz", "sampling frequency: 500 Hz", "I,II"], lambda i, a, b: f"{a:.4f},{b:.4f}"),
-    "pandas": ([",time,I,II"], lambda i, a, b: f"{i},{i / 500},{a:.4f},{b:.4f}"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("dialect", TABLES)
 def test_dialects(tmp_path, dialect):
-    recording = readers.read(_write(tmp_path / "a.csv", *DIALECTS[dialect]))
+    recording = readers.read(write_table(tmp_path / "a.csv", *TABLES[dialect]))
     assert (recording.rate, recording.leads) == (500, ("I", "II"))
     np.testing.assert_allclose(recording.signal, EXPECTED, atol=1e-5)
 
@@ -60,20 +27,20 @@ def test_dialects(tmp_path, dialect):
     ("encoding", "newline"), [("utf-8-sig", "\n"), ("utf-16", "\r\n"), ("latin-1", "\r\n"), ("utf-8", "\r\n")]
 )
 def test_encodings_and_line_ends(tmp_path, encoding, newline):
-    head, row = DIALECTS["microvolts above"]
-    recording = readers.read(_write(tmp_path / "a.csv", head, row, ROWS, encoding, newline))
+    head, row = TABLES["microvolts above"]
+    recording = readers.read(write_table(tmp_path / "a.csv", head, row, ROWS, encoding, newline))
     np.testing.assert_allclose(recording.signal, EXPECTED, atol=1e-5)
     assert recording.notes == ()
 
 
 def test_what_the_file_does_not_say_is_given(tmp_path):
-    path = _write(tmp_path / "a.csv", [], lambda i, a, b: f"{a:.4f},{b:.4f}")
+    path = write_table(tmp_path / "a.csv", [], lambda i, a, b: f"{a:.4f},{b:.4f}")
     recording = readers.read(path, rate=500, leads=["II", "V1"], unit="mV")
     assert (recording.rate, recording.leads, recording.notes) == (500, ("II", "V1"), ())
     np.testing.assert_allclose(recording.signal, EXPECTED, atol=1e-5)
-    pandas = _write(tmp_path / "c.csv", [",0,1"], lambda i, a, b: f"{i},{a:.4f},{b:.4f}")
+    pandas = write_table(tmp_path / "c.csv", [",0,1"], lambda i, a, b: f"{i},{a:.4f},{b:.4f}")
     np.testing.assert_allclose(readers.read(pandas, 500, ["I", "II"], "mV").signal, EXPECTED, atol=1e-5)
-    with_time = _write(tmp_path / "b.csv", [], lambda i, a, b: f"{i / 500:.3f},{a:.4f},{b:.4f}")
+    with_time = write_table(tmp_path / "b.csv", [], lambda i, a, b: f"{i / 500:.3f},{a:.4f},{b:.4f}")
     recording = readers.read(with_time, leads=["II", "V1"])
     np.testing.assert_allclose(recording.signal, EXPECTED, atol=1e-5)
     assert recording.notes == (
@@ -92,13 +59,13 @@ def test_what_the_file_does_not_say_is_given(tmp_path):
     ],
 )
 def test_what_is_missing_is_asked_for(tmp_path, given, message):
-    path = _write(tmp_path / "a.csv", [], lambda i, a, b: f"{a:.4f},{b:.4f}")
+    path = write_table(tmp_path / "a.csv", [], lambda i, a, b: f"{a:.4f},{b:.4f}")
     with pytest.raises(RecordError, match=message):
         readers.read(path, **given)
 
 
 def test_columns_that_are_no_leads_are_left_and_named(tmp_path):
-    path = _write(tmp_path / "a.csv", ["time,PPG,II,MLII"], lambda i, a, b: f"{i / 500},7,{b:.4f},{a:.4f}")
+    path = write_table(tmp_path / "a.csv", ["time,PPG,II,MLII"], lambda i, a, b: f"{i / 500},7,{b:.4f},{a:.4f}")
     recording = readers.read(path)
     assert recording.leads == ("II", "MLII")
     assert "columns that name no lead are not read: PPG" in recording.notes
@@ -108,7 +75,7 @@ def test_columns_that_are_no_leads_are_left_and_named(tmp_path):
 
 
 def test_missing_numbers(tmp_path):
-    path = _write(
+    path = write_table(
         tmp_path / "a.csv", ["time,I,II"], lambda i, a, b: f"{i / 500},{a:.4f},{b:.4f}" if i != 9 else f"{i / 500},,NA"
     )
     recording = readers.read(path)
@@ -117,30 +84,32 @@ def test_missing_numbers(tmp_path):
 
 
 def test_times_with_gaps_or_backwards(tmp_path):
-    gap = _write(tmp_path / "a.csv", ["time,I,II"], lambda i, a, b: f"{i / 500 + (i > 600):.3f},{a:.4f},{b:.4f}")
+    gap = write_table(tmp_path / "a.csv", ["time,I,II"], lambda i, a, b: f"{i / 500 + (i > 600):.3f},{a:.4f},{b:.4f}")
     recording = readers.read(gap)
     assert recording.rate == 500
     assert "1 gaps in the times (first after 1.20 s) are closed: what follows is moved up" in recording.notes
-    back = _write(tmp_path / "b.csv", ["time,I,II"], lambda i, a, b: f"{i % 700 / 500:.3f},{a:.4f},{b:.4f}")
+    back = write_table(tmp_path / "b.csv", ["time,I,II"], lambda i, a, b: f"{i % 700 / 500:.3f},{a:.4f},{b:.4f}")
     with pytest.raises(RecordError, match="times does not grow from row to row"):
         readers.read(back)
 
 
 def test_times_that_are_rounded_to_milliseconds(tmp_path):
     values = np.repeat(EXPECTED, 4, axis=0).tolist()
-    path = _write(tmp_path / "a.csv", ["time,I,II"], lambda i, a, b: f"{i / 360:.3f},{a:.4f},{b:.4f}", values)
+    path = write_table(tmp_path / "a.csv", ["time,I,II"], lambda i, a, b: f"{i / 360:.3f},{a:.4f},{b:.4f}", values)
     assert readers.read(path).rate == 360
 
 
 def test_a_table_that_is_cut(tmp_path):
-    path = _write(tmp_path / "a.csv", *DIALECTS["comma, seconds"])
+    path = write_table(tmp_path / "a.csv", *TABLES["comma, seconds"])
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(RecordError, match=r"its rows are not alike \(.*\); it may be truncated"):
         readers.read(path)
 
 
 def test_patient_in_comments(tmp_path):
-    path = _write(tmp_path / "a.csv", ["# age: 61 years", "# sex: F", "# fs: 500", "I,II"], lambda i, a, b: f"{a},{b}")
+    path = write_table(
+        tmp_path / "a.csv", ["# age: 61 years", "# sex: F", "# fs: 500", "I,II"], lambda i, a, b: f"{a},{b}"
+    )
     recording = readers.read(path)
     assert (recording.age, recording.sex, recording.rate) == (61, "F", 500)
 
@@ -158,10 +127,10 @@ def test_the_apple_watch(tmp_path, language, rate):
 
 @pytest.mark.parametrize("line", [part * 300_000 for part in ("(", " x", "1", "fs ", "a,", "'1,")])
 def test_long_lines_take_no_time(tmp_path, line):
-    path = _write(tmp_path / "a.csv", [line, "time,I,II"], DIALECTS["comma, seconds"][1])
+    path = write_table(tmp_path / "a.csv", [line, "time,I,II"], TABLES["comma, seconds"][1])
     start = time.perf_counter()
     assert readers.read(path).rate == 500
-    alone = _write(tmp_path / "b.csv", [line], lambda i, a, b: f"{a:.4f}")
+    alone = write_table(tmp_path / "b.csv", [line], lambda i, a, b: f"{a:.4f}")
     with pytest.raises(RecordError):
         readers.read(alone)
     assert time.perf_counter() - start < 2

@@ -3,6 +3,7 @@
  * Text leaves by semihosting. With -icount shift=0 an instruction lasts a nanosecond of the emulated clock, which SysTick
  * counts: a measure of instructions, not of a chip's cycles. */
 #include "check.h"
+#include "ecg_stream.h"
 #include "examples.h"
 #include "model.h"
 
@@ -130,6 +131,7 @@ int main(void)
     put_line("instructions a window", instructions() - start);
     put_line("bytes of stack", stack_in_use());
     put_line("bytes of arena", MODEL_ARENA_BYTES);
+    put_line("bytes of an ecg_stream", sizeof(ecg_stream));
     put_line("bytes of RAM in all", (bss_end - data_start) * (int64_t)sizeof *bss_end + stack_in_use());
     for (int stage = 0; stage < MODEL_STAGES; stage++)
         if (stage_instructions[stage] > 10000) {

@@ -50,8 +50,12 @@ int check_examples(void)
     wrong += model_run(model_input(), MODEL_WINDOW, NULL, logits) != MODEL_NULL_POINTER;
     wrong += model_run(model_input(), MODEL_WINDOW, example_demographics[0], NULL) != MODEL_NULL_POINTER;
     wrong += model_run(model_input(), MODEL_WINDOW - 1, example_demographics[0], logits) != MODEL_WRONG_LENGTH;
+    wrong += model_run(model_input(), MODEL_WINDOW + 1, example_demographics[0], logits) != MODEL_WRONG_LENGTH;
     wrong += model_probabilities(NULL, probabilities) != MODEL_NULL_POINTER;
+    wrong += model_probabilities(logits, NULL) != MODEL_NULL_POINTER;
+    wrong += model_decide(NULL, decisions) != MODEL_NULL_POINTER;
     wrong += model_decide(probabilities, NULL) != MODEL_NULL_POINTER;
+    wrong += model_demographics(50, 'f', NULL) != MODEL_NULL_POINTER;
     put_line("examples", EXAMPLES);
     put_line("values that differ", wrong);
     return wrong;

@@ -21,9 +21,11 @@ typedef char shifts_keep_the_sign[(-3 >> 1) == -2 ? 1 : -1];
 enum value_kind { UINT8, INT8, INT16 };
 
 #if defined(__GNUC__)
-#define OWN_CODE __attribute__((noinline, unused)) /* once, not in every stage that calls it */
+#define OWN_CODE static __attribute__((noinline, unused)) /* once, not in every stage that calls it */
+#define EACH_CALL static inline __attribute__((always_inline)) /* anew for each layer: its constants are known */
 #else
-#define OWN_CODE
+#define OWN_CODE static
+#define EACH_CALL static inline
 #endif
 
 /* Weights of four outputs lie together, four of each at a time: [outputs / 4][inputs / 4][4][4], where outputs and inputs
@@ -37,6 +39,7 @@ typedef void dot4_function(const void *x, const int8_t *weights, int32_t count, 
 typedef struct {
     dot4_function *dot4;                /* of the input's kind; of convolutions */
     const int8_t *weights;              /* in fours; "pointwise" [outputs] */
+    const uint8_t *mask;                /* of sparse weights: a bit for each that says whether it is there; or NULL */
     const int32_t *bias;                /* of the sums */
     const int32_t *multiplier;
     const int32_t *residual_multiplier; /* NULL: there is no residual */
@@ -162,17 +165,17 @@ static inline int32_t product4(uint32_t even, uint32_t odd, const int8_t *weight
         d += x * weights[12 + i];    \
     }
 
-#define DEFINE_DOT4(name, type, four_values)                                                    \
-    static OWN_CODE void name(const void *x, const int8_t *weights, int32_t count, int32_t sums[4]) \
-    {                                                                                           \
-        const type *values = x;                                                                 \
-        int32_t a = 0, b = 0, c = 0, d = 0;                                                     \
-        for (; count >= 4; count -= 4, values += 4, weights += 16) {                            \
-            four_values                                                                         \
-        }                                                                                       \
-        for (; count > 0; count--, values++, weights++)                                         \
-            ONE(0)                                                                              \
-        sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;                                     \
+#define DEFINE_DOT4(name, type, four_values)                                                 \
+    OWN_CODE void name(const void *x, const int8_t *weights, int32_t count, int32_t sums[4]) \
+    {                                                                                        \
+        const type *values = x;                                                              \
+        int32_t a = 0, b = 0, c = 0, d = 0;                                                  \
+        for (; count >= 4; count -= 4, values += 4, weights += 16) {                         \
+            four_values                                                                      \
+        }                                                                                    \
+        for (; count > 0; count--, values++, weights++)                                      \
+            ONE(0)                                                                           \
+        sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;                                  \
     }
 
 DEFINE_DOT4(dot4_uint8, uint8_t, FOUR_UINT8)
@@ -183,8 +186,21 @@ static inline int32_t in_fours(int32_t count) { return (count + 3) / 4 * 4; }
 
 /* ---- layers ---- */
 
+/* A layer of sparse weights with all of them, which are written to `weights`. */
+static inline linear_layer unpacked(const linear_layer *layer, void *weights)
+{
+    const int32_t count = in_fours(layer->outputs) * in_fours(layer->taps * layer->inputs);
+    const int8_t *next = layer->weights;
+    linear_layer all = *layer;
+    int8_t *weight = weights;
+    for (int32_t i = 0; i < count; i++)
+        weight[i] = layer->mask[i / 8] >> i % 8 & 1 ? *next++ : 0;
+    all.weights = weights;
+    return all;
+}
+
 /* What becomes of a channel's sum, times its multiplier. */
-static inline int32_t finish(const linear_layer *layer, int32_t channel, int64_t product, int32_t residual)
+EACH_CALL int32_t finish(const linear_layer *layer, int32_t channel, int64_t product, int32_t residual)
 {
     int64_t total = product + (layer->offsets ? layer->offsets[channel] : layer->offset);
     if (layer->residual_multiplier)
@@ -206,8 +222,8 @@ static inline const int32_t *gated(const linear_layer *layer, const int16_t *gat
 /* Rows begin to end of a convolution over time. Where its taps reach over an edge of x, they see zeros: `edge` holds what
  * they see then, taps * inputs values.
  * residual, y: row `begin` of the shortcut (or NULL) and of the output. They may be the same. */
-static inline void convolve(const linear_layer *layer, const int32_t *multiplier, const rows *x, const uint8_t *residual,
-                            uint8_t *y, int32_t begin, int32_t end, void *edge)
+EACH_CALL void convolve(const linear_layer *layer, const int32_t *multiplier, const rows *x, const uint8_t *residual,
+                        uint8_t *y, int32_t begin, int32_t end, void *edge)
 {
     const int32_t taps = layer->taps, width = taps * layer->inputs, outputs = layer->outputs;
     const int32_t row_bytes = layer->inputs * (layer->kind == INT16 ? 2 : 1);

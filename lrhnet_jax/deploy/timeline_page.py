@@ -1,0 +1,161 @@
+"""A page that a person can read of the answers to a long recording: their course, episodes, and a window to look at."""
+
+import base64
+import html
+import io
+import pathlib
+
+import numpy as np
+
+from lrhnet_jax.deploy.model import NOT_A_DEVICE, SYNTHETIC, Model
+from lrhnet_jax.deploy.timeline import JOIN, SHORTEST, Timeline, duration
+from lrhnet_jax.ecg import squared_paper
+from lrhnet_jax.ecg.files import printable
+from lrhnet_jax.runtime.files import write_whole
+
+DPI = 130
+ROWS = 8  # classes whose course is drawn
+_LISTED = 200  # episodes on the page; the JSON has all
+
+_STYLE = """
+body { font: 16px/1.45 system-ui, sans-serif; max-width: 75rem; margin: 0 auto; padding: 1rem; color: #1a1a1a; }
+h1 { font-size: 1.3rem; overflow-wrap: anywhere; } h2 { font-size: 1.05rem; margin-bottom: .3rem; }
+.paper { overflow-x: auto; border: 1px solid #ccc; } .paper img { width: 100%; min-width: 50rem; display: block; }
+.warning { background: #fff3cd; border-left: .3rem solid #c98a00; padding: .5rem .8rem; }
+.decision { font-size: 1.15rem; font-weight: 600; }
+table { border-collapse: collapse; } td, th { padding: .15rem 1.2rem .15rem 0; text-align: left; }
+td { font-variant-numeric: tabular-nums; }
+"""
+
+
+def write(path: pathlib.Path, model: Model, file: pathlib.Path, found: Timeline) -> None:
+    """Writes the page beside `path`, which has no suffix: PATH.png and PATH.html."""
+    png = course(model, file, found)
+    text = document(model, file, found, png)
+    write_whole(path.with_name(path.name + ".png"), lambda scratch: scratch.write_bytes(png))
+    write_whole(path.with_name(path.name + ".html"), lambda scratch: scratch.write_text(text, encoding="utf-8"))
+
+
+def course(model: Model, file: pathlib.Path, found: Timeline) -> bytes:
+    """Returns a PNG: the probability of atrial fibrillation over time with its episodes, and those of other classes."""
+    from matplotlib.figure import Figure  # late: answers have no need of it
+
+    hours, span = found.seconds / 3600, max(found.starts[-1] + found.window, found.window)
+    unit, name = (3600.0, "hours") if hours >= 2 else (60.0, "minutes")
+    shown = _shown(found)
+    figure = Figure(figsize=(11, 2.6 + 0.28 * len(shown)), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(5, 0.7 + 0.7 * len(shown)))
+    edges = np.append(found.starts, span) / unit
+    if found.watched:
+        likely = found.probabilities[:, list(found.watched)].max(1)
+        upper.stairs(likely, edges, color=squared_paper.MARKED, linewidth=0.8, baseline=None)
+        upper.set_ylabel("probability of\natrial fibrillation")
+        if found.thresholds is not None:
+            upper.axhline(found.thresholds[list(found.watched)].min(), color="#b00020", linewidth=0.8, linestyle="--")
+        for episode in found.episodes:
+            upper.axvspan(episode.start / unit, episode.end / unit, color="#b00020", alpha=0.15, linewidth=0)
+    else:
+        upper.stairs(found.answered, edges, color=squared_paper.MARKED)
+        upper.set_ylabel("answered")
+    upper.set_ylim(0, 1.02)
+    image = np.ma.masked_invalid(found.probabilities[:, shown].T)
+    lower.pcolormesh(edges, np.arange(len(shown) + 1), image, cmap="Blues", vmin=0, vmax=1, rasterized=True)
+    lower.set_facecolor("#dddddd")  # not answered
+    lower.set_yticks(np.arange(len(shown)) + 0.5, [found.names[i] for i in shown], fontsize=8)
+    lower.invert_yaxis()
+    lower.set_xlabel(f"{name} from the begin; dark: probable; grey: not answered")
+    lower.set_xlim(0, span / unit)
+    warning = f"{SYNTHETIC}\n" if SYNTHETIC in found.notes else ""
+    title = f"{printable(file.name)}   {model.name}: {found}\n{warning}{NOT_A_DEVICE}"
+    figure.suptitle(title, fontsize=9, x=0.01, ha="left", parse_math=False, wrap=True)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+def strip(model: Model, found: Timeline) -> bytes | None:
+    """Returns a PNG of the window that was most like atrial fibrillation, on squared paper; None if there is none."""
+    if not len(found.strip):
+        return None
+    title = f"{duration(found.strip_start)} after the begin: the window most like atrial fibrillation, filtered as read"
+    signal = found.strip[: round(squared_paper.SECONDS * model.options.rate)]
+    figure = squared_paper.page(signal, model.options.rate, model.leads, title, marked=model.leads)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+def document(model: Model, file: pathlib.Path, found: Timeline, png: bytes) -> str:
+    """Returns an HTML page that needs no other file and no network.
+
+    Args:
+      png: what `course` returned.
+    """
+    name = html.escape(printable(file.name))
+    warnings = [note for note in found.notes if note in (SYNTHETIC, NOT_A_DEVICE)]
+    notes = [note for note in found.notes if note not in warnings]
+    warned = "".join(f'<p class="warning">{html.escape(note)}</p>\n' for note in warnings)
+    listed = "".join(f"<li>{html.escape(note)}</li>\n" for note in notes) or "<li>nothing to note</li>\n"
+    looked = strip(model, found)
+    paper = f"<h2>To look at</h2>\n{_image(looked, 'The window most like atrial fibrillation')}" if looked else ""
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{name}: {html.escape(str(found))}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<h1>{name}</h1>
+{warned}<p class="decision">{html.escape(str(found))}</p>
+<p>{duration(found.seconds)} (hours, minutes, seconds), {len(found.starts):,} windows of {found.window:.3g} s</p>
+{_image(png, "The course of the probabilities")}
+{_episodes(found)}{paper}<h2>Notes on the recording</h2>
+<ul>
+{listed}</ul>
+<h2>Classes</h2>
+<table>
+<tr><th>class</th><th>of the windows</th><th>mean probability</th></tr>
+{_classes(found)}</table>
+<p>Answered by {html.escape(model.name)} ({html.escape(", ".join(model.leads))}), each window on its own.</p>
+</body>
+</html>
+"""
+
+
+def _shown(found: Timeline) -> list[int]:
+    """The classes to draw: those that episodes are made of, and the most frequent ones."""
+    order = [int(i) for i in found.shares.argsort()[::-1] if i not in found.watched]
+    return [*found.watched, *order][:ROWS]
+
+
+def _image(png: bytes, what: str) -> str:
+    source = base64.b64encode(png).decode()
+    return f'<div class="paper"><img alt="{what}" src="data:image/png;base64,{source}"></div>\n'
+
+
+def _episodes(found: Timeline) -> str:
+    if not found.watched:
+        return ""
+    rows = "".join(
+        f"<tr><td>{duration(one.start)}</td><td>{duration(one.end)}</td><td>{duration(one.end - one.start)}</td>"
+        f"<td>{one.probability:.2f}</td></tr>\n"
+        for one in found.episodes[:_LISTED]
+    )
+    more = f"<p>and {len(found.episodes) - _LISTED} more</p>" if len(found.episodes) > _LISTED else ""
+    table = f"<table>\n<tr><th>from</th><th>to</th><th>lasts</th><th>mean probability</th></tr>\n{rows}</table>{more}"
+    rule = (
+        "Windows in which it is decided, and more probable than sinus rhythm. An episode lasts "
+        f"{SHORTEST:g} s or longer; interruptions of up to {JOIN:g} s do not end it."
+    )
+    return f"<h2>Episodes of atrial fibrillation</h2>\n<p>{rule}</p>\n{table if found.episodes else '<p>none</p>'}\n"
+
+
+def _classes(found: Timeline) -> str:
+    return "".join(
+        f"<tr><td>{html.escape(found.names[i])}</td><td>{100 * found.shares[i]:.1f} %</td>"
+        f"<td>{found.means[i]:.3f}</td></tr>\n"
+        for i in found.shares.argsort()[::-1]
+    )
