@@ -161,7 +161,7 @@ def test_bad_input_is_named(network, student, tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(b"nothing")
         with pytest.raises(CheckpointError, match=r"not the file that model\.json beside it describes; export"):
             exported.load(tmp_path / name)
-        files = {name: {"sha256": hashlib.sha256(b"nothing").hexdigest()}}
+        files = {name: {"bytes": 7, "sha256": hashlib.sha256(b"nothing").hexdigest()}}
         described = json.loads((student / "model.json").read_text())
         (tmp_path / "model.json").write_text(json.dumps({**described, "files": files}))
         with pytest.raises(CheckpointError, match="not an exported network, or of another version"):
