@@ -129,7 +129,7 @@ def table(subject: Subject, found: Answers) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser = measure.parser(__doc__)
-    parser.add_argument("checkpoint", type=pathlib.Path, help="WORKDIR/networks/NAME")
+    parser.add_argument("checkpoint", type=pathlib.Path, help="WORKDIR/networks/NAME, or a model")
     parser.add_argument("--data_dir", default="data", help="where the set is that it was trained on")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of the recording")
     parser.add_argument("--window", type=int, help="samples, instead of the network's own")

@@ -1,11 +1,10 @@
 """Trained networks on a microcontroller: do the answers survive, and what do they cost?
 
     python -m benchmarks.mcu CHECKPOINT [CHECKPOINT ...] --data_dir=DATA [--output=FILE.json] [--windows=1000]
-        [--window=SAMPLES] [--arena=BYTES] [--boards=netduino2,mps2-an386] [--train_only=SOURCE,...] [--repeats=9]
-        [--smoke]
+        [--window=SAMPLES] [--arena=BYTES] [--boards=netduino2,mps2-an386] [--repeats=9] [--smoke]
 
-Each checkpoint, WORKDIR/networks/NAME, is exported as C and as ONNX with int8, and compared with the network on records
-of the set that it was trained on, of a fold that neither calibrates nor chooses. Then
+Each checkpoint, WORKDIR/networks/NAME or the name of a shipped model, is exported as C and as ONNX with int8, and
+compared with the network on records of its set that neither trained it nor calibrated. Then
 
 - the C, compiled by gcc -O2, answers --windows windows of the set, and NumPy's integers answer them too: every bit is
   compared, and again for a tenth of them under the address and undefined behaviour sanitizers;
@@ -93,17 +92,11 @@ def table(result: Mapping[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser = measure.parser(__doc__)
-    parser.add_argument("checkpoints", nargs="+", type=pathlib.Path, help="WORKDIR/networks/NAME")
+    parser.add_argument("checkpoints", nargs="+", type=pathlib.Path, help="WORKDIR/networks/NAME, or a model")
     parser.add_argument("--data_dir", default="data", help="where the sets are that they were trained on")
     parser.add_argument("--windows", type=int, default=1000, help="that are compared bit for bit")
     parser.add_argument("--window", type=int, help="samples, instead of the network's own")
     parser.add_argument("--arena", type=int, help="bytes at most")
-    parser.add_argument(
-        "--train_only",
-        type=lambda text: text.split(","),
-        default=[],
-        help="sources that train in every fold, of a network whose network.json does not say it",
-    )
     parser.add_argument("--boards", type=measure.several(BOARDS), default=list(BOARDS))
     options = parser.parse_args(arguments)
     if missing := [tool for tool in ("gcc", "make") if shutil.which(tool) is None]:
@@ -118,14 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     try:
         for path in options.checkpoints:
             with tempfile.TemporaryDirectory() as scratch:
-                subject = Subject(
-                    path,
-                    options.data_dir,
-                    pathlib.Path(scratch),
-                    options.window,
-                    options.arena,
-                    train_only=options.train_only,
-                )
+                subject = Subject(path, options.data_dir, pathlib.Path(scratch), options.window, options.arena)
                 count = 10 if options.smoke else options.windows
                 result["networks"].append(measure_one(subject, count, options.boards, repeats, seconds))
             measure.write(result, options.output)

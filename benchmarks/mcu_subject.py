@@ -12,12 +12,11 @@ import numpy as np
 
 from lrhnet_jax import export
 from lrhnet_jax.data.dataset import Dataset
-from lrhnet_jax.deploy import integer_forms
+from lrhnet_jax.deploy import integer_forms, jax_network, shipped
 from lrhnet_jax.deploy.c import plan
 from lrhnet_jax.deploy.int8 import convert, program
 from lrhnet_jax.deploy.model import UNFITTED
 from lrhnet_jax.tasks import raw_labels
-from lrhnet_jax.training import checkpoint
 from lrhnet_jax.training.description import create_model
 
 ARENAS = (64 * 1024, 80 * 1024, 96 * 1024, 1 << 30)  # bytes at most, of which the last is no limit
@@ -34,15 +33,13 @@ class Subject:
         window: int | None,
         arena: int | None = None,
         formats: Sequence[str] | None = None,
-        train_only: Sequence[str] = (),
     ):
-        self.meta, variables = checkpoint.load_model(path)
+        path = shipped.resolve(path)
+        self.meta, variables = jax_network.read(path)
         self.task, self.options = raw_labels.expected(path, self.meta)
         self.variables, self.folder, self.arena = variables, folder, arena
         if window:
             self.meta["window"] = window
-        if train_only:
-            self.meta["held_out"] = {**convert.HELD_OUT, "train_only": list(train_only)}
         model = create_model(self.meta)
 
         def logits(signal: jax.Array, demographics: jax.Array) -> jax.Array:

@@ -14,6 +14,7 @@ LEADS = ("II", "V5")
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc to compile what is written")
 
 
+@pytest.mark.slow
 def test_the_c_answers_a_stream_as_the_network_answers_its_windows(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(export, "records_for", lambda meta, data_dir: fakes.of_task("physionet2020", 60))
     folder = fakes.network(tmp_path / "student", "physionet2020", LEADS, 1024, model="lrhnet_wide")

@@ -13,8 +13,9 @@ from tests.helpers import fakes
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 
 
-def test_the_card_is_on_the_page_as_text(tmp_path):
-    model = lrhnet_jax.load(fakes.network(tmp_path / "network", "physionet2020", ("I",), 512))
+def test_the_card_is_on_the_page_as_text():
+    shipped = lrhnet_jax.load("dx24-1")
+    model = dataclasses.replace(shipped, meta={key: value for key, value in shipped.meta.items() if key != "card"})
     recording = readers.read(EXAMPLES / "A00002.csv")
     answer = model.predict(np.zeros((600, 1)), 300)
     plain = answer_page.document(model, recording, answer, b"")
@@ -27,3 +28,6 @@ def test_the_card_is_on_the_page_as_text(tmp_path):
         "A. Somebody: A &lt;large&gt; collection, 2020.",
     )
     assert all(text in page and text not in plain for text in told)
+    assert all(
+        text in answer_page.document(shipped, recording, answer, b"") for text in shipped.meta["card"]["not_for"][:1]
+    )

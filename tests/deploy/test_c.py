@@ -101,6 +101,7 @@ def test_host_gives_the_same_bits_and_the_sanitizers_find_nothing(name, tmp_path
 
 
 @needs_gcc
+@pytest.mark.slow
 @pytest.mark.parametrize("arena", [None, 4000], ids=["enough memory", "streamed"])
 def test_sparse_weights_give_the_same_bits_from_fewer_bytes(arena, tmp_path):
     made = int8.make(CASES["sketch"][0], 512, 2)

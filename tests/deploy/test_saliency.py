@@ -1,5 +1,6 @@
 """What a network looked at: planted beats are found, and random weights see something else (Adebayo et al., 2018)."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -8,13 +9,13 @@ import pytest
 import lrhnet_jax
 from lrhnet_jax import tasks
 from lrhnet_jax.data.dataset import Dataset
-from lrhnet_jax.deploy import answer_page, saliency
+from lrhnet_jax.deploy import answer_page, model_folder, numpy_network, saliency, shipped
 from lrhnet_jax.deploy.model import Model
 from lrhnet_jax.ecg import readers
 from lrhnet_jax.ecg.preprocess import Preprocess, preprocess
 from lrhnet_jax.ecg.recording import Recording
-from tests.helpers import fakes
 
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 RATE = 100
 BEATS = (2.0, 5.5)  # s, of the shape that the detector knows
 OTHERS = (1.0, 3.5, 7.0)
@@ -77,15 +78,18 @@ def test_other_weights_see_something_else():
     assert abs(np.corrcoef(*seen)[0, 1]) < 0.5
 
 
-def test_a_network_with_other_weights_sees_something_else(tmp_path):
-    recording, seen = planted(), []
-    for seed in (0, 1):
-        folder = fakes.network(tmp_path / str(seed), "physionet2020", ("I", "II"), 256, seed=seed)
-        model = lrhnet_jax.load(folder)
-        seen.append(saliency.explain(model, recording, 0, seconds=3.0))
-    assert len(seen[1].times) == 30 and set(seen[1].silent) == {"I", "II"} and seen[1].covered.std() > 0
-    assert np.corrcoef(*(np.abs(one.relevance) for one in seen))[0, 1] < 0.7
-    assert seen[1].probability == pytest.approx(model.predict_recording(recording).probabilities[0], abs=1e-5)
+def test_a_trained_network_with_its_weights_shuffled_sees_something_else():
+    model, rng = lrhnet_jax.load("dx24-2"), np.random.default_rng(0)
+    recording = readers.read(EXAMPLES / "HR09289.edf")
+    answer = model.predict_recording(recording)
+    index = saliency.chosen(answer)
+    _, arrays = model_folder.read(shipped.resolve("dx24-2"))
+    shuffled = {name: rng.permutation(values.ravel()).reshape(values.shape) for name, values in arrays.items()}
+    blind = dataclasses.replace(model, run=numpy_network.make(shuffled, 2, len(answer.classes), exclusive=False))
+    seen = [saliency.explain(one, recording, index, seconds=5.0) for one in (model, blind)]
+    assert seen[0].name == "atrial fibrillation" and seen[0].probability == pytest.approx(answer.probabilities[index])
+    assert len(seen[0].times) == 50 and set(seen[0].silent) == {"I", "II"} and seen[1].covered.std() > 0
+    assert abs(np.corrcoef(*(one.relevance for one in seen))[0, 1]) < 0.5
 
 
 def test_where_nothing_matters_nothing_is_shaded():

@@ -175,7 +175,8 @@ def test_tables_in_every_dialect(read, tmp_path):
 
 @needs_node
 def test_other_devices_files(read, tmp_path):
-    """BDF, an Apple Watch's CSV, 16-bit .dat, gaps, a lead that is flat or off, ages and sexes."""
+    """BDF, an Apple Watch's CSV, gaps, a lead that is flat, ages and sexes."""
+    pytest.importorskip("pyedflib")
     values = ecg_files.counts()
     ecg_files.write_edf(tmp_path / "a.bdf", values, bdf=True)
     ecg_texts.write_apple(tmp_path / "watch.csv", values[:, :1], "de", "512")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.signal
 
+from lrhnet_jax.deploy import timeline
 from lrhnet_jax.deploy.model import SYNTHETIC, UNFITTED
 from lrhnet_jax.ecg import lead_names, preprocess
 from lrhnet_jax.ecg.leads import LEADS, RATES
@@ -54,6 +55,7 @@ def tables(options: preprocess.Preprocess, task: Task) -> dict[str, Any]:
         "filter": filter_of(options),
         "exclusive": task.exclusive,
         "metrics": METRICS,
+        "long": timeline.LONG,
         "unfitted": UNFITTED,
         "synthetic": SYNTHETIC,
     }

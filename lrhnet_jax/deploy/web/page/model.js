@@ -74,7 +74,9 @@ export class Model {
     const plain = (value) => Number(value.toPrecision(4));
     const span = ([low, high]) => (low === high ? plain(low) : `${plain(low)} to ${plain(high)}`);
     const outside = (value, range) => range && !(value >= range[0] && value <= range[1]);
+    const long = "an hour or a day is better answered along time, as lrhnet-jax predict does";
     return [
+      ...(length > this.tables.long ? [`the answer is the mean over ${plain(length)} s: ${long}`] : []),
       ...(outside(rate, rates) ? [`recorded at ${plain(rate)} Hz: the network has seen ${span(rates)} Hz`] : []),
       ...(outside(length, seconds) ? [`${plain(length)} s long: the network has seen ${span(seconds)} s`] : []),
     ];
