@@ -138,25 +138,28 @@ def resampled(folder: pathlib.Path, records: Dataset, resamples: int) -> dict[st
 
 def collect(run: Run, records: Dataset, resamples: int) -> dict[str, Any]:
     """Returns the recipes of a run: means over seeds, and gains over the networks that learned from labels alone."""
-    networks: dict[str, Any] = {str(folder): fields for folder, fields in run.networks.items()}
-    values = {str(folder): resampled(folder, records, resamples) for folder in run.networks}
+    names = {folder: f"{folder.parents[1].name}/{folder.name}" for folder in run.networks}
+    networks: dict[str, Any] = {names[folder]: fields for folder, fields in run.networks.items()}
+    values = {names[folder]: resampled(folder, records, resamples) for folder in run.networks}
     recipes: dict[str, Any] = {}
     for group, members in seed_groups.groups(networks).items():
         others = {name: other for name in members if (other := seed_groups.undistilled(networks, name))}
         first = networks[members[0]]
-        names = list(values[members[0]])
+        metric_names = list(values[members[0]])
         recipes[group] = {
             "model": first["model"],
             "leads": list(first["leads"]),
             "seeds": [networks[name]["seed"] for name in members],
             "epochs": first["train"].get("epochs", run.config["train"]["epochs"]),
-            "metrics": {metric: seed_groups.spread([float(values[n][metric][0]) for n in members]) for metric in names},
+            "metrics": {
+                metric: seed_groups.spread([float(values[n][metric][0]) for n in members]) for metric in metric_names
+            },
             "gains": {
                 metric: gain(
                     np.stack([values[name][metric] for name in others]),
                     np.stack([values[other][metric] for other in others.values()]),
                 )
-                for metric in names
+                for metric in metric_names
                 if others
             },
         }

@@ -28,7 +28,7 @@ WINDOW, PARTS = 64, 3
 def fold(monkeypatch, tmp_path):
     """A teacher and a student that is taught by its copies, on records of which a patient has two."""
     monkeypatch.setitem(registry._MODELS, "tiny", Tiny)
-    monkeypatch.setattr(Tiny, "description", Description(stem="Conv1D_0", head="Dense_0"))
+    monkeypatch.setattr(Tiny, "description", Description(stem="layer1_0", head="fc2"))
     config = common.experiment("test", common.parse("preset=demo,data=synthetic"), {})
     config.window, config.windows_per_record, config.teacher_logits = WINDOW, 0, "record"
     config.train.epochs, config.train.batch_size, config.train.keep = 1, 8, "last"
@@ -112,18 +112,18 @@ def test_a_student_starts_as_its_teacher_with_the_leads_that_it_reads(fold):
     started = dataclasses.replace(student, name="started", leads=("II",), teachers={}, start="teacher")
     run = fold.make_run(started, fold.inputs([started]))
     known = fold.trained["teacher"].variables
-    kernel = known["params"]["Conv1D_0"]["kernel"]
-    np.testing.assert_array_equal(run.variables["params"]["Conv1D_0"]["kernel"], kernel[:, 1:])
+    kernel = known["params"]["layer1_0"]["kernel"]
+    np.testing.assert_array_equal(run.variables["params"]["layer1_0"]["kernel"], kernel[:, 1:])
     assert kernel.shape[1] == 2
     for part in ("params", "batch_stats"):
-        same = [name for name in known[part] if name != "Conv1D_0"]
+        same = [name for name in known[part] if name != "layer1_0"]
         jax.tree.map(
             np.testing.assert_array_equal, *({name: one[part][name] for name in same} for one in (known, run.variables))
         )
     fold.obtain(started)  # and trains on from there
-    trained = fold.trained["started"].variables["params"]["Dense_0"]["kernel"]
-    assert 0 < np.abs(trained - known["params"]["Dense_0"]["kernel"]).max() < 0.1
-    assert fold.trained["teacher"].variables["params"]["Dense_0"]["kernel"].shape == trained.shape
+    trained = fold.trained["started"].variables["params"]["fc2"]["kernel"]
+    assert 0 < np.abs(trained - known["params"]["fc2"]["kernel"]).max() < 0.1
+    assert fold.trained["teacher"].variables["params"]["fc2"]["kernel"].shape == trained.shape
 
 
 @pytest.mark.parametrize(
