@@ -156,14 +156,14 @@ def _predict(
     model: Model,
     batch_size: int,
     recordings: Iterable[Recording],
-    found: int,
+    count: int,
     rejected: list[RecordError],
 ) -> tuple[list[Header], list[Mapping[str, tuple[str, ...]]], np.ndarray]:
     """Returns headers, marks and probabilities, (n, classes), of the recordings; reading them fills `rejected`."""
     headers: list[Header] = []
     marks: list[Mapping[str, tuple[str, ...]]] = []
     parts = [np.zeros((0, len(model.task.classes)), np.float32)]
-    with tqdm.tqdm(total=found, desc="evaluate", unit="record", disable=None) as bar:
+    with tqdm.tqdm(total=count, desc="evaluate", unit="record", disable=None) as bar:
         for chunk in _chunks(recordings):
             batch = Dataset.from_arrays(
                 [record.signal for record in chunk],
@@ -175,13 +175,13 @@ def _predict(
             headers += [record.header for record in chunk]
             marks += [record.marks for record in chunk]
             bar.update(len(headers) + len(rejected) - bar.n)
-        bar.update(found - bar.n)
+        bar.update(count - bar.n)
     return headers, marks, np.concatenate(parts)
 
 
-def _chunks(found: Iterable[Recording]) -> Iterator[list[Recording]]:
+def _chunks(recordings: Iterable[Recording]) -> Iterator[list[Recording]]:
     chunk: list[Recording] = []
-    for record in found:
+    for record in recordings:
         chunk.append(record)
         if len(chunk) == CHUNK_RECORDS or sum(len(r.signal) for r in chunk) >= CHUNK_SAMPLES:
             yield chunk

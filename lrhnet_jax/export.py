@@ -169,8 +169,8 @@ def _example(answer: Answer, window: int, leads: int) -> dict[str, Any]:
 def _check(path: pathlib.Path, example: Mapping[str, np.ndarray]) -> None:
     run = exported.READERS[path.suffix](path.read_bytes())
     for count in (1, EXAMPLES):
-        found = run(*(example[name][:count] for name in exported.INPUTS))
-        worst = np.abs(found - example[exported.OUTPUT][:count]).max()
+        answers = run(*(example[name][:count] for name in exported.INPUTS))
+        worst = np.abs(answers - example[exported.OUTPUT][:count]).max()
         if not worst <= TOLERANCE:  # nor NaN
             raise UserError(f"{path}: its answers differ from the network's by up to {worst:.2g}; do not use it")
 

@@ -119,10 +119,10 @@ def _answer(
         write_json(output / f"{name}.json", answer_tables.described(model, opened, course))
         return Answered(printable(path), course, model=model, file=path, name=name)
     recording = opened.whole or readers.read(path, rename=rename)
-    found = model.predict_recording(recording)
-    check_answers(model.name, found.probabilities)
-    write_json(output / f"{name}.json", answer_tables.described(model, recording, found), indent=None)
-    return Answered(printable(path), found, model=model, file=path, name=name)
+    answer = model.predict_recording(recording)
+    check_answers(model.name, answer.probabilities)
+    write_json(output / f"{name}.json", answer_tables.described(model, recording, answer), indent=None)
+    return Answered(printable(path), answer, model=model, file=path, name=name)
 
 
 @functools.cache
@@ -158,7 +158,7 @@ def _find(paths: Iterable[str | os.PathLike[str]], output: pathlib.Path) -> tupl
 
     What an earlier call has written into `output` is no recording, though a folder that is searched may hold it.
     """
-    found: dict[str, pathlib.Path] = {}
+    by_real_path: dict[str, pathlib.Path] = {}
     missing = []
     own = output.resolve()
     for given in paths:
@@ -180,9 +180,9 @@ def _find(paths: Iterable[str | os.PathLike[str]], output: pathlib.Path) -> tupl
             what = "no file matches it" if pattern else "holds no recording of a format that is read (docs/formats.md)"
             missing.append(Answered(printable(path), None, f"{what}; name a file or a folder of recordings"))
         for file in files:
-            found.setdefault(os.path.realpath(file), file)
-    headers = {file.with_suffix("") for file in found.values() if file.suffix.lower() == ".hea"}
-    both = [f for f in found.values() if f.suffix.lower() not in _SIDE_FILES or f.with_suffix("") not in headers]
+            by_real_path.setdefault(os.path.realpath(file), file)
+    headers = {file.with_suffix("") for file in by_real_path.values() if file.suffix.lower() == ".hea"}
+    both = [f for f in by_real_path.values() if f.suffix.lower() not in _SIDE_FILES or f.with_suffix("") not in headers]
     return both, missing
 
 

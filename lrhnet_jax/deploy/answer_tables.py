@@ -85,17 +85,19 @@ def write_table(path: pathlib.Path, results: Sequence[Answered]) -> None:
     _write_csv(path, ["file", "model", "decision", *columns, "notes", "error"], rows)
 
 
-def write_windows(path: pathlib.Path, model: Model, found: Timeline) -> None:
+def write_windows(path: pathlib.Path, model: Model, timeline: Timeline) -> None:
     """Writes a row for each window of a long recording: when it is, and what is said of it."""
     names = model.task.abbreviations
     columns = [f"{prefix}_{name}" for prefix in ("probability", "decision") for name in names]
-    inside = np.zeros(len(found.starts), int)
-    for number, episode in enumerate(found.episodes, 1):
-        inside[(found.starts >= episode.start) & (found.starts < episode.end)] = number
+    inside = np.zeros(len(timeline.starts), int)
+    for number, episode in enumerate(timeline.episodes, 1):
+        inside[(timeline.starts >= episode.start) & (timeline.starts < episode.end)] = number
     rows = []
-    places = zip(found.starts.tolist(), found.probabilities, found.decisions, found.unanswered, inside, strict=True)
+    places = zip(
+        timeline.starts.tolist(), timeline.probabilities, timeline.decisions, timeline.unanswered, inside, strict=True
+    )
     for start, probabilities, decisions, why, number in places:
-        row: dict[str, Any] = {"start": f"{start:.3f}", "end": f"{start + found.window:.3f}", "not_answered": why}
+        row: dict[str, Any] = {"start": f"{start:.3f}", "end": f"{start + timeline.window:.3f}", "not_answered": why}
         row["episode"] = number or ""
         if not why:
             row |= {f"probability_{name}": f"{value:.6g}" for name, value in zip(names, probabilities, strict=True)}

@@ -72,9 +72,9 @@ def fold(model: str, variables: Any) -> dict[str, Any]:
 
 def _folds(model: str, params: Any) -> list[tuple[Path, ...]]:
     """The paths of each BatchNorm that is not folded yet, of the convolution before it and, past a ReLU, behind it."""
-    found = [paths for fold in models.describe(model).folds for paths in description.find(params, fold)]
+    folds = [paths for fold in models.describe(model).folds for paths in description.find(params, fold)]
     whole = {path[:-1] for path in traverse_util.flatten_dict(params) if path[-1] == "scale"}
-    return [paths for paths in found if paths[0] in whole]
+    return [paths for paths in folds if paths[0] in whole]
 
 
 def _affine(scale: np.ndarray, bias: np.ndarray, mean: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -175,7 +175,7 @@ class _Work:
         except ImportError as error:
             raise ConfigError(f"the format onnx_int8 needs {error.name}: {exported.REMEDY}") from error
         signal, demographics = self.windows.signal, self.windows.demographics
-        found = [
+        parts = [
             run(signal[start : start + convert.BATCH], demographics[start : start + convert.BATCH])
             for start in range(0, len(signal), convert.BATCH)
         ]
@@ -185,4 +185,4 @@ class _Work:
             write_whole(path, lambda scratch: scratch.write_bytes(content))
             return [path]
 
-        return Form(converted, self.windows.average(np.concatenate(found)), writer)
+        return Form(converted, self.windows.average(np.concatenate(parts)), writer)

@@ -118,8 +118,8 @@ class Model:
 
     def probabilities(self, records: Dataset, batch_size: int = BATCH_SIZE) -> np.ndarray:
         """Returns the class probabilities of every record, (n, classes) float32: the mean over its windows."""
-        row, _, found = self.windows(records, batch_size)
-        return average(found, row, len(records))
+        row, _, answers = self.windows(records, batch_size)
+        return average(answers, row, len(records))
 
     def predict(
         self,
@@ -163,8 +163,8 @@ class Model:
             raise DataError("the prepared signal leaves the range of numbers; is it in millivolts?")
         person = demographics_vector(age, sex)[None]
         records = Dataset.from_arrays([prepared], demographics=person, leads=self.leads, classes=self.task.classes)
-        _, start, found = self.windows(records)
-        probabilities = average(found, np.zeros(len(found), np.int32), 1)
+        _, start, answers = self.windows(records)
+        probabilities = average(answers, np.zeros(len(answers), np.int32), 1)
         limits = self.limits
         seen = (self.meta.get("card") or {}).get("seen", {})
         unlike = quality_hints.range_notes(len(own) / rate, rate, rates=seen.get("rates"), lengths=seen.get("seconds"))
@@ -175,7 +175,7 @@ class Model:
             decisions=thresholds.decide(probabilities, limits)[0],
             thresholds=limits,
             starts=start / self.options.rate,
-            window_probabilities=found,
+            window_probabilities=answers,
             notes=tuple(dict.fromkeys([*notes, *unlike, *self._notes(len(prepared))])),
         )
 

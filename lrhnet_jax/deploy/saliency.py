@@ -137,8 +137,8 @@ def _ask(model: Model, signals: list[np.ndarray], person: np.ndarray, index: int
     """Returns where the windows of prepared signals, each (time, leads), begin, and a class's probability in each."""
     people = np.broadcast_to(person, (len(signals), len(person)))
     records = Dataset.from_arrays(signals, demographics=people, leads=model.leads, classes=model.task.classes)
-    _, starts, found = model.windows(records)
-    return starts, found[:, index].astype(np.float64)
+    _, starts, answers = model.windows(records)
+    return starts, answers[:, index].astype(np.float64)
 
 
 def _log_odds(probability: np.ndarray) -> np.ndarray:

@@ -22,8 +22,8 @@ RHYTHM_TASK = "physionet2017"  # of recordings of one lead, by devices that are 
 def models() -> dict[str, dict[str, Any]]:
     """Returns the descriptions of the shipped models by name, those that read the most leads first."""
     paths = sorted(FOLDER.glob(f"*/{exported.DESCRIPTION}"))
-    found = {path.parent.name: description.check(read_json(path), path) for path in paths}
-    return dict(sorted(found.items(), key=lambda item: -len(item[1]["leads"])))
+    described = {path.parent.name: description.check(read_json(path), path) for path in paths}
+    return dict(sorted(described.items(), key=lambda item: -len(item[1]["leads"])))
 
 
 def resolve(name: str | os.PathLike[str]) -> pathlib.Path:

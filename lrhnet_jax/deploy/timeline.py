@@ -94,8 +94,8 @@ class Timeline:
     @property
     def means(self) -> np.ndarray:
         """The mean probabilities of the answered windows, (classes,)."""
-        found = self.probabilities[self.answered]
-        return found.mean(0) if len(found) else np.full(len(self.classes), np.nan, np.float32)
+        answered = self.probabilities[self.answered]
+        return answered.mean(0) if len(answered) else np.full(len(self.classes), np.nan, np.float32)
 
     def __str__(self) -> str:
         """The episodes, and the classes decided for in most windows, in words."""
@@ -137,12 +137,12 @@ def follow(model: Model, recording: BlockRecording) -> Timeline:
     best, strip, strip_start = -1.0, np.zeros((0, len(model.leads)), np.float32), 0.0
     total = 0
     for first, signal, known in _windows(blocks.prepare(own, recording.rate, model.options), window):
-        found, reasons = _answers(model, signal, known, person)
+        answers, reasons = _answers(model, signal, known, person)
         starts += [start / rate for start in first]
-        parts.append(found)
+        parts.append(answers)
         why += reasons
         total = max(total, first[-1] + window)
-        likely = np.nan_to_num(found[:, list(watched)].max(1, initial=-1.0), nan=-1.0)
+        likely = np.nan_to_num(answers[:, list(watched)].max(1, initial=-1.0), nan=-1.0)
         if likely.max() > best:
             place = int(likely.argmax())
             best, strip, strip_start = (

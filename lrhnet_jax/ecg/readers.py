@@ -82,13 +82,13 @@ def find_format(path: str | os.PathLike[str]) -> Format:
         head = files.read_regular(path, HEAD)
         if not head:
             raise UserError("is empty (0 bytes); export it again")
-        found = _by_content(path, head)
+        reader = _by_content(path, head)
         root = xml_tree.root_name(head)
-        if not found and root:
+        if not reader and root:
             raise UserError(f"is XML (<{root[:40]}>) of a kind that is not read; export it as HL7 aECG, EDF or DICOM")
-        found = found or next((one for one in _formats if path.suffix.lower() in one.suffixes), None)
-        if found:
-            return found
+        reader = reader or next((one for one in _formats if path.suffix.lower() in one.suffixes), None)
+        if reader:
+            return reader
         picture = next((kind for magic, kind in _PICTURES.items() if head.startswith(magic)), None)
         if picture:
             raise UserError(f"is {picture} of an ECG, not its samples; export these, as CSV, EDF or DICOM")

@@ -119,7 +119,7 @@ def _search(splitter: Splitter, unpacked: Mapping[str, int], limit: int) -> Plan
             known[streamed] = max(0, plan.arena_bytes - limit), plan.multiplications, plan.arena_bytes
         return known[streamed]
 
-    found = []
+    candidates = []
     for count in np.linspace(0, len(names), STARTS).round().astype(int).tolist():
         best = frozenset(names[:count])
         better = True
@@ -128,19 +128,19 @@ def _search(splitter: Splitter, unpacked: Mapping[str, int], limit: int) -> Plan
             for change in changes:
                 if cost(frozenset(best ^ change)) < cost(best):
                     best, better = frozenset(best ^ change), True
-        found.append(best)
+        candidates.append(best)
         if cost(best)[:2] == (0, least):
             break
-    return _place(splitter, min(found, key=cost), unpacked, SHUFFLES)
+    return _place(splitter, min(candidates, key=cost), unpacked, SHUFFLES)
 
 
 def _place(splitter: Splitter, streamed: frozenset[str], unpacked: Mapping[str, int], shuffles: int = 0) -> Plan:
     program, stages = splitter.program, splitter.split(streamed)
-    found = blocks_of(program, stages, unpacked)
-    offsets, size = _best_layout(found, shuffles)
+    memory = blocks_of(program, stages, unpacked)
+    offsets, size = _best_layout(memory, shuffles)
     vector_at, count = _vectors(program)
     scratch = max(_scratch(program, splitter, stage) for stage in stages)
-    at = list(zip(found.blocks, offsets, strict=True))
+    at = list(zip(memory.blocks, offsets, strict=True))
     return Plan(
         stages,
         {block.name: offset for block, offset in at if block.stage is None},
@@ -208,16 +208,16 @@ def _meet(a: Block, b: Block) -> bool:
     return a.first <= b.last and b.first <= a.last
 
 
-def _best_layout(found: Blocks, shuffles: int) -> tuple[list[int], int]:
+def _best_layout(memory: Blocks, shuffles: int) -> tuple[list[int], int]:
     """Returns the offset of every block, and the bytes in all."""
-    blocks = found.blocks
+    blocks = memory.blocks
     numbers = range(len(blocks))
     orders = [sorted(numbers, key=lambda i: blocks[i].first), sorted(numbers, key=lambda i: -blocks[i].size)]
     rng = random.Random(0)
     orders += [rng.sample(numbers, len(numbers)) for _ in range(shuffles)]
     best: tuple[int, list[int]] | None = None
     for order in orders:
-        layout = _layout(order, found)
+        layout = _layout(order, memory)
         low = min(layout.values())
         span = max(layout[i] + blocks[i].size for i in numbers) - low
         if best is None or span < best[0]:
@@ -226,13 +226,13 @@ def _best_layout(found: Blocks, shuffles: int) -> tuple[list[int], int]:
     return best[1], best[0]
 
 
-def _layout(order: Sequence[int], found: Blocks) -> dict[int, int]:
+def _layout(order: Sequence[int], memory: Blocks) -> dict[int, int]:
     """Puts one block after another where the arena grows least; offsets may be negative."""
     placed: dict[int, int] = {}
     low = high = 0
     for i in order:
-        size = _rounded(found.blocks[i].size)
-        taken = [_taken(i, size, j, placed[j], found) for j in found.near[i] if j in placed]
+        size = _rounded(memory.blocks[i].size)
+        taken = [_taken(i, size, j, placed[j], memory) for j in memory.near[i] if j in placed]
         options = [0, *(place for interval in taken for place in interval)]
         free = [place for place in options if not any(begin < place < end for begin, end in taken)]
         placed[i] = min(free, key=lambda place: (max(high, place + size) - min(low, place), abs(place - low), place))
@@ -240,13 +240,13 @@ def _layout(order: Sequence[int], found: Blocks) -> dict[int, int]:
     return placed
 
 
-def _taken(i: int, size: int, j: int, at: int, found: Blocks) -> tuple[int, int]:
+def _taken(i: int, size: int, j: int, at: int, memory: Blocks) -> tuple[int, int]:
     """Between which places block i, of `size` bytes, cannot begin since block j begins `at` another."""
-    begin, end = at - size, at + _rounded(found.blocks[j].size)
-    if (i, j) in found.lags:
-        begin = max(begin, at - found.lags[i, j])
-    if (j, i) in found.lags:
-        end = min(end, at + found.lags[j, i])
+    begin, end = at - size, at + _rounded(memory.blocks[j].size)
+    if (i, j) in memory.lags:
+        begin = max(begin, at - memory.lags[i, j])
+    if (j, i) in memory.lags:
+        end = min(end, at + memory.lags[j, i])
     return begin, end
 
 

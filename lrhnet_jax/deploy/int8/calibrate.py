@@ -51,21 +51,21 @@ class Histograms:
             if operation.rows and isinstance(operation, floats.Linear)
         ]
         for inputs in _batches(windows, batch):
-            found = run(*inputs)
+            tensors = run(*inputs)
             for name in over_time:
                 step = max(self.largest[name], 1e-30) / (BINS - 1)
-                places = (np.abs(np.asarray(found[name])) / step).astype(np.int32).ravel()
+                places = (np.abs(np.asarray(tensors[name])) / step).astype(np.int32).ravel()
                 self.counts[name] = self.counts.get(name, 0) + np.bincount(places, minlength=BINS)[:BINS]
 
     def ranges(self, method: str, graph: floats.Graph) -> dict[str, float]:
         """Returns the magnitude that each tensor has to hold, by one of `METHODS`."""
-        found = dict(self.largest)
+        ranges = dict(self.largest)
         for name, counts in self.counts.items():
             operation = graph.operations[name]
             assert isinstance(operation, floats.Linear)
             levels = 255 if (operation.low >= 0).all() else 127
-            found[name] = self.largest[name] * _share_of_range(counts, METHODS[method], levels)
-        return found
+            ranges[name] = self.largest[name] * _share_of_range(counts, METHODS[method], levels)
+        return ranges
 
 
 def _batches(windows: Windows, batch: int) -> Iterable[Windows]:

@@ -111,11 +111,11 @@ def parts(records: Dataset, held_out: Mapping[str, Any] = HELD_OUT) -> tuple[Dat
 def answers(logits: Logits, windows: Windows) -> Array:
     """Returns a network's logits of windows, (windows, classes) float32."""
     run, count = jax.jit(logits), len(windows.signal)
-    found = []
+    parts = []
     for start in range(0, count, BATCH):
         rows = np.arange(start, start + min(BATCH, count)) % count  # the last batch is filled up: one compilation
-        found.append(np.asarray(run(windows.signal[rows], windows.demographics[rows])))
-    return np.concatenate(found)[:count]
+        parts.append(np.asarray(run(windows.signal[rows], windows.demographics[rows])))
+    return np.concatenate(parts)[:count]
 
 
 def convert(logits: Logits, calibrating: Windows, choosing: Windows, sums: bool = True) -> Conversion:
@@ -140,8 +140,8 @@ def convert(logits: Logits, calibrating: Windows, choosing: Windows, sums: bool 
     errors, programs = {}, {}
     for method in calibrate.METHODS:
         programs[method] = made = quantize.quantize(fused, histograms.ranges(method, fused))
-        found = program.run(made, *inputs) / program.LOGIT_ONE
-        errors[method] = float(np.sqrt(np.square(found - expected).mean()))
+        integers = program.run(made, *inputs) / program.LOGIT_ONE
+        errors[method] = float(np.sqrt(np.square(integers - expected).mean()))
     method = calibrate.best_method(errors)
     return Conversion(fused, programs[method], method, errors, (len(calibrating.signal), len(choosing.signal)))
 
@@ -149,5 +149,5 @@ def convert(logits: Logits, calibrating: Windows, choosing: Windows, sums: bool 
 def probabilities(made: program.Program, windows: Windows, exclusive: bool) -> Array:
     """Returns each record's probabilities by an integer program, (records, classes) float32."""
     inputs = program.quantize_inputs(windows.signal, windows.demographics)
-    found = program.probabilities(program.run(made, *inputs), exclusive)
-    return windows.average(found / program.PROBABILITY_ONE)
+    integers = program.probabilities(program.run(made, *inputs), exclusive)
+    return windows.average(integers / program.PROBABILITY_ONE)

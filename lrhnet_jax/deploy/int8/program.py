@@ -190,18 +190,18 @@ def run(program: Program, signal: Array, demographics: Array, batch: int = 16) -
 
 def tensors(program: Program, signal: Array, demographics: Array) -> dict[str, Array]:
     """Returns every tensor of a program, by name, int64."""
-    found = {"signal": signal.astype(np.int64), "demographics": demographics.astype(np.int64)}
+    values = {"signal": signal.astype(np.int64), "demographics": demographics.astype(np.int64)}
     for step in program.steps:
-        found[step.name] = _compute(program, step, found)
-    return found
+        values[step.name] = _compute(program, step, values)
+    return values
 
 
-def _compute(program: Program, step: Step, found: Mapping[str, Array]) -> Array:
-    x, rows = found[step.x], program.tensors[step.name].rows
+def _compute(program: Program, step: Step, values: Mapping[str, Array]) -> Array:
+    x, rows = values[step.x], program.tensors[step.name].rows
     match step:
         case Linear():
             largest = max(-LOWEST[program.tensors[step.x].kind], HIGHEST[program.tensors[step.x].kind])
-            return _epilogue(step, _sums(step, x, rows, largest), found)
+            return _epilogue(step, _sums(step, x, rows, largest), values)
         case MaxPool():
             end = (rows - 1) * step.stride + step.window - step.before
             padding = ((0, 0), (step.before, max(0, end - x.shape[1])), (0, 0))
@@ -218,7 +218,7 @@ def _compute(program: Program, step: Step, found: Mapping[str, Array]) -> Array:
         case Sigmoid():
             return sigmoid(x) >> 1
         case Concat():
-            return np.concatenate([found[name] for name in step.inputs], axis=1)
+            return np.concatenate([values[name] for name in step.inputs], axis=1)
     raise TypeError(f"no such step: {step}")
 
 
@@ -240,15 +240,15 @@ def _sums(step: Linear, x: Array, rows: int, largest: int) -> Array:
     return np.asarray(sums).astype(np.int64) + step.bias
 
 
-def _epilogue(step: Linear, sums: Array, found: Mapping[str, Array]) -> Array:
+def _epilogue(step: Linear, sums: Array, values: Mapping[str, Array]) -> Array:
     multiplier = step.multiplier
     if step.gate:
-        multiplier = (multiplier * found[step.gate] + (1 << (GATE_BITS - 1))) >> GATE_BITS
+        multiplier = (multiplier * values[step.gate] + (1 << (GATE_BITS - 1))) >> GATE_BITS
         if sums.ndim == 3:
             multiplier = multiplier[:, None, :]
     total = sums * multiplier + step.offset
     if step.residual:
-        total += found[step.residual] * step.residual_multiplier
+        total += values[step.residual] * step.residual_multiplier
     return np.clip(total >> step.shift, step.low, step.high)
 
 

@@ -100,7 +100,7 @@ class _Tracer:
             return [np.asarray(one) for one in (result if equation.primitive.multiple_results else [result])]
         layer = Layer(self, equation, scope)
         translate = TRANSLATIONS.get(equation.primitive.name)
-        found = translate(layer, *operands) if translate else None
-        if found is None:
+        operation = translate(layer, *operands) if translate else None
+        if operation is None:
             raise layer.refusal()
-        return [found]
+        return [operation]

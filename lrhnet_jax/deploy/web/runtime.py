@@ -65,17 +65,17 @@ def fetch(source: pathlib.Path | None = None) -> dict[str, bytes]:
 
 
 def _archive(path: pathlib.Path) -> dict[str, bytes]:
-    found = {}
+    contents = {}
     try:
         with tarfile.open(path) as archive:
             for member in archive:
                 name = pathlib.PurePosixPath(member.name)
                 if member.isfile() and name.name in FILES and name.parent.name == "dist":
                     file = archive.extractfile(member)
-                    found[name.name] = file.read() if file else b""
+                    contents[name.name] = file.read() if file else b""
     except (OSError, EOFError, tarfile.TarError) as error:
         raise ConfigError(f"{path}: not a package of npm ({error}): {REMEDY}") from error
-    return found
+    return contents
 
 
 def _folder(path: pathlib.Path) -> dict[str, bytes]:
@@ -86,11 +86,11 @@ def _folder(path: pathlib.Path) -> dict[str, bytes]:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}): {REMEDY}") from error
 
 
-def _checked(found: dict[str, bytes], source: pathlib.Path) -> dict[str, bytes]:
-    missing = [name for name in FILES if name not in found]
+def _checked(contents: dict[str, bytes], source: pathlib.Path) -> dict[str, bytes]:
+    missing = [name for name in FILES if name not in contents]
     if missing:
         raise ConfigError(f"{source}: lacks {', '.join(missing)}: {REMEDY}")
-    wrong = [name for name, file in FILES.items() if hashlib.sha256(found[name]).hexdigest() != file.sha256]
+    wrong = [name for name, file in FILES.items() if hashlib.sha256(contents[name]).hexdigest() != file.sha256]
     if wrong:
         raise ConfigError(f"{source}: {', '.join(wrong)} is not that of {PACKAGE} {VERSION}: {REMEDY}")
-    return {file.name: found[name] for name, file in FILES.items()}
+    return {file.name: contents[name] for name, file in FILES.items()}

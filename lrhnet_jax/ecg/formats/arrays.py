@@ -71,8 +71,8 @@ def _signal(values: Mapping[str, Any]) -> np.ndarray:
     named = [name for name in _SIGNALS if name in tables]
     if named or len(tables) == 1:
         return tables[named[0] if named else next(iter(tables))]
-    found = ", ".join(f"{name} {table.shape}" for name, table in list(tables.items())[:8])
-    raise UserError(f"holds no ECG signal: an array (time, leads) of numbers is expected, it has {found or 'none'}")
+    shapes = ", ".join(f"{name} {table.shape}" for name, table in list(tables.items())[:8])
+    raise UserError(f"holds no ECG signal: an array (time, leads) of numbers is expected, it has {shapes or 'none'}")
 
 
 def _texts(values: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -70,9 +70,9 @@ class _Layout(NamedTuple):
 
 def _read(path: pathlib.Path, given: Given) -> Recording:
     table = find_table(decode(read_bytes(path, MAX_MARKUP_BYTES)))
-    found = _understand(table, given)
-    notes = tuple(dict.fromkeys(found.notes))
-    return Recording(found.signal(table), found.rate, found.leads, path, found.age, found.sex, notes=notes)
+    layout = _understand(table, given)
+    notes = tuple(dict.fromkeys(layout.notes))
+    return Recording(layout.signal(table), layout.rate, layout.leads, path, layout.age, layout.sex, notes=notes)
 
 
 def _read_blocks(path: pathlib.Path, given: Given) -> BlockRecording:
@@ -81,25 +81,25 @@ def _read_blocks(path: pathlib.Path, given: Given) -> BlockRecording:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or files.file_size(path) <= len(head):  # UTF-16 has wide newlines
         return in_blocks(_read(path, given))
     lines = head[: head.rfind(b"\n") + 1].splitlines(keepends=True)
-    found = _understand(find_table(decode(b"".join(lines))), given)
+    layout = _understand(find_table(decode(b"".join(lines))), given)
     first = find_row([decode(line).strip("\r\n ") for line in lines[: _DIALECT * 10]]) or 0
     top = b"".join(lines[: first + _DIALECT])  # with rows enough to tell the dialect: each block is read below it
     return BlockRecording(
-        blocks=_blocks(path, top, found),
-        rate=found.rate,
-        leads=found.leads,
+        blocks=_blocks(path, top, layout),
+        rate=layout.rate,
+        leads=layout.leads,
         path=path,
-        age=found.age,
-        sex=found.sex,
-        notes=list(dict.fromkeys(found.notes)),
+        age=layout.age,
+        sex=layout.sex,
+        notes=list(dict.fromkeys(layout.notes)),
     )
 
 
-def _blocks(path: pathlib.Path, top: bytes, found: _Layout) -> Iterator[np.ndarray]:
+def _blocks(path: pathlib.Path, top: bytes, layout: _Layout) -> Iterator[np.ndarray]:
     first = find_table(decode(top))
-    times = first.values[:, found.times] if found.times is not None else np.arange(2.0)
+    times = first.values[:, layout.times] if layout.times is not None else np.arange(2.0)
     step, last = float(np.median(np.diff(times))), float(times[0]) - float(np.median(np.diff(times)))
-    signal, last = _spread(found, first, step, last)
+    signal, last = _spread(layout, first, step, last)
     yield signal
     with path.open("rb") as file:
         file.seek(len(top))
@@ -109,26 +109,26 @@ def _blocks(path: pathlib.Path, top: bytes, found: _Layout) -> Iterator[np.ndarr
                 continue
             table = find_table(decode(top + rows))
             table = dataclasses.replace(table, values=table.values[len(first.values) :])
-            signal, last = _spread(found, table, step, last)
+            signal, last = _spread(layout, table, step, last)
             yield signal
 
 
-def _spread(found: _Layout, table: Table, step: float, last: float) -> tuple[np.ndarray, float]:
+def _spread(layout: _Layout, table: Table, step: float, last: float) -> tuple[np.ndarray, float]:
     """Returns the signal, with missing samples where the times leave some out, and the last time.
 
     Args:
       step: from one sample to the next, in the unit of the times.
       last: the time before the first one.
     """
-    signal = found.signal(table)
-    if found.times is None or not len(signal):
+    signal = layout.signal(table)
+    if layout.times is None or not len(signal):
         return signal, last
-    times = table.values[:, found.times]
+    times = table.values[:, layout.times]
     steps = np.diff(times, prepend=last) / step
     gaps = np.flatnonzero(steps > _GAP)
     counts = np.round(steps[gaps]) - 1
-    if not counts.sum() <= _LONGEST_GAP * found.rate:  # nor NaN
-        raise UserError(f"its times leave out {counts.sum() / found.rate / 3600:.3g} h; cut it there into two files")
+    if not counts.sum() <= _LONGEST_GAP * layout.rate:  # nor NaN
+        raise UserError(f"its times leave out {counts.sum() / layout.rate / 3600:.3g} h; cut it there into two files")
     places = np.repeat(gaps, counts.astype(int))
     return np.insert(signal, places, np.nan, axis=0) if len(places) else signal, float(times[-1])
 

@@ -65,8 +65,8 @@ def parse_xml(path: pathlib.Path) -> ET.Element:
 
 def text_of(element: ET.Element | None, path: str = ".") -> str:
     """Returns the text of the first element at `path` below `element`, stripped; "" if there is none."""
-    found = element.find(path) if element is not None else None
-    return "".join(found.itertext()).strip() if found is not None else ""
+    child = element.find(path) if element is not None else None
+    return "".join(child.itertext()).strip() if child is not None else ""
 
 
 def number_of(text: str | None) -> float | None:
