@@ -1,6 +1,5 @@
 """A page that a person can read of what a model answers for a recording: a picture, and HTML that contains it."""
 
-import base64
 import html
 import io
 import pathlib
@@ -10,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from lrhnet_jax.deploy import html_page
 from lrhnet_jax.deploy.model import NOT_A_DEVICE, SYNTHETIC, UNFITTED, Answer, Model
 from lrhnet_jax.deploy.saliency import Saliency, chosen, explain
 from lrhnet_jax.ecg import squared_paper
 from lrhnet_jax.ecg.files import printable
 from lrhnet_jax.ecg.lead_names import available_leads, select_leads
 from lrhnet_jax.ecg.recording import Recording
-from lrhnet_jax.runtime.files import write_whole
 from lrhnet_jax.tasks import METRICS
 
 DPI = 130
@@ -24,11 +23,6 @@ MOST_DRAWN = squared_paper.MOST_ROWS  # leads of a recording that has fewer than
 _WIDTH = 120  # characters of a line above the picture
 
 _STYLE = """
-body { font: 16px/1.45 system-ui, sans-serif; max-width: 75rem; margin: 0 auto; padding: 1rem; color: #1a1a1a; }
-h1 { font-size: 1.3rem; overflow-wrap: anywhere; } h2 { font-size: 1.05rem; margin-bottom: .3rem; }
-.paper { overflow-x: auto; border: 1px solid #ccc; } .paper img { width: 100%; min-width: 50rem; display: block; }
-.warning { background: #fff3cd; border-left: .3rem solid #c98a00; padding: .5rem .8rem; }
-.decision { font-size: 1.15rem; font-weight: 600; }
 table { border-collapse: collapse; width: 100%; } td, th { padding: .15rem .6rem .15rem 0; text-align: left; }
 td.text { white-space: pre-line; overflow-wrap: anywhere; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; } tr.yes td { font-weight: 600; }
@@ -88,44 +82,26 @@ def document(model: Model, recording: Recording, answer: Answer, png: bytes, loo
       png: what `picture` returned.
       looked: what the model looked at.
     """
-    title = html.escape(printable(recording.path.name))
-    warnings = [note for note in answer.notes if note in (SYNTHETIC, NOT_A_DEVICE)]
-    notes = [note for note in answer.notes if note not in warnings]
     seen = f"<p>{html.escape(str(looked))}</p>\n" if looked else ""
-    warned = "".join(f'<p class="warning">{html.escape(note)}</p>\n' for note in warnings)
-    listed = "".join(f"<li>{html.escape(note)}</li>\n" for note in notes) or "<li>nothing to note</li>\n"
     rows = [(html.escape(name), html.escape(text)) for name, text in _facts(model, answer)]
     facts = "".join(f'<tr><th>{name}</th><td class="text">{text}</td></tr>\n' for name, text in rows)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}: {html.escape(str(answer))}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<h1>{title}</h1>
-{warned}<p class="decision">{html.escape(str(answer))}</p>
-<p>{html.escape(person(recording))}; {len(recording.signal) / recording.rate:,.4g} s at {recording.rate:g} Hz</p>
-<div class="paper" tabindex="0" role="region" aria-label="The ECG on squared paper, which scrolls sideways">
-<img alt="The ECG on squared paper; the leads that the model reads are blue"
- src="data:image/png;base64,{base64.b64encode(png).decode()}">
-</div>
-{seen}<h2>Notes on the recording</h2>
-<ul>
-{listed}</ul>
-<h2>Probabilities</h2>
+    whose = html.escape(person(recording))
+    paper = html_page.image(
+        png,
+        "The ECG on squared paper; the leads that the model reads are blue",
+        "The ECG on squared paper, which scrolls sideways",
+    )
+    above = f"""<p>{whose}; {len(recording.signal) / recording.rate:,.4g} s at {recording.rate:g} Hz</p>
+{paper}{seen}"""
+    below = f"""<h2>Probabilities</h2>
 <table>
 <tr><th>class</th><th>probability</th><th>threshold</th><th>decision</th></tr>
 {_rows(answer)}</table>
 <h2>The model</h2>
 <table>
 {facts}</table>
-</body>
-</html>
 """
+    return html_page.page(printable(recording.path.name), str(answer), answer.notes, above, below, _STYLE)
 
 
 def _rows(answer: Answer) -> str:
@@ -190,6 +166,4 @@ def write(path: pathlib.Path, model: Model, recording: Recording, answer: Answer
     shown = squared_paper.shown_seconds(_drawn(model, recording), len(recording.signal) / recording.rate)
     looked = explain(model, recording, chosen(answer), shown)
     png = picture(model, recording, answer, looked)
-    text = document(model, recording, answer, png, looked)
-    write_whole(path.with_name(path.name + ".png"), lambda scratch: scratch.write_bytes(png))
-    write_whole(path.with_name(path.name + ".html"), lambda scratch: scratch.write_text(text, encoding="utf-8"))
+    html_page.write(path, png, document(model, recording, answer, png, looked))

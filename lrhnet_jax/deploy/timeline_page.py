@@ -1,28 +1,22 @@
 """A page that a person can read of the answers to a long recording: their course, episodes, and a window to look at."""
 
-import base64
 import html
 import io
 import pathlib
 
 import numpy as np
 
+from lrhnet_jax.deploy import html_page
 from lrhnet_jax.deploy.model import NOT_A_DEVICE, SYNTHETIC, Model
 from lrhnet_jax.deploy.timeline import JOIN, SHORTEST, Timeline, duration
 from lrhnet_jax.ecg import squared_paper
 from lrhnet_jax.ecg.files import printable
-from lrhnet_jax.runtime.files import write_whole
 
 DPI = 130
 ROWS = 8  # classes whose course is drawn
 _LISTED = 200  # episodes on the page; the JSON has all
 
 _STYLE = """
-body { font: 16px/1.45 system-ui, sans-serif; max-width: 75rem; margin: 0 auto; padding: 1rem; color: #1a1a1a; }
-h1 { font-size: 1.3rem; overflow-wrap: anywhere; } h2 { font-size: 1.05rem; margin-bottom: .3rem; }
-.paper { overflow-x: auto; border: 1px solid #ccc; } .paper img { width: 100%; min-width: 50rem; display: block; }
-.warning { background: #fff3cd; border-left: .3rem solid #c98a00; padding: .5rem .8rem; }
-.decision { font-size: 1.15rem; font-weight: 600; }
 table { border-collapse: collapse; } td, th { padding: .15rem 1.2rem .15rem 0; text-align: left; }
 td { font-variant-numeric: tabular-nums; }
 """
@@ -31,9 +25,7 @@ td { font-variant-numeric: tabular-nums; }
 def write(path: pathlib.Path, model: Model, file: pathlib.Path, timeline: Timeline) -> None:
     """Writes the page beside `path`, which has no suffix: PATH.png and PATH.html."""
     png = course(model, file, timeline)
-    text = document(model, file, timeline, png)
-    write_whole(path.with_name(path.name + ".png"), lambda scratch: scratch.write_bytes(png))
-    write_whole(path.with_name(path.name + ".html"), lambda scratch: scratch.write_text(text, encoding="utf-8"))
+    html_page.write(path, png, document(model, file, timeline, png))
 
 
 def course(model: Model, file: pathlib.Path, timeline: Timeline) -> bytes:
@@ -95,40 +87,18 @@ def document(model: Model, file: pathlib.Path, timeline: Timeline, png: bytes) -
     Args:
       png: what `course` returned.
     """
-    name = html.escape(printable(file.name))
-    warnings = [note for note in timeline.notes if note in (SYNTHETIC, NOT_A_DEVICE)]
-    notes = [note for note in timeline.notes if note not in warnings]
-    warned = "".join(f'<p class="warning">{html.escape(note)}</p>\n' for note in warnings)
-    listed = "".join(f"<li>{html.escape(note)}</li>\n" for note in notes) or "<li>nothing to note</li>\n"
     windows = f"{len(timeline.starts):,} windows of {timeline.window:.3g} s"
     length = f"{duration(timeline.seconds)} (hours, minutes, seconds), {windows}"
     looked = strip(model, timeline)
     paper = f"<h2>To look at</h2>\n{_image(looked, 'The window most like atrial fibrillation')}" if looked else ""
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{name}: {html.escape(str(timeline))}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<h1>{name}</h1>
-{warned}<p class="decision">{html.escape(str(timeline))}</p>
-<p>{length}</p>
-{_image(png, "The course of the probabilities")}
-{_episodes(timeline)}{paper}<h2>Notes on the recording</h2>
-<ul>
-{listed}</ul>
-<h2>Classes</h2>
+    above = f"<p>{length}</p>\n{_image(png, 'The course of the probabilities')}{_episodes(timeline)}{paper}"
+    below = f"""<h2>Classes</h2>
 <table>
 <tr><th>class</th><th>of the windows</th><th>mean probability</th></tr>
 {_classes(timeline)}</table>
 <p>Answered by {html.escape(model.name)} ({html.escape(", ".join(model.leads))}), each window on its own.</p>
-</body>
-</html>
 """
+    return html_page.page(printable(file.name), str(timeline), timeline.notes, above, below, _STYLE)
 
 
 def _shown(timeline: Timeline) -> list[int]:
@@ -138,8 +108,7 @@ def _shown(timeline: Timeline) -> list[int]:
 
 
 def _image(png: bytes, what: str) -> str:
-    source = base64.b64encode(png).decode()
-    return f'<div class="paper"><img alt="{what}" src="data:image/png;base64,{source}"></div>\n'
+    return html_page.image(png, what, f"{what}, which scrolls sideways")
 
 
 def _episodes(timeline: Timeline) -> str:

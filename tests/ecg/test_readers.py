@@ -198,15 +198,6 @@ def test_the_format_that_the_docs_add(tmp_path, monkeypatch):
         readers.read(tmp_path / "a.dat")
 
 
-def test_a_missing_library_is_named_with_the_extra(tmp_path, monkeypatch):
-    ecg_files.write_dicom(tmp_path / "a.dcm", counts(6, 2, 200), SIX, 200)
-    monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(
-        RecordError, match=r"needs the package pydicom; install it: pip install 'lrhnet-jax\[formats\]'"
-    ):
-        readers.read(tmp_path / "a.dcm")
-
-
 def test_the_readers_import_nothing_heavy():
     heavy = "jax", "flax", "matplotlib", "pandas", "pydicom", "wfdb", "scipy"
     code = f"import sys; import lrhnet_jax.ecg.readers; print([m for m in {heavy} if m in sys.modules])"

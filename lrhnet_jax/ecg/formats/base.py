@@ -6,9 +6,7 @@ the file.
 
 import dataclasses
 import datetime
-import importlib
 import pathlib
-import types
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
@@ -78,16 +76,6 @@ def check_unpacked(size: int, packed: int) -> None:
     """Raises UserError if a file of `packed` bytes unpacks to `size` bytes, more than any recording does."""
     if size > max(_PLAIN, _PACKED * packed):
         raise UserError(f"unpacks to {size:,} bytes or more, out of {packed:,}, as no recording does")
-
-
-def optional(module: str) -> types.ModuleType:
-    """Imports a library that only some formats need; raises UserError that says how to install it."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise UserError(
-            f"reading it needs the package {module}; install it: pip install 'lrhnet-jax[formats]'"
-        ) from error
 
 
 def in_millivolts(unit: str) -> float | None:

@@ -18,7 +18,6 @@ from lrhnet_jax.ecg.formats.base import (
     check_unpacked,
     columns,
     in_millivolts,
-    optional,
     read_bytes,
     scale_of,
     years_between,
@@ -38,7 +37,6 @@ def _matches(path: pathlib.Path, head: bytes) -> bool:
 
 def _read(path: pathlib.Path, given: Given) -> Recording:
     """Reads the longest original waveform; derived ones (median beats) and further ones are not read."""
-    optional("pydicom")
     import pydicom
     from pydicom.waveforms.numpy_handler import multiplex_array
 
