@@ -183,7 +183,10 @@ def test_a_network_written_by_hand_may_leave_fields_out(tmp_path):
     [
         ("--config.epochs=3", "the config has no field 'epochs'; write --config.train.epochs"),
         ("--config.batch_size=3", "write --config.evaluation.batch_size or --config.train.batch_size"),
-        ("--config.train.window=3", "config.train has no field 'window'; write --config.window"),
+        (
+            "--config.train.window=3",
+            "config.train has no field 'window'; write --config.evaluation.window or --config.window",
+        ),
         ("--config.temperatur=3", "did you mean --config.train.temperature?"),
         (
             "--config.train.learning_rat=3",

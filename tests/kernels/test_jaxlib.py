@@ -61,7 +61,7 @@ def test_a_command_says_so_in_one_line():
         importlib.metadata.version = lambda name: "0.10.2" if name == "jaxlib" else version(name)
         from lrhnet_jax import cli
         status = [cli.main(arguments) for arguments in (
-            ["evaluate", "--checkpoint=x", "--raw_dir=y", "--output=z"], ["train", "--config=lrhnet"])]
+            ["export", "--checkpoint=x", "--output=z"], ["train", "--config=lrhnet"])]
         assert status == [1, 1]
     """
     result = python(code)
