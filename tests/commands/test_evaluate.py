@@ -73,6 +73,7 @@ def rows_of(output):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_every_record_is_predicted_scored_or_named(network, raw_dir, tmp_path):
     metrics = evaluate.evaluate(network, raw_dir, tmp_path / "out")
     assert metrics == json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -276,6 +277,7 @@ def test_a_network_of_another_preprocessing_or_classes_is_named(network, raw_dir
         evaluate.evaluate(tmp_path / "other", raw_dir, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_challenge_2017_records_are_labelled_by_their_table_and_read_at_300_hz(tmp_path):
     folder = fakes.network(tmp_path / "run", "physionet2017", ("I",), WINDOW)
     raw = tmp_path / "raw"
@@ -372,6 +374,7 @@ def test_the_command_line(network, raw_dir, tmp_path):
     assert len(rows_of(tmp_path / "out")) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

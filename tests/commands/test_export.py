@@ -57,6 +57,7 @@ def test_a_program_answers_as_the_network(network, student, name, batch):
     np.testing.assert_allclose(exported.load(student / name).run(*inputs(batch)), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_said_of_it(network, student):
     meta = json.loads((student / "model.json").read_text())
     own, _ = checkpoint.load_model(network)

@@ -163,6 +163,7 @@ def test_rounds_are_nested_rewound_and_kept_at_zero_with_one_compilation(
     assert [(tmp_path / f"rounds/{i:03d}/variables").exists() for i in range(4)] == [False, False, False, True]
 
 
+@pytest.mark.slow
 def test_the_smallest_weights_of_the_trained_round_go(tmp_path, inputs, variables):
     kept = []
 
@@ -334,6 +335,7 @@ def test_a_ticket_of_another_network_is_refused(tmp_path, inputs, variables):
         make(tmp_path / "n", inputs, variables, ticket=tmp_path / "ticket").run()
 
 
+@pytest.mark.slow
 def test_the_record_of_the_search_is_json(tmp_path, inputs, variables):
     make(tmp_path, inputs, variables, max_rounds=1).run()
     found = search.Search.from_json(json.loads((tmp_path / "rounds.json").read_text()))

@@ -70,6 +70,7 @@ def stop_after(dispatches, monkeypatch):
     monkeypatch.setattr(jax, "block_until_ready", count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "count, precompute, changes",
     [

@@ -54,6 +54,7 @@ def test_float64_equals_the_plain_network(name):
         assert largest_error(name, *make(name, jnp.float64)) < 1e-11
 
 
+@pytest.mark.slow
 def test_float32_equals_the_plain_network():
     assert largest_error("lrhnet", *make("lrhnet", jnp.float32, leads=12, window=64)) < 1e-4
 

@@ -67,6 +67,7 @@ def test_every_file_is_described(student):
     assert "@" not in text and "| macro_average_precision |" in text and "windows of physionet2020; compared" in text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc to compile what is written")
 def test_the_written_c_passes_its_own_test(student, tmp_path):
     folder = shutil.copytree(student / "c", tmp_path / "c")

@@ -36,6 +36,7 @@ def recording(tmp_path_factory):
     return path, header, read_signal(header, LEADS)
 
 
+@pytest.mark.slow
 def test_a_signal_in_memory_gets_the_answer_of_evaluation_and_of_every_export(network, model, recording, tmp_path):
     path, header, signal = recording
     answer = model.predict(signal, header.rate, LEADS, header.age, header.sex)

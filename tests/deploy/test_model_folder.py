@@ -59,6 +59,7 @@ def test_the_folder_holds_two_files_and_what_the_network_is(network, packed):
     assert all(arrays[name].dtype == np.float32 and (arrays[name] == array).all() for name, array in expected.items())
 
 
+@pytest.mark.slow
 def test_it_answers_as_the_network_does_wherever_networks_go(network, packed, tmp_path):
     expected = lrhnet_jax.load(network).predict(signal(), 500)
     found = lrhnet_jax.load(packed).predict(signal(), 500)

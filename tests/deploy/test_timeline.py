@@ -119,6 +119,7 @@ def test_what_cannot_be_followed_is_said(model, record):
         timeline.follow(model, in_blocks(short))
 
 
+@pytest.mark.slow
 def test_predict_writes_tables_and_a_page_of_a_long_recording(packed, record, tmp_path, capsys):
     assert predict.main([str(record), f"--model={packed}", f"--output={tmp_path}"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {

@@ -54,6 +54,7 @@ def test_the_wrong_jaxlib_is_refused(version, flags, refused, monkeypatch):
         kernels.refuse_wrong_jaxlib()
 
 
+@pytest.mark.slow
 def test_a_command_says_so_in_one_line():
     code = """if True:
         import importlib.metadata

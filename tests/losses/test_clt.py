@@ -88,6 +88,7 @@ def definition(bank, scales, student, teacher, anchors, negatives, temperature, 
     return loss / len(anchors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("temperature", "momentum"), [(0.07, 0.5), (0.2, 0.9)])
 def test_three_steps_against_the_definition(temperature, momentum):
     """Loss, banks and constant in float64 on fixed indices; the constant is the first batch's in later steps."""

@@ -141,6 +141,7 @@ def test_many_devices_train_the_network_of_one(tmp_path, name, kind):
     assert moved(one.variables, make_run(tmp_path, METHODS[name]).variables) > 1e-3
 
 
+@pytest.mark.slow
 def test_hints_reach_the_student_and_their_regressor_as_their_loss_says():
     run = make_run("unused", losses.FitNet(weight=2.0, hint_share=0.0), optimizer=optax.sgd(1.0))
     before = created(run)
@@ -160,6 +161,7 @@ def test_hints_reach_the_student_and_their_regressor_as_their_loss_says():
     assert moved(before.auxiliary.params, after.auxiliary.params) > 1e-4
 
 
+@pytest.mark.slow
 def test_in_two_stages_hints_come_first_and_alone():
     run = make_run("unused", losses.FitNet(hint_share=0.5), optimizer=optax.sgd(1.0), epochs=4)
     run = runs.change(run, recipe=dataclasses.replace(run.spec.recipe, epochs=4))
@@ -171,6 +173,7 @@ def test_in_two_stages_hints_come_first_and_alone():
         assert moved(before.params["layer1_0"], after.params["layer1_0"]) > 0
 
 
+@pytest.mark.slow
 def test_self_distillation_mixes_the_targets_and_remembers_the_batch():
     run = make_run("unused", losses.PSKD(final=0.6), optimizer=optax.sgd(1.0))
     state = created(run)
@@ -189,6 +192,7 @@ def test_self_distillation_mixes_the_targets_and_remembers_the_batch():
     np.testing.assert_allclose(after.auxiliary.memory, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_contrastive_transfer_remembers_both_embeddings_of_the_batch():
     method = METHODS["clt"]
     run = make_run("unused", method, optimizer=optax.sgd(0.1))

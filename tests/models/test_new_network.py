@@ -49,6 +49,7 @@ def make(dtype=jnp.float32, **options):
     return model, fakes.variables(model, signal, person), signal, person
 
 
+@pytest.mark.slow
 def test_it_is_created_and_counted():
     model, variables, signal, person = make()
     output = model.apply(variables, signal, person)
@@ -116,6 +117,7 @@ def test_without_a_counterpart_in_pytorch_that_is_said(monkeypatch):
             call("terse", variables)
 
 
+@pytest.mark.slow
 def test_its_batchnorm_folds_with_equal_outputs(monkeypatch):
     with jax.enable_x64(True):
         model, variables, signal, person = make(jnp.float64)
@@ -130,6 +132,7 @@ def test_its_batchnorm_folds_with_equal_outputs(monkeypatch):
         fold_batchnorm.fold("terse", variables)
 
 
+@pytest.mark.slow
 def test_its_channels_are_pruned():
     model, variables, signal, person = make()
     dense = channels.dense_masks("stepped", variables["params"])
@@ -161,6 +164,7 @@ def test_its_weights_are_pruned_but_for_the_output_layer():
         weight_masks.dense_masks(params, "fc")
 
 
+@pytest.mark.slow
 def test_it_trains():
     """The step itself, on three kinds of tones: see `fakes.train`."""
     training = fakes.train(models.create("stepped", 2, num_classes=3), count=60)

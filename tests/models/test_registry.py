@@ -88,6 +88,7 @@ def test_parameter_counts(name, leads):
     assert models.count_parameters(shapes["params"]) == PARAMETERS[name][leads]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEATURES)
 def test_features_in_order(name):
     module = models.create(name, 2, num_classes=9)
@@ -243,6 +244,7 @@ def test_batch_norm_refuses_a_single_value():
         batch_norm(jnp.ones((1, 1, 3)))
 
 
+@pytest.mark.slow
 def test_batch_norm_over_a_pmap_axis_is_that_of_the_whole_batch():
     x = jax.random.normal(jax.random.key(0), (4, 3, 10, 2)) * 3 + jnp.arange(4.0)[:, None, None, None]
     target = jax.random.normal(jax.random.key(1), x.shape)

@@ -42,6 +42,7 @@ def test_the_published_configuration_has_10_466_148_parameters():
     assert models.count_parameters(variables["batch_stats"]) == 2 * 3872
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"leads": 2}, {"num_classes": 14}, {"width": 16}, {"use_demographics": True}])
 def test_no_other_configuration_has_them(change):
     assert models.count_parameters(shapes(**{"num_classes": 4, **change})["params"]) != 10_466_148

@@ -201,6 +201,7 @@ def test_without_torch_the_remedy_is_named(monkeypatch):
         torch_weights.load_pth("weights.pth")
 
 
+@pytest.mark.slow
 def test_importing_the_module_does_not_import_torch():
     code = "import sys; import lrhnet_jax.models.torch_weights; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -110,6 +110,7 @@ def test_pooled_are_the_maxima_and_the_means_of_the_last_layer():
     )
 
 
+@pytest.mark.slow
 def test_demographics_count_only_where_they_are_asked_for():
     for asked in (False, True):
         module, variables, signal, person = small(use_demographics=asked)

@@ -141,6 +141,7 @@ def test_a_loaded_teacher_and_optional_parts():
     assert "Records per source: ptb-xl" in text
 
 
+@pytest.mark.slow
 def test_write_makes_the_report_and_its_figures(tmp_path):
     results = json.loads(json.dumps(make_results(folds=("0", "1"))))
     path = page.write(results, tmp_path / "run")

@@ -20,6 +20,7 @@ def run(folder, kind, devices, **changes):
     return loop.train(runs.make_run(folder, parallel=parallel, student=student, **changes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "devices"), [("jit", 8), ("pmap", 8)])
 def test_many_devices_train_the_network_of_one(tmp_path, kind, devices):
     # Plain gradient descent: Adam would hide a gradient that is a multiple of the right one, and magnify rounding.

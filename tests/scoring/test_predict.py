@@ -48,6 +48,7 @@ def test_a_cpu_is_given_few_windows_at_a_time_and_each_answer_is_its_windows_own
     assert np.ptp(found, axis=0).min() > 1e-3
 
 
+@pytest.mark.slow
 def test_each_of_several_cpus_is_given_as_many(network, sizes):
     found = logits(network, 40, 64, make_parallel("jit", 4))
     assert sizes == [40]

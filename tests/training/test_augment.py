@@ -34,6 +34,7 @@ def test_off_by_default():
         assert one.dtype == other.dtype
 
 
+@pytest.mark.slow
 def test_the_key_alone_decides():
     _, first = changed(EVERYTHING)
     _, again = changed(EVERYTHING)
@@ -103,6 +104,7 @@ def test_shift_moves_whole_records():
     assert max(moves) - min(moves) > 12
 
 
+@pytest.mark.slow
 def test_mixtures_are_the_same_in_every_array():
     arrays = batch(size=32)
     mixed = augment.mix(jax.random.key(3), 0.4, arrays)

@@ -19,6 +19,7 @@ from tests.helpers import fakes
 from tests.helpers.runs import EPOCHS, WINDOW, assert_same, change, make_run, without_rates
 
 
+@pytest.mark.slow
 def test_rows_that_fill_the_inputs_up_are_not_trained_on(tmp_path):
     plain = make_run(tmp_path / "plain", epochs=2)
     expected = loop.train(plain)
@@ -59,6 +60,7 @@ def test_stopped_by_sigterm_and_resumed_is_bit_for_bit_the_uninterrupted_run(tmp
     assert lines == resumed.history and [row["epoch"] for row in lines] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_training_learns_what_lead_one_shows(tmp_path):
     run = make_run(tmp_path, n=40, epochs=12, student=fakes.lead_network())
     result = loop.train(run)
@@ -69,6 +71,7 @@ def test_training_learns_what_lead_one_shows(tmp_path):
     assert result.history[-1]["loss"] < 0.8 * result.history[0]["loss"]
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_kept_or_the_last(tmp_path):
     seen = []
 
@@ -84,6 +87,7 @@ def test_the_best_epoch_is_kept_or_the_last(tmp_path):
     assert_same(last.variables, seen[2])
 
 
+@pytest.mark.slow
 def test_many_steps_a_dispatch_train_the_same_network(tmp_path):
     one = loop.train(make_run(tmp_path / "one"))
     many = loop.train(make_run(tmp_path / "many", steps_per_dispatch=3))  # 3 and 1 of 4 steps an epoch
@@ -95,6 +99,7 @@ def test_many_steps_a_dispatch_train_the_same_network(tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-4), one.state.variables, many.state.variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dispatched", [1, 3])
 def test_a_job_stops_at_a_step_and_goes_on_from_there(tmp_path, dispatched):
     whole = loop.train(make_run(tmp_path / "whole", steps_per_dispatch=dispatched))

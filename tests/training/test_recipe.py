@@ -29,6 +29,7 @@ def largest_difference(a, b):
     return max(jax.tree.leaves(jax.tree.map(lambda x, y: float(jnp.abs(x - y).max()), a, b)))
 
 
+@pytest.mark.slow
 def test_teachers_answer_to_what_the_student_sees():
     store, teacher = make_store(fakes.records(20), WINDOW), tiny.lead_network(0, 1, 7)
     variables = init_variables(teacher.model, jax.random.key(0), 3, WINDOW)
@@ -45,6 +46,7 @@ def test_teachers_answer_to_what_the_student_sees():
     assert np.abs(np.asarray(batch.labels - plain.labels)).max() > 0.05
 
 
+@pytest.mark.slow
 def test_augmented_training_is_another_and_resumes_with_the_same_bits(tmp_path, monkeypatch):
     recipe = Recipe(augmentation=AUGMENTATION, average=0.9)
     plain = loop.train(make_run(tmp_path / "plain"))
@@ -69,6 +71,7 @@ def test_augmented_training_is_another_and_resumes_with_the_same_bits(tmp_path, 
     assert without_rates(whole.history) == without_rates(resumed.history)
 
 
+@pytest.mark.slow
 def test_the_average_is_scored_and_kept_and_training_does_not_know_of_it(tmp_path):
     seen = []
 
@@ -98,6 +101,7 @@ def test_the_average_is_the_exponential_one_and_begins_as_a_mean():
     np.testing.assert_allclose(average, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_step_takes_the_mean_of_its_teachers(tmp_path):
     """Two teachers with mean_logits train what one teacher with the mean of their logits trains; apart they do not."""
     run = make_run(tmp_path, n=32)

@@ -28,6 +28,7 @@ def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path):
             write_json(path, {"a": 2})
 
 
+@pytest.mark.slow
 def test_training_stops_at_the_first_save_that_fails_and_goes_on_from_the_one_before(tmp_path, capfd):
     lrhnet = fakes.lead_network()  # the state of a smaller network fits wherever the log does
     whole = loop.train(make_run(tmp_path / "whole", student=lrhnet))
