@@ -14,11 +14,12 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks import measure
 from lrhnet_jax.errors import ConfigError, UserError
 from lrhnet_jax.experiment import provenance
 from lrhnet_jax.report import page, recipes, score_tables, seed_groups
 from lrhnet_jax.report.schema import Results
-from lrhnet_jax.runtime.files import read_json, write_json, write_text
+from lrhnet_jax.runtime.files import read_json
 from lrhnet_jax.scoring.score import headline
 
 
@@ -103,9 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     collected = collect(results)
     tables = "\n\n".join(filter(None, (page.banner(results), recipes.tables(results))))
     print(tables)
-    if options.output:
-        write_json(options.output, collected)
-        write_text(options.output.with_suffix(".md"), tables + "\n")
+    measure.write(collected, options.output, tables)
     return collected
 
 

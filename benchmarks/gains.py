@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from benchmarks import measure
 from lrhnet_jax.data.dataset import Dataset
 from lrhnet_jax.errors import DataError
 from lrhnet_jax.experiment import datasets
 from lrhnet_jax.report import formats, seed_groups
 from lrhnet_jax.runtime import environment
-from lrhnet_jax.runtime.files import read_json, write_json, write_text
+from lrhnet_jax.runtime.files import read_json
 from lrhnet_jax.scoring import metrics
 from lrhnet_jax.scoring.score import DECISION_METRICS
 from lrhnet_jax.scoring.thresholds import decide
@@ -210,9 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     )
     text = "\n\n".join([note, *tables])
     print(text)
-    if options.output:
-        write_json(options.output, results)
-        write_text(options.output.with_suffix(".md"), text + "\n")
+    measure.write(results, options.output, text)
     return results
 
 

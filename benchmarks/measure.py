@@ -97,12 +97,18 @@ def machine(result: Mapping[str, Any]) -> str:
     return f"{result['device']} ({result['processor']}, {result['cores']} cores, load {result['load']:.1f})"
 
 
-def write(result: Mapping[str, Any], output: pathlib.Path | None) -> None:
-    """Writes a result as JSON, where an output file was asked for. A run that is killed leaves a whole file."""
-    from lrhnet_jax.runtime.files import write_json  # late: it brings JAX, which PyTorch's processes do without
+def write(result: Mapping[str, Any], output: pathlib.Path | None, text: str = "") -> None:
+    """Writes a result as JSON, where an output file was asked for. A run that is killed leaves a whole file.
+
+    Args:
+      text: Markdown, which goes beside it, as .md.
+    """
+    from lrhnet_jax.runtime.files import write_json, write_text  # late: PyTorch's processes do without
 
     if output:
         write_json(output, result)
+        if text:
+            write_text(output.with_suffix(".md"), text + "\n")
 
 
 def table(rows: Sequence[Sequence[Any]]) -> str:

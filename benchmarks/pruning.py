@@ -22,7 +22,7 @@ from lrhnet_jax.report import formats
 from lrhnet_jax.report.pruning import PAPER_COMPRESSION
 from lrhnet_jax.report.schema import Results
 from lrhnet_jax.runtime import environment
-from lrhnet_jax.runtime.files import read_json, write_text
+from lrhnet_jax.runtime.files import read_json
 from lrhnet_jax.scoring.schema import Difference
 from lrhnet_jax.scoring.score import headline
 from lrhnet_jax.training import checkpoint, description
@@ -162,9 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         },
     }
     print(table(found))
-    measure.write(found, options.output)
-    if options.output:
-        write_text(options.output.with_suffix(".md"), table(found) + "\n")
+    measure.write(found, options.output, table(found))
     return found
 
 

@@ -8,7 +8,6 @@ OUT/predictions.csv, one row a record, and OUT/metrics.json. The data that the n
 whether DIR holds some of it, nothing here can tell.
 """
 
-import csv
 import logging
 import os
 import pathlib
@@ -22,7 +21,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lrhnet_jax import tasks
 from lrhnet_jax.data.dataset import Dataset
-from lrhnet_jax.deploy import records
+from lrhnet_jax.deploy import answer_tables, records
 from lrhnet_jax.deploy.model import SYNTHETIC, UNFITTED, Model, check_answers, load
 from lrhnet_jax.deploy.records import Recording
 from lrhnet_jax.ecg import quality
@@ -32,7 +31,7 @@ from lrhnet_jax.ecg.leads import demographics_vector
 from lrhnet_jax.ecg.wfdb import Header, RecordError
 from lrhnet_jax.errors import ConfigError, DataError, Parser, UserError, command
 from lrhnet_jax.runtime import log
-from lrhnet_jax.runtime.files import write_json, write_whole
+from lrhnet_jax.runtime.files import write_csv, write_json
 from lrhnet_jax.scoring import score as scoring
 from lrhnet_jax.scoring import thresholds
 from lrhnet_jax.tasks import raw_labels
@@ -209,20 +208,14 @@ def _write_predictions(
     marks: list[Mapping[str, tuple[str, ...]]],
 ) -> None:
     names = task.abbreviations
-    decisions = thresholds.decide(probabilities, limits).astype(int)
-    prefixed = [f"{prefix}_{name}" for prefix in ("probability", "decision") for name in names]
-    rows: list[list[Any]] = [["record", "path", "labels", "top1", *prefixed, "quality"]]
+    decisions = thresholds.decide(probabilities, limits)
+    rows = []
     for i, header in enumerate(headers):
         own = ";".join(name for name, positive in zip(names, labels[i], strict=True) if positive)
-        top1 = names[probabilities[i].argmax()]
-        values = [f"{probability:.6g}" for probability in probabilities[i]]
-        rows.append([header.record_id, places[i], own, top1, *values, *decisions[i], quality.describe(marks[i])])
-
-    def write(scratch: pathlib.Path) -> None:
-        with scratch.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows)
-
-    write_whole(path, write)
+        row = {"record": header.record_id, "path": places[i], "labels": own, "quality": quality.describe(marks[i])}
+        row["top1"] = names[probabilities[i].argmax()]
+        rows.append(row | answer_tables.class_values(names, probabilities[i], decisions[i]))
+    write_csv(path, ["record", "path", "labels", "top1", *answer_tables.class_columns(names), "quality"], rows)
 
 
 @command

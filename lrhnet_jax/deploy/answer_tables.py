@@ -1,6 +1,5 @@
 """Answers for programs and spreadsheets: the JSON of a recording, the table of all, and the windows of a long one."""
 
-import csv
 import dataclasses
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -12,7 +11,7 @@ from lrhnet_jax.deploy.model import Answer, Model
 from lrhnet_jax.deploy.timeline import Timeline
 from lrhnet_jax.ecg.files import printable
 from lrhnet_jax.ecg.recording import BlockRecording, Recording
-from lrhnet_jax.runtime.files import write_whole
+from lrhnet_jax.runtime.files import write_csv
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,21 +73,23 @@ def write_table(path: pathlib.Path, results: Sequence[Answered]) -> None:
     """Writes a row for each file, with the columns of the classes of all models that have answered."""
     models = {result.model.name: result.model for result in results if result.model}
     names = list(dict.fromkeys(name for model in models.values() for name in model.task.abbreviations))
-    columns = [f"{prefix}_{name}" for prefix in ("probability", "decision") for name in names]
     rows: list[dict[str, Any]] = []
     for result in results:
         row: dict[str, Any] = {"file": result.path, "error": result.error}
         if result.answer is not None and result.model is not None:
             row |= {"model": result.model.name, "decision": str(result.answer), "notes": "; ".join(result.answer.notes)}
-            row |= _classes(result.model, result.answer)
+            own, answer = result.model.task.abbreviations, result.answer
+            if isinstance(answer, Timeline):
+                row |= class_values(own, answer.means)
+            else:
+                row |= class_values(own, answer.probabilities, answer.decisions)
         rows.append(row)
-    _write_csv(path, ["file", "model", "decision", *columns, "notes", "error"], rows)
+    write_csv(path, ["file", "model", "decision", *class_columns(names), "notes", "error"], rows)
 
 
 def write_windows(path: pathlib.Path, model: Model, timeline: Timeline) -> None:
     """Writes a row for each window of a long recording: when it is, and what is said of it."""
     names = model.task.abbreviations
-    columns = [f"{prefix}_{name}" for prefix in ("probability", "decision") for name in names]
     inside = np.zeros(len(timeline.starts), int)
     for number, episode in enumerate(timeline.episodes, 1):
         inside[(timeline.starts >= episode.start) & (timeline.starts < episode.end)] = number
@@ -100,10 +101,9 @@ def write_windows(path: pathlib.Path, model: Model, timeline: Timeline) -> None:
         row: dict[str, Any] = {"start": f"{start:.3f}", "end": f"{start + timeline.window:.3f}", "not_answered": why}
         row["episode"] = number or ""
         if not why:
-            row |= {f"probability_{name}": f"{value:.6g}" for name, value in zip(names, probabilities, strict=True)}
-            row |= {f"decision_{name}": int(value) for name, value in zip(names, decisions, strict=True)}
+            row |= class_values(names, probabilities, decisions)
         rows.append(row)
-    _write_csv(path, ["start", "end", *columns, "episode", "not_answered"], rows)
+    write_csv(path, ["start", "end", *class_columns(names), "episode", "not_answered"], rows)
 
 
 def _tables(fields: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
@@ -117,20 +117,18 @@ def _seconds(recording: Recording | BlockRecording, answer: Answer | Timeline) -
     return len(recording.signal) / recording.rate
 
 
-def _classes(model: Model, answer: Answer | Timeline) -> dict[str, Any]:
-    """The columns of the classes; a long recording has means, and no decision for all of it."""
-    names = model.task.abbreviations
-    if isinstance(answer, Timeline):
-        return {f"probability_{name}": f"{value:.6g}" for name, value in zip(names, answer.means, strict=True)}
-    values = {f"probability_{name}": f"{value:.6g}" for name, value in zip(names, answer.probabilities, strict=True)}
-    return values | {f"decision_{name}": int(value) for name, value in zip(names, answer.decisions, strict=True)}
+def class_columns(names: Sequence[str]) -> list[str]:
+    """Returns the columns of a table that tell of classes, by their short names."""
+    return [f"{prefix}_{name}" for prefix in ("probability", "decision") for name in names]
 
 
-def _write_csv(path: pathlib.Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    def write(scratch: pathlib.Path) -> None:
-        with scratch.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, restval="")
-            writer.writeheader()
-            writer.writerows(rows)
-
-    write_whole(path, write)
+def class_values(
+    names: Sequence[str], probabilities: np.ndarray, decisions: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Returns what a row has in these columns; of a long recording there are means, and no decision for all of it."""
+    values: dict[str, Any] = {
+        f"probability_{name}": f"{value:.6g}" for name, value in zip(names, probabilities, strict=True)
+    }
+    if decisions is not None:
+        values |= {f"decision_{name}": int(value) for name, value in zip(names, decisions, strict=True)}
+    return values

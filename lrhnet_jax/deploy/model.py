@@ -97,6 +97,11 @@ class Model:
         fitted = self.meta.get("thresholds")
         return np.full(len(self.task.classes), UNFITTED) if fitted is None else np.array(fitted)
 
+    @property
+    def warnings(self) -> list[str]:
+        """What no answer of this model may be taken for, whatever the recording."""
+        return [*([SYNTHETIC] if self.meta.get("synthetic") else []), NOT_A_DEVICE]
+
     def windows(self, records: Dataset, batch_size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Answers for the windows that cover each record.
 
@@ -207,7 +212,7 @@ class Model:
         window = self.meta["window"]
         padded = f"shorter than the network's window: {samples / self.options.rate:.1f} s, padded with zeros to "
         notes = [f"{padded}{window / self.options.rate:.1f} s"] if samples < window else []
-        return [*notes, *([SYNTHETIC] if self.meta.get("synthetic") else []), NOT_A_DEVICE]
+        return [*notes, *self.warnings]
 
 
 def load(name: str | os.PathLike[str]) -> Model:

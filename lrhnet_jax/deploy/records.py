@@ -11,11 +11,11 @@ from lrhnet_jax.deploy.model import Model
 from lrhnet_jax.ecg import preprocess as preprocessing
 from lrhnet_jax.ecg import quality, readers
 from lrhnet_jax.ecg.recording import RecordError, record_errors
-from lrhnet_jax.ecg.wfdb import Header, find_headers, read_header, read_signal
+from lrhnet_jax.ecg.wfdb import Header, read_header, read_signal
 from lrhnet_jax.errors import DataError, UserError
 from lrhnet_jax.tasks import raw_labels
 
-_OF_WFDB = (".hea", ".dat", ".mat")
+_SIDE_FILES = (".dat", ".mat")  # of WFDB records, which their headers stand for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +41,7 @@ def find(raw_dir: str | os.PathLike[str]) -> list[pathlib.Path]:
             f"raw_dir {str(raw_dir)!r} is not a folder; give one that holds WFDB records (NAME.hea and its signal), or "
             "recordings of other formats (docs/formats.md)"
         )
-    others = [path for path in readers.find([raw_dir]) if path.suffix.lower() not in _OF_WFDB]
-    paths = sorted([*find_headers(raw_dir), *others])
+    paths = sorted(path for path in readers.find([raw_dir]) if path.suffix.lower() not in _SIDE_FILES)
     if not paths:
         raise DataError(
             f"raw_dir {str(raw_dir)!r} holds no WFDB header (*.hea) at any depth, and no recording of another format"

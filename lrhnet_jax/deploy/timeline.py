@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from lrhnet_jax.data.windows import batches
-from lrhnet_jax.deploy.model import BATCH_SIZE, NOT_A_DEVICE, SYNTHETIC, Model
+from lrhnet_jax.deploy.model import BATCH_SIZE, Model
 from lrhnet_jax.ecg import blocks, quality_hints
 from lrhnet_jax.ecg.lead_names import LeadPlan, plan_leads
 from lrhnet_jax.ecg.leads import LeadError, demographics_vector
@@ -164,7 +164,6 @@ def follow(model: Model, recording: BlockRecording) -> Timeline:
     ]
     if gone := int(np.count_nonzero(~answered)):
         notes.append(f"{gone} of {len(starts)} windows are not answered: {', '.join(sorted(set(filter(None, why))))}")
-    notes += [SYNTHETIC] if model.meta.get("synthetic") else []
     return Timeline(
         classes=model.task.classes,
         names=tuple(model.task.description(code) for code in model.task.classes),
@@ -181,7 +180,7 @@ def follow(model: Model, recording: BlockRecording) -> Timeline:
         watched=watched,
         strip=strip,
         strip_start=strip_start,
-        notes=tuple(dict.fromkeys([*notes, NOT_A_DEVICE])),
+        notes=tuple(dict.fromkeys([*notes, *model.warnings])),
     )
 
 

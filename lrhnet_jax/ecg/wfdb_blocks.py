@@ -137,6 +137,4 @@ def _check_size(header: Header, name: str, width: int) -> None:
         size = files.file_size(path)
     except OSError as error:
         raise UserError(f"signal file {path.name}: {error.strerror}") from error
-    if size < first.offset + formats.size(first.format, header.frames * width):
-        have = formats.capacity(first.format, size - first.offset) // width
-        raise UserError(f"short signal: {have} of {header.frames} samples in {path.name}; copy it again")
+    wfdb_signal.check_length(header, path, first, width, size)

@@ -106,9 +106,7 @@ def stored(header: Header, name: str, columns: Sequence[int]) -> tuple[np.ndarra
         raise UserError(f"signal file {path.name}: {error.strerror}") from error
     if compressed:
         return _flac(header, data, group, inside), formats.FORMATS[format].missing
-    if start + len(data) < need:
-        have = formats.capacity(format, start + len(data) - first.offset) // width
-        raise UserError(f"short signal: {have} of {header.frames} samples in {path.name}; copy it again")
+    check_length(header, path, first, width, start + len(data))
     if header.described > len(header.signals) and size != need:
         raise _wrong_count(header)
     flat = formats.decode(data, format, header.frames * width, first.offset - start)
@@ -214,6 +212,17 @@ def _format(signal: SignalSpec) -> int:
     if signal.format not in formats.FORMATS:
         raise UserError(f"unreadable header (no storage format {signal.format})")
     return signal.format
+
+
+def check_length(header: Header, path: pathlib.Path, first: SignalSpec, width: int, size: int) -> None:
+    """Raises UserError if a file of `size` bytes is shorter than the header says.
+
+    Args:
+      first: the first signal of the file; width: samples of all of its signals in a frame.
+    """
+    if size < first.offset + formats.size(first.format, header.frames * width):
+        have = formats.capacity(first.format, size - first.offset) // width
+        raise UserError(f"short signal: {have} of {header.frames} samples in {path.name}; copy it again")
 
 
 def _path(header: Header, name: str) -> pathlib.Path:

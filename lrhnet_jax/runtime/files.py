@@ -1,11 +1,12 @@
 """Files that are written whole or not at all, by the first process."""
 
 import contextlib
+import csv
 import json
 import os
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lrhnet_jax.errors import CheckpointError, storage_error
@@ -44,6 +45,18 @@ def _is_first() -> bool:
     from lrhnet_jax.runtime import processes
 
     return processes.is_first()
+
+
+def write_csv(path: pathlib.Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes a table as CSV, whole or not at all; a column that a row lacks is empty in it."""
+
+    def write(scratch: pathlib.Path) -> None:
+        with scratch.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    write_whole(path, write)
 
 
 def write_json(path: pathlib.Path, value: Any, indent: int | None = 1) -> None:

@@ -105,12 +105,7 @@ def _ranking_of_class(label: Array, score: Array, columns: Array) -> tuple[Array
     above = _accumulate(weights)  # weight of the records before each position, of all and of the positive ones
     hits = _accumulate(weights[label])
     before = np.concatenate([[0], np.cumsum(label)])
-    all_start, all_end, hits_start, hits_end = (
-        above[start],
-        above[end],
-        hits[before[start]],
-        hits[before[end]],
-    )
+    all_start, all_end, hits_start, hits_end = above[start], above[end], hits[before[start]], hits[before[end]]
     positives, negatives = hits[-1], above[-1] - hits[-1]
     gained = hits_end - hits_start
     # A positive is ranked above the negatives that follow its tie, and half above those within.

@@ -151,17 +151,7 @@ def test_weights_that_unpack_to_more_than_networks_have_are_not_unpacked(copy, m
 
 
 def test_recordings_unlike_those_it_has_learned_from_are_said_to_be_so(copy):
-    card = {
-        "title": "t",
-        "trained_on": [{"source": "s", "records": 1, "licence": "l"}],
-        "command": "c",
-        "attribution": ["a"],
-        "licence": "l",
-        "seen": {"rates": [500, 500], "seconds": [5, 10]},
-        "measured": [{"on": "o", "records": 1, "patients": 1, "metrics": {}, "classes": {}}],
-        "not_for": ["n"],
-    }
-    rewrite(copy, card=card)
+    rewrite(copy, card={**fakes.CARD, "seen": {"rates": [500, 500], "seconds": [5, 10]}})
     model = lrhnet_jax.load(copy)
     twelve = signal(leads=12)
     assert not any("has seen" in note for note in model.predict(twelve, 500, LEADS).notes)

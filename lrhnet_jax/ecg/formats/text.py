@@ -98,8 +98,8 @@ def _read_blocks(path: pathlib.Path, given: Given) -> BlockRecording:
 def _blocks(path: pathlib.Path, top: bytes, layout: _Layout) -> Iterator[np.ndarray]:
     first = find_table(decode(top))
     times = first.values[:, layout.times] if layout.times is not None else np.arange(2.0)
-    step, last = float(np.median(np.diff(times))), float(times[0]) - float(np.median(np.diff(times)))
-    signal, last = _spread(layout, first, step, last)
+    step = float(np.median(np.diff(times)))
+    signal, last = _spread(layout, first, step, float(times[0]) - step)
     yield signal
     with path.open("rb") as file:
         file.seek(len(top))
